@@ -1,0 +1,12 @@
+//! What crosses the kernel boundary: Cilium's map layouts and ctmon's own records.
+//!
+//! In: nothing. Out: types, offsets and pure classification shared by the eBPF programs and the agent.
+//! Must not: depend on anything, carry features, or contain `unsafe`: map values are arrays of integers,
+//! decoded on either side by the functions here.
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod cell;
+pub mod cilium;
+pub mod class;
+pub mod scan;

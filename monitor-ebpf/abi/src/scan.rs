@@ -1,0 +1,111 @@
+//! The two small records around a scan: what user space asks for, and what the walk found beside counters.
+//!
+//! In: nothing. Out: word indices into `[u64; N]` map values, and their packing.
+//! Must not: be read by two scans at once: one scan at a time is the agent's rule.
+
+/// Words of the `ASK` record.
+pub mod ask {
+    /// [`super::Mode`]: aggregate or stream.
+    pub const MODE: usize = 0;
+    /// [`super::Clock`] of the map's lifetimes.
+    pub const CLOCK: usize = 1;
+    /// Low half: an entry with both closing bits lingers when fewer clock units than this (signed) are left.
+    pub const LINGER_CLOSED: usize = 2;
+    /// Low half: a half-closed entry lingers when fewer clock units than this (signed) are left.
+    pub const LINGER_HALF_CLOSED: usize = 3;
+    /// Bit 0: some v4 target exists; bit 1: some v6 target exists.
+    pub const TARGETS: usize = 4;
+    /// Due bounds in clock units, two signed halves a word, low half first.
+    pub const BOUNDS: usize = 5;
+    pub const LEN: usize = 12;
+}
+
+/// Words of the `FOUND` record.
+pub mod found {
+    /// `bpf_ktime_get_ns` at the first call of the scan.
+    pub const KTIME_NS: usize = 0;
+    /// `bpf_jiffies64` at the same instant.
+    pub const JIFFIES: usize = 1;
+    /// The scan's `now`, in the units asked for.
+    pub const NOW: usize = 2;
+    /// The kernel address of the map that was walked: the first argument of its LRU callbacks.
+    pub const MAP_ADDRESS: usize = 3;
+    /// Entries walked, as the kernel's own sequence number counts them; written at the end of the walk.
+    pub const WALKED: usize = 4;
+    /// 1 after the walk's closing call.
+    pub const FINISHED: usize = 5;
+    /// Most clock units any entry is overdue.
+    pub const OLDEST: usize = 6;
+    /// Entries whose flag word or tuple flags have bits Cilium does not define.
+    pub const ODD_FLAGS: usize = 7;
+    /// Entries with `nexthdr` 0.
+    pub const ODD_NEXTHDR: usize = 8;
+    /// Most clock units left, by state number (8 words), of directions other than SERVICE.
+    pub const MOST_LEFT: usize = 9;
+    /// The same for SERVICE entries (8 words).
+    pub const MOST_LEFT_SERVICE: usize = 17;
+    pub const LEN: usize = 26;
+}
+
+/// What a walk does with each entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Mode {
+    /// Bump counters; one byte of output every [`READ_STRIDE`] entries.
+    Aggregate = 0,
+    /// Write key and value to the reader.
+    Stream = 1,
+}
+
+/// The clock of a map's lifetimes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Clock {
+    /// Not known yet: nothing is called expired.
+    Undecided = 0,
+    /// Seconds of `CLOCK_MONOTONIC`.
+    Ktime = 1,
+    /// `jiffies >> 8`.
+    Jiffies = 2,
+}
+
+/// Entries between two bytes of output: what one `read` walks at the most.
+pub const READ_STRIDE: u64 = 8192;
+
+/// Lingering threshold that no entry passes.
+pub const NEVER: i32 = i32::MIN;
+
+/// Packs the due bounds into the `ASK` record.
+#[must_use]
+pub const fn pack_bounds(bounds: [i32; 11]) -> [u64; 6] {
+    let [a, b, c, d, e, f, g, h, i, j, k] = bounds;
+    [pair(a, b), pair(c, d), pair(e, f), pair(g, h), pair(i, j), pair(k, 0)]
+}
+
+#[expect(clippy::cast_sign_loss, reason = "the bits are carried, not the value")]
+const fn pair(low: i32, high: i32) -> u64 {
+    low as u32 as u64 | (high as u32 as u64) << 32
+}
+
+/// What a LPM entry of the target tables holds: target index, and the pair of its `other` service.
+#[inline(always)]
+#[must_use]
+pub const fn pack_target(target: u32, other_pair: u32) -> u32 {
+    (target & 0xff) << 8 | (other_pair & 0xff)
+}
+
+/// Key of the port table: target index, protocol and port (host order).
+#[inline(always)]
+#[must_use]
+pub const fn port_key(target: u32, nexthdr: u8, port: u16) -> u32 {
+    (target & 0xff) << 24 | (nexthdr as u32) << 16 | port as u32
+}
+
+/// Words in one of the two address filters: 65,536 bits.
+pub const FILTER_WORDS: usize = 1024;
+/// Elements of the filter map: v4 high, v4 low, v6 high, v6 low.
+pub const FILTERS: u32 = 4;
+/// Prefixes in each target table at the most.
+pub const MAX_PREFIXES: u32 = 1024;
+/// Ports over all targets at the most.
+pub const MAX_PORTS: u32 = 4096;
