@@ -1,1 +1,16 @@
+//! ctmon: what Cilium's connection tracking holds, what it means, and where to read it.
+//!
+//! The river: [`source`] (data comes in) -> [`snapshot`] (what we know at one instant) -> [`check`] (what it
+//! means) -> [`output`] (data goes out); [`command`] wires one verb each. Only `source` touches the outside.
 
+pub mod source;
+
+pub mod config;
+
+pub mod snapshot;
+
+pub mod check;
+
+pub mod output;
+
+pub mod command;

@@ -1,0 +1,30 @@
+//! Hands the compiled eBPF object to the crate.
+//!
+//! In: `target/bpf/ARCH/ctmon-bpf.o`, made by `cargo xtask build-ebpf`, or the file `CTMON_BPF_OBJECT` names.
+//! Out: the environment variable `CTMON_BPF_OBJECT_PATH` for `include_bytes!`.
+//! Must not: compile anything: the BPF target needs another compiler than this build.
+
+use std::env;
+use std::path::PathBuf;
+
+fn main() {
+    println!("cargo::rerun-if-env-changed=CTMON_BPF_OBJECT");
+    let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+    let object = env::var_os("CTMON_BPF_OBJECT").map_or_else(
+        || {
+            PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default())
+                .join("../target/bpf")
+                .join(&arch)
+                .join("ctmon-bpf.o")
+        },
+        PathBuf::from,
+    );
+    println!("cargo::rerun-if-changed={}", object.display());
+    match object.canonicalize() {
+        Ok(path) => println!("cargo::rustc-env=CTMON_BPF_OBJECT_PATH={}", path.display()),
+        Err(error) => println!(
+            "cargo::error=no eBPF object at {}: {error}: run `cargo xtask build-ebpf` first",
+            object.display()
+        ),
+    }
+}

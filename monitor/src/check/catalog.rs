@@ -1,0 +1,1 @@
+//! Every alert: name, severities, defaults, expression.

@@ -1,0 +1,3 @@
+//! What it means: pure functions of snapshot, history and settings.
+
+pub mod catalog;

@@ -1,0 +1,1 @@
+//! One file per verb: wires source, snapshot, check and output.

@@ -1,0 +1,9 @@
+//! Data goes out: one file per format.
+
+pub mod cilium;
+pub mod http;
+pub mod json;
+pub mod page;
+pub mod prometheus;
+pub mod rules;
+pub mod table;

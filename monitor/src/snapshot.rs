@@ -1,0 +1,1 @@
+//! What we know at one instant: plain data; Option = unknown.

@@ -1,0 +1,7 @@
+//! Cilium's maps: pins, and bytes into rows.
+
+pub mod clock;
+pub mod ct;
+pub mod drops;
+pub mod nat;
+pub mod pins;

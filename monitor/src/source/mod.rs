@@ -1,0 +1,5 @@
+//! Data comes in: the only folder with IO, privilege and unsafe.
+
+pub mod bpf;
+pub mod cilium;
+pub mod host;
