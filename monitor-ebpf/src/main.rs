@@ -1,3 +1,26 @@
+//! ctmon's eBPF programs: they walk Cilium's conntrack and NAT maps inside the kernel and aggregate.
+//!
+//! In: one element of a Cilium map at a time. Out: counters in ctmon's own bounded maps, or, when asked, the
+//! element itself to the reader.
+//! Must not: write to a Cilium map, look anything up in one (that would touch the LRU order), take a lock,
+//! read kernel memory (`bpf_probe_read*` is refused under `lockdown=confidentiality`), or divide per entry.
 #![no_std]
 #![no_main]
-#[panic_handler] fn p(_: &core::panic::PanicInfo<'_>) -> ! { loop {} }
+
+mod clock_iter;
+mod ct_iter;
+mod empty_iter;
+mod iter_ctx;
+mod maps;
+mod nat_iter;
+
+/// The kernel lets an iterator call its helpers only under a GPL-compatible licence.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

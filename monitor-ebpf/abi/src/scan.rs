@@ -15,8 +15,10 @@ pub mod ask {
     pub const LINGER_HALF_CLOSED: usize = 3;
     /// Bit 0: some v4 target exists; bit 1: some v6 target exists.
     pub const TARGETS: usize = 4;
+    /// 1: log the first entry of each kind that Cilium does not define.
+    pub const LOG: usize = 5;
     /// Due bounds in clock units, two signed halves a word, low half first.
-    pub const BOUNDS: usize = 5;
+    pub const BOUNDS: usize = 6;
     pub const LEN: usize = 12;
 }
 

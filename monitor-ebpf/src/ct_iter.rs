@@ -1,0 +1,287 @@
+//! Walks a conntrack map: one counter per entry for the map's partition, one more if a target owns it.
+//!
+//! In: an element of `cilium_ct4_*`, `cilium_ct_any4_*` or the v6 ones. Out: `CELLS`, `FOUND`.
+//! Must not: look up an entry whose addresses the filters exclude; every index is masked, so an element torn
+//! by concurrent reuse lands in a wrong cell at the worst, never outside.
+
+use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
+use aya_log_ebpf::warn;
+use core::hint::black_box;
+use core::mem::offset_of;
+use monitor_abi::cell::{CHUNK, MAP_CHUNKS, map_cell, target_cell};
+use monitor_abi::cilium::{CtEntry, TUPLE_F_KNOWN, TUPLE_F_SERVICE, TupleV4, TupleV6, ct_flag, proto};
+use monitor_abi::class::{Direction, Due, Protocol, State};
+use monitor_abi::scan::{Clock, ask, found, port_key};
+
+use crate::iter_ctx::{IterCtx, Step};
+use crate::maps::{CELLS, FILTER, PORTS, TARGETS_V4, TARGETS_V6};
+
+/// Walks a v4 conntrack map (14-byte keys).
+#[unsafe(link_section = "iter/bpf_map_elem")]
+#[unsafe(no_mangle)]
+extern "C" fn ct4(ctx: *const IterCtx) -> i32 {
+    // SAFETY: the kernel's own context.
+    if let Some(step) = unsafe { Step::open(ctx) } {
+        if step.streams() {
+            step.stream(size_of::<TupleV4>() as u32, size_of::<CtEntry>() as u32);
+        } else {
+            // SAFETY: constant, aligned offsets inside the 14-byte key.
+            let key = unsafe {
+                KeyWords {
+                    ports: step.key_at::<u32, { offset_of!(TupleV4, dport) }>(),
+                    tail: step.key_at::<u16, { offset_of!(TupleV4, nexthdr) }>(),
+                }
+            };
+            let age = aggregate(&step, &key);
+            if step.ask[ask::TARGETS] & 1 != 0 {
+                target_v4(&step, &key, age);
+            }
+            step.stride();
+        }
+    }
+    0
+}
+
+/// Walks a v6 conntrack map (38-byte keys).
+#[unsafe(link_section = "iter/bpf_map_elem")]
+#[unsafe(no_mangle)]
+extern "C" fn ct6(ctx: *const IterCtx) -> i32 {
+    // SAFETY: the kernel's own context.
+    if let Some(step) = unsafe { Step::open(ctx) } {
+        if step.streams() {
+            step.stream(size_of::<TupleV6>() as u32, size_of::<CtEntry>() as u32);
+        } else {
+            // SAFETY: constant, aligned offsets inside the 38-byte key.
+            let key = unsafe {
+                KeyWords {
+                    ports: step.key_at::<u32, { offset_of!(TupleV6, dport) }>(),
+                    tail: step.key_at::<u16, { offset_of!(TupleV6, nexthdr) }>(),
+                }
+            };
+            let age = aggregate(&step, &key);
+            if step.ask[ask::TARGETS] & 2 != 0 {
+                target_v6(&step, &key, age);
+            }
+            step.stride();
+        }
+    }
+    0
+}
+
+/// The part of a key both families share: both ports in one word, next header and flags in another.
+struct KeyWords {
+    ports: u32,
+    tail: u16,
+}
+
+impl KeyWords {
+    #[inline(always)]
+    fn nexthdr(&self) -> u8 {
+        self.tail as u8
+    }
+
+    #[inline(always)]
+    fn flags(&self) -> u8 {
+        (self.tail >> 8) as u8
+    }
+
+    /// The port that belongs to the address named `daddr`: the words are swapped, see `TupleV4`.
+    #[inline(always)]
+    fn port_of_daddr(&self) -> u16 {
+        u16::from_be((self.ports >> 16) as u16)
+    }
+
+    #[inline(always)]
+    fn port_of_saddr(&self) -> u16 {
+        u16::from_be(self.ports as u16)
+    }
+}
+
+/// What the target's counter needs of the entry's value.
+struct Age {
+    state: u8,
+    expired: bool,
+    lingering: bool,
+}
+
+/// Classifies the entry and bumps its cell of the map's partition.
+#[inline(always)]
+fn aggregate(step: &Step, key: &KeyWords) -> Age {
+    // SAFETY: a constant, aligned offset inside the 56-byte value: lifetime, flags and rev_nat in one load.
+    let word = unsafe { step.value_at::<u64, { offset_of!(CtEntry, lifetime) }>() };
+    let lifetime = word as u32;
+    let flags = (word >> 32) as u16;
+    let state = State::of(key.nexthdr(), key.flags(), flags);
+    if flags & !ct_flag::KNOWN != 0 || key.flags() & !TUPLE_F_KNOWN != 0 || key.nexthdr() == 0 {
+        odd(step, key, flags);
+    }
+
+    let mut due = Due::Unknown as u8;
+    let mut left = 0;
+    let decided = step.ask[ask::CLOCK] != Clock::Undecided as u64;
+    if decided {
+        left = lifetime.wrapping_sub(step.word(found::NOW) as u32) as i32;
+        due = Due::number_of(left, &bounds(step));
+        if left < 0 {
+            let overdue = u64::from(left.unsigned_abs());
+            if overdue > step.word(found::OLDEST) {
+                step.set_word(found::OLDEST, overdue);
+            }
+        } else {
+            let base = if key.flags() & TUPLE_F_SERVICE != 0 { found::MOST_LEFT_SERVICE } else { found::MOST_LEFT };
+            most_left(step, base, state as u8, left as u64);
+        }
+    }
+    bump(
+        0,
+        map_cell(Direction::of(key.flags()) as u8, state as u8, due, Protocol::of(key.nexthdr()) as u8),
+    );
+
+    let threshold = match state {
+        State::Closed => step.ask[ask::LINGER_CLOSED] as i32,
+        State::RxClosing | State::TxClosing => step.ask[ask::LINGER_HALF_CLOSED] as i32,
+        _ => i32::MIN,
+    };
+    Age { state: state as u8, expired: decided && left < 0, lingering: decided && left < threshold }
+}
+
+/// Counts what Cilium does not define; logs the first of a scan if the agent asks for it.
+#[inline(never)]
+fn odd(step: &Step, key: &KeyWords, flags: u16) {
+    let first = if key.nexthdr() == 0 { step.bump(found::ODD_NEXTHDR) } else { step.bump(found::ODD_FLAGS) };
+    if first && step.ask[ask::LOG] != 0 {
+        warn!(
+            step,
+            "conntrack entry that Cilium does not define: nexthdr {}, tuple flags 0x{:x}, entry flags 0x{:x}",
+            key.nexthdr(),
+            key.flags(),
+            flags
+        );
+    }
+}
+
+#[inline(always)]
+fn bounds(step: &Step) -> [i32; 11] {
+    let low = |word: usize| step.ask[ask::BOUNDS + word] as i32;
+    let high = |word: usize| (step.ask[ask::BOUNDS + word] >> 32) as i32;
+    [low(0), high(0), low(1), high(1), low(2), high(2), low(3), high(3), low(4), high(4), low(5)]
+}
+
+#[inline(always)]
+fn most_left(step: &Step, base: usize, state: u8, left: u64) {
+    // 6.1's verifier wants to see the mask; without the black box LLVM drops one it can prove.
+    let index = base + (black_box(state as usize) & 7);
+    // SAFETY: base + 7 is within the record.
+    let slot = unsafe { &mut *step.found.cast::<u64>().add(index) };
+    if left > *slot {
+        *slot = left;
+    }
+}
+
+#[inline(always)]
+fn bump(chunk: u32, cell: u32) {
+    let cell = black_box(cell);
+    if let Some(cells) = CELLS.get_ptr_mut(chunk + (cell / CHUNK as u32 & 3)) {
+        // SAFETY: the index is masked to the chunk's length; one scan runs at a time.
+        unsafe { *cells.cast::<u64>().add(cell as usize & (CHUNK - 1)) += 1 };
+    }
+}
+
+#[inline(always)]
+fn target_v4(step: &Step, key: &KeyWords, age: Age) {
+    // SAFETY: constant, aligned offsets inside the 14-byte key.
+    let (daddr, saddr) = unsafe { (step.key_at::<u32, 0>(), step.key_at::<u32, { offset_of!(TupleV4, saddr) }>()) };
+    let (Some(high), Some(low)) = (FILTER.get_ptr(0), FILTER.get_ptr(1)) else { return };
+    let pass = |address: u32| {
+        let address = u32::from_be(address);
+        // SAFETY: map values of 1,024 words.
+        unsafe { bit(high.cast(), address >> 16) & bit(low.cast(), address & 0xffff) }
+    };
+    let by_daddr = if pass(daddr) { look_up(&TARGETS_V4, 32, daddr.to_ne_bytes()) } else { None };
+    let by_saddr = if pass(saddr) { look_up(&TARGETS_V4, 32, saddr.to_ne_bytes()) } else { None };
+    own(key, by_daddr, by_saddr, &age);
+}
+
+#[inline(always)]
+fn target_v6(step: &Step, key: &KeyWords, age: Age) {
+    const SADDR: usize = offset_of!(TupleV6, saddr);
+    // SAFETY: constant, aligned offsets inside the 38-byte key.
+    let (daddr, saddr) = unsafe {
+        (
+            [step.key_at::<u32, 0>(), step.key_at::<u32, 4>(), step.key_at::<u32, 8>(), step.key_at::<u32, 12>()],
+            [
+                step.key_at::<u32, SADDR>(),
+                step.key_at::<u32, { SADDR + 4 }>(),
+                step.key_at::<u32, { SADDR + 8 }>(),
+                step.key_at::<u32, { SADDR + 12 }>(),
+            ],
+        )
+    };
+    let (Some(high), Some(low)) = (FILTER.get_ptr(2), FILTER.get_ptr(3)) else { return };
+    let pass = |address: &[u32; 4]| {
+        let (first, last) = (u32::from_be(address[0]), u32::from_be(address[3]));
+        // SAFETY: map values of 1,024 words.
+        unsafe { bit(high.cast(), first >> 16 ^ first & 0xffff) & bit(low.cast(), last & 0xffff) }
+    };
+    let by_daddr = if pass(&daddr) { look_up(&TARGETS_V6, 128, octets(daddr)) } else { None };
+    let by_saddr = if pass(&saddr) { look_up(&TARGETS_V6, 128, octets(saddr)) } else { None };
+    own(key, by_daddr, by_saddr, &age);
+}
+
+#[inline(always)]
+fn octets(words: [u32; 4]) -> [u8; 16] {
+    // SAFETY: both are 16 plain bytes.
+    unsafe { core::mem::transmute(words) }
+}
+
+/// # Safety
+/// `filter` points to 1,024 words.
+#[inline(always)]
+unsafe fn bit(filter: *const u64, index: u32) -> bool {
+    let index = black_box(index);
+    // SAFETY: the word index is masked to 1,023.
+    let word = unsafe { *filter.add((index >> 6) as usize & 1023) };
+    word >> (index & 63) & 1 != 0
+}
+
+/// The packed target that owns the address, see `scan::pack_target`.
+#[inline(always)]
+fn look_up<A>(targets: &LpmTrie<A, u32>, bits: u32, address: A) -> Option<u32> {
+    targets.get(Key::new(bits, address)).copied()
+}
+
+/// Gives the entry to the first target that matches either address, under the service its port names.
+#[inline(always)]
+fn own(key: &KeyWords, by_daddr: Option<u32>, by_saddr: Option<u32>, age: &Age) {
+    // SERVICE keys are mirrored: their responder, the frontend, stands in `daddr`.
+    let mirrored = key.flags() & TUPLE_F_SERVICE != 0;
+    let (packed, pair) = match (by_daddr, by_saddr) {
+        (None, None) => return,
+        (Some(target), None) => (target, service(target, key.nexthdr(), key.port_of_daddr())),
+        (None, Some(target)) => (target, service(target, key.nexthdr(), key.port_of_saddr())),
+        (Some(d), Some(s)) if d >> 8 < s >> 8 => (d, service(d, key.nexthdr(), key.port_of_daddr())),
+        (Some(d), Some(s)) if s >> 8 < d >> 8 => (s, service(s, key.nexthdr(), key.port_of_saddr())),
+        (Some(target), Some(_)) => {
+            let (responder, initiator) = if mirrored {
+                (key.port_of_daddr(), key.port_of_saddr())
+            } else {
+                (key.port_of_saddr(), key.port_of_daddr())
+            };
+            let named = service(target, key.nexthdr(), responder)
+                .or_else(|| service(target, key.nexthdr(), initiator));
+            (target, named)
+        }
+    };
+    let pair = pair.unwrap_or(packed & 0xff);
+    bump(MAP_CHUNKS as u32, target_cell(pair, age.state, age.lingering, age.expired));
+}
+
+/// The pair that a port names at a target; only protocols with ports can name one.
+#[inline(always)]
+fn service(packed: u32, nexthdr: u8, port: u16) -> Option<u32> {
+    if nexthdr != proto::TCP && nexthdr != proto::UDP && nexthdr != proto::SCTP {
+        return None;
+    }
+    // SAFETY: a plain hash of ctmon's own; the agent writes it between scans only.
+    unsafe { PORTS.get(port_key(packed >> 8, nexthdr, port)) }.copied()
+}

@@ -1,0 +1,43 @@
+//! The bounded maps between the programs and the agent.
+//!
+//! In: what to ask (`ASK`, the target tables), written by the agent before a scan. Out: `FOUND` and `CELLS`,
+//! read after it. Must not: grow: every size is fixed here, and none depends on traffic.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LpmTrie};
+use monitor_abi::cell::{CHUNK, MAP_CHUNKS, TARGET_CHUNKS};
+use monitor_abi::scan::{FILTER_WORDS, FILTERS, MAX_PORTS, MAX_PREFIXES, ask, found};
+
+/// What this scan is asked for. An array of one: its lookup is inlined into a few instructions.
+#[map]
+pub(crate) static ASK: Array<[u64; ask::LEN]> = Array::with_max_entries(1, 0);
+
+/// What the walk found beside counters. Not per CPU: one scan runs at a time, on one thread.
+#[map]
+pub(crate) static FOUND: Array<[u64; found::LEN]> = Array::with_max_entries(1, 0);
+
+/// One counter per combination of classes, in chunks of 8 KiB: an array, so that a bump is an addition.
+#[map]
+pub(crate) static CELLS: Array<[u64; CHUNK]> = Array::with_max_entries((MAP_CHUNKS + TARGET_CHUNKS) as u32, 0);
+
+/// Two bitmaps an address family over the top and the low 16 bits of an address: an entry whose addresses
+/// pass neither pays no lookup. 8 KiB each, so that the hot lines stay in the first-level cache.
+#[map]
+pub(crate) static FILTER: Array<[u64; FILTER_WORDS]> = Array::with_max_entries(FILTERS, 0);
+
+/// Target prefixes, v4. A trie, since targets may be CIDRs; the agent stores the first-match target with
+/// every prefix, so that the longest match answers in first-match order.
+#[map]
+pub(crate) static TARGETS_V4: LpmTrie<[u8; 4], u32> = LpmTrie::with_max_entries(MAX_PREFIXES, 0);
+
+/// Target prefixes, v6.
+#[map]
+pub(crate) static TARGETS_V6: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(MAX_PREFIXES, 0);
+
+/// Service ports: (target, protocol, port) to pair. A hash of ctmon's own, never one of Cilium's.
+#[map]
+pub(crate) static PORTS: HashMap<u32, u32> = HashMap::with_max_entries(MAX_PORTS, 0);
+
+/// An always empty map of ctmon's own: walking it runs a program once, with no element.
+#[map]
+pub(crate) static NOTHING: HashMap<u32, u32> = HashMap::with_max_entries(1, 0);
