@@ -1,1 +1,374 @@
-//! The kernel side: load, attach, walk.
+//! The kernel side: load ctmon's programs, attach them to one map at a time, walk it.
+//!
+//! In: the kernel's BTF, read-only descriptors of Cilium's maps, what to ask for. Out: [`RawScan`] counters, or
+//! the entries themselves. Must not: touch a Cilium map in any other way, or run two scans at once (`&mut self`).
+
+mod drain;
+pub mod sys;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{Array, HashMap, Map, MapData, MapError};
+use aya::programs::{Iter, ProgramError};
+use aya::{Btf, BtfError, Ebpf, EbpfError, EbpfLoader};
+use aya_log::EbpfLogger;
+use monitor_abi::cell::{CHUNK, MAP_CHUNKS, TARGET_CHUNKS};
+use monitor_abi::scan::{Clock, FILTER_WORDS, Mode, NEVER, ask, found, pack_bounds};
+
+use super::cilium::pins::Shape;
+
+/// The object, compiled from `monitor-ebpf`.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CTMON_BPF_OBJECT_PATH"));
+
+/// Why the programs could not be loaded. All of these end `ctmon run`.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(
+        "failed to read the kernel's type information at /sys/kernel/btf/vmlinux: \
+         ctmon needs a kernel built with CONFIG_DEBUG_INFO_BTF"
+    )]
+    Btf(#[source] BtfError),
+    #[error(
+        "failed to load the eBPF object: ctmon needs CAP_BPF and CAP_PERFMON (or root) and kernel 6.1 or later"
+    )]
+    Object(#[source] Box<EbpfError>),
+    #[error("failed to load eBPF program {name}: ctmon needs CAP_BPF and CAP_PERFMON (or root)")]
+    Program {
+        name: &'static str,
+        #[source]
+        source: Box<ProgramError>,
+    },
+    #[error("failed to link the clock program")]
+    Clock(#[source] ScanError),
+    #[error("eBPF object lacks {name}: it does not belong to this build")]
+    Missing { name: &'static str },
+    #[error("failed to open eBPF map {name}")]
+    Map {
+        name: &'static str,
+        #[source]
+        source: Box<MapError>,
+    },
+}
+
+/// Why one walk failed. It concerns one map and one moment.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    #[error("failed to link the iterator to the map")]
+    Link(#[source] io::Error),
+    #[error("failed to start the iterator")]
+    Start(#[source] io::Error),
+    #[error("failed to read the iterator")]
+    Read(#[source] io::Error),
+    #[error("failed to read eBPF map {name}")]
+    Map {
+        name: &'static str,
+        #[source]
+        source: Box<MapError>,
+    },
+    #[error("the walk ended without its closing call")]
+    Unfinished,
+}
+
+/// What a scan is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    pub clock: Clock,
+    /// Bounds of the due classes in clock units.
+    pub bounds: [i32; 11],
+    /// A closed entry lingers below this many units left.
+    pub linger_closed: i32,
+    /// A half-closed entry lingers below this many units left; [`NEVER`] while the TCP timeout is unknown.
+    pub linger_half_closed: i32,
+    /// Log the first entry of each kind that Cilium does not define.
+    pub log: bool,
+}
+
+impl Default for Ask {
+    fn default() -> Self {
+        Self {
+            clock: Clock::Undecided,
+            bounds: [0; 11],
+            linger_closed: NEVER,
+            linger_half_closed: NEVER,
+            log: false,
+        }
+    }
+}
+
+/// The target tables in the form the programs look them up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TargetTables {
+    /// Prefix length, address, packed target (`scan::pack_target`).
+    pub v4: Vec<(u32, [u8; 4], u32)>,
+    pub v6: Vec<(u32, [u8; 16], u32)>,
+    /// `scan::port_key` to pair.
+    pub ports: Vec<(u32, u32)>,
+    /// v4 high, v4 low, v6 high, v6 low; empty = no targets.
+    pub filters: Vec<Box<[u64; FILTER_WORDS]>>,
+}
+
+/// Both kernel clocks at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clocks {
+    pub ktime_ns: u64,
+    pub jiffies: u64,
+}
+
+/// What one walk counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawScan {
+    /// `scan::found` words.
+    pub found: [u64; found::LEN],
+    /// `cell::map_cell` counters.
+    pub cells: Vec<u64>,
+    /// `cell::target_cell` counters; empty where targets were not asked for.
+    pub target_cells: Vec<u64>,
+    /// `read` calls the walk took.
+    pub reads: u64,
+}
+
+impl RawScan {
+    /// A word of the record.
+    #[must_use]
+    pub fn word(&self, index: usize) -> u64 {
+        self.found.get(index).copied().unwrap_or(0)
+    }
+
+    #[must_use]
+    pub fn clocks(&self) -> Clocks {
+        Clocks { ktime_ns: self.word(found::KTIME_NS), jiffies: self.word(found::JIFFIES) }
+    }
+}
+
+/// A map a program is linked to. Dropping it ends the link.
+#[derive(Debug)]
+pub struct Link {
+    link: OwnedFd,
+    shape: Shape,
+}
+
+/// The loaded programs and their maps.
+pub struct Kernel {
+    // Dropping the object would unload the programs.
+    bpf: Ebpf,
+    ask: Array<MapData, [u64; ask::LEN]>,
+    found: Array<MapData, [u64; found::LEN]>,
+    cells: Array<MapData, [u64; CHUNK]>,
+    filter: Array<MapData, [u64; FILTER_WORDS]>,
+    targets_v4: LpmTrie<MapData, [u8; 4], u32>,
+    targets_v6: LpmTrie<MapData, [u8; 16], u32>,
+    ports: HashMap<MapData, u32, u32>,
+    nothing: Link,
+    loaded: TargetTables,
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
+}
+
+impl Kernel {
+    /// Loads the programs; parses the kernel's BTF once and gives its memory back.
+    pub fn load() -> Result<Self, LoadError> {
+        let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
+        let loaded = Self::load_with(&btf);
+        drop(btf);
+        sys::trim_heap();
+        loaded
+    }
+
+    /// Loads the programs with a BTF that the caller shares with other loaders.
+    pub fn load_with(btf: &Btf) -> Result<Self, LoadError> {
+        let mut bpf = EbpfLoader::new()
+            .btf(Some(btf))
+            .load(OBJECT)
+            .map_err(|source| LoadError::Object(Box::new(source)))?;
+        for name in ["ct4", "ct6", "nat4", "nat6", "clock"] {
+            load_iterator(&mut bpf, name, btf)?;
+        }
+        // Without a logger set up the records would only fill their ring.
+        let logger = EbpfLogger::init(&mut bpf).ok();
+        let nothing = match bpf.map("NOTHING") {
+            Some(Map::HashMap(map)) => link(&bpf, "clock", map.fd().as_fd()).map_err(LoadError::Clock)?,
+            _ => return Err(LoadError::Missing { name: "NOTHING" }),
+        };
+        Ok(Self {
+            ask: take(&mut bpf, "ASK")?,
+            found: take(&mut bpf, "FOUND")?,
+            cells: take(&mut bpf, "CELLS")?,
+            filter: take(&mut bpf, "FILTER")?,
+            targets_v4: take(&mut bpf, "TARGETS_V4")?,
+            targets_v6: take(&mut bpf, "TARGETS_V6")?,
+            ports: take(&mut bpf, "PORTS")?,
+            nothing: Link { link: nothing, shape: Shape::Ct4 },
+            loaded: TargetTables::default(),
+            logger,
+            bpf,
+        })
+    }
+
+    /// Links the program for this shape to a map; the link stays for as many walks as wanted.
+    pub fn link(&self, shape: Shape, map: BorrowedFd<'_>) -> Result<Link, ScanError> {
+        let name = match shape {
+            Shape::Ct4 => "ct4",
+            Shape::Ct6 => "ct6",
+            Shape::Nat4 => "nat4",
+            Shape::Nat6 => "nat6",
+        };
+        Ok(Link { link: link(&self.bpf, name, map)?, shape })
+    }
+
+    /// Replaces the target tables by the difference to what is loaded.
+    pub fn set_targets(&mut self, tables: TargetTables) -> Result<(), ScanError> {
+        let old = std::mem::take(&mut self.loaded);
+        for (bits, address, _) in old.v4.iter().filter(|entry| !tables.v4.contains(entry)) {
+            ignore_missing(self.targets_v4.remove(&Key::new(*bits, *address)), "TARGETS_V4")?;
+        }
+        for (bits, address, _) in old.v6.iter().filter(|entry| !tables.v6.contains(entry)) {
+            ignore_missing(self.targets_v6.remove(&Key::new(*bits, *address)), "TARGETS_V6")?;
+        }
+        for (key, _) in old.ports.iter().filter(|entry| !tables.ports.contains(entry)) {
+            ignore_missing(self.ports.remove(key), "PORTS")?;
+        }
+        for (bits, address, target) in &tables.v4 {
+            self.targets_v4.insert(&Key::new(*bits, *address), target, 0).map_err(in_map("TARGETS_V4"))?;
+        }
+        for (bits, address, target) in &tables.v6 {
+            self.targets_v6.insert(&Key::new(*bits, *address), target, 0).map_err(in_map("TARGETS_V6"))?;
+        }
+        for (key, pair) in &tables.ports {
+            self.ports.insert(key, pair, 0).map_err(in_map("PORTS"))?;
+        }
+        for (index, filter) in (0..).zip(&tables.filters) {
+            self.filter.set(index, **filter, 0).map_err(in_map("FILTER"))?;
+        }
+        self.loaded = tables;
+        Ok(())
+    }
+
+    /// Walks the map and counts.
+    pub fn scan(&mut self, link: &Link, ask: &Ask) -> Result<RawScan, ScanError> {
+        let with_targets = self.set_ask(Mode::Aggregate, link.shape, ask)?;
+        let chunks = if with_targets { MAP_CHUNKS + TARGET_CHUNKS } else { MAP_CHUNKS };
+        for index in (0..).take(chunks) {
+            self.cells.set(index, [0; CHUNK], 0).map_err(in_map("CELLS"))?;
+        }
+        let reads = drain::count_reads(sys::start_iterator(link.link.as_fd()).map_err(ScanError::Start)?)
+            .map_err(ScanError::Read)?;
+        let found = self.finish()?;
+        let mut cells = Vec::with_capacity(chunks * CHUNK);
+        for index in (0..).take(chunks) {
+            cells.extend_from_slice(&self.cells.get(&index, 0).map_err(in_map("CELLS"))?);
+        }
+        let target_cells = cells.split_off(CHUNK * MAP_CHUNKS);
+        Ok(RawScan { found, cells, target_cells, reads })
+    }
+
+    /// Walks the map and hands every entry to `each` until it says stop. Returns the clocks at the start.
+    pub fn stream(
+        &mut self,
+        link: &Link,
+        mut each: impl FnMut(Clocks, &[u8], &[u8]) -> std::ops::ControlFlow<()>,
+    ) -> Result<Clocks, ScanError> {
+        self.set_ask(Mode::Stream, link.shape, &Ask::default())?;
+        // The walk takes its own clocks; rows need them from the first one on.
+        let clocks = self.clocks()?;
+        self.set_ask(Mode::Stream, link.shape, &Ask::default())?;
+        let iterator = sys::start_iterator(link.link.as_fd()).map_err(ScanError::Start)?;
+        let (key_size, value_size) = link.shape.sizes();
+        let finished = drain::records(iterator, key_size, value_size, |key, value| each(clocks, key, value))
+            .map_err(ScanError::Read)?;
+        if finished {
+            self.finish()?;
+        }
+        Ok(clocks)
+    }
+
+    /// Both kernel clocks at one instant.
+    pub fn clocks(&mut self) -> Result<Clocks, ScanError> {
+        self.set_ask(Mode::Aggregate, self.nothing.shape, &Ask::default())?;
+        drain::count_reads(sys::start_iterator(self.nothing.link.as_fd()).map_err(ScanError::Start)?)
+            .map_err(ScanError::Read)?;
+        let found = self.finish()?;
+        let [ktime_ns, jiffies, ..] = found;
+        Ok(Clocks { ktime_ns, jiffies })
+    }
+
+    /// Hands what the programs logged to the process's own log.
+    pub fn flush_log(&mut self) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
+    }
+
+    fn set_ask(&mut self, mode: Mode, shape: Shape, ask: &Ask) -> Result<bool, ScanError> {
+        let targets = u64::from(!self.loaded.v4.is_empty()) | u64::from(!self.loaded.v6.is_empty()) << 1;
+        let signed = |value: i32| u64::from(value.cast_unsigned());
+        let [b0, b1, b2, b3, b4, b5] = pack_bounds(ask.bounds);
+        let words: [u64; ask::LEN] = [
+            mode as u64,
+            ask.clock as u64,
+            signed(ask.linger_closed),
+            signed(ask.linger_half_closed),
+            targets,
+            u64::from(ask.log),
+            b0,
+            b1,
+            b2,
+            b3,
+            b4,
+            b5,
+        ];
+        self.ask.set(0, words, 0).map_err(in_map("ASK"))?;
+        self.found.set(0, [0; found::LEN], 0).map_err(in_map("FOUND"))?;
+        Ok(match shape {
+            Shape::Ct4 => targets & 1 != 0,
+            Shape::Ct6 => targets & 2 != 0,
+            Shape::Nat4 | Shape::Nat6 => false,
+        })
+    }
+
+    fn finish(&self) -> Result<[u64; found::LEN], ScanError> {
+        let found = self.found.get(&0, 0).map_err(in_map("FOUND"))?;
+        match found.get(found::FINISHED) {
+            Some(1) => Ok(found),
+            _ => Err(ScanError::Unfinished),
+        }
+    }
+}
+
+/// Loads one iterator program by name, for [`Kernel`] and for whoever compares with another program.
+pub fn load_iterator(bpf: &mut Ebpf, name: &'static str, btf: &Btf) -> Result<(), LoadError> {
+    let program: &mut Iter = bpf
+        .program_mut(name)
+        .ok_or(LoadError::Missing { name })?
+        .try_into()
+        .map_err(|source| LoadError::Program { name, source: Box::new(source) })?;
+    program
+        .load("bpf_map_elem", btf)
+        .map_err(|source| LoadError::Program { name, source: Box::new(source) })
+}
+
+fn link(bpf: &Ebpf, name: &'static str, map: BorrowedFd<'_>) -> Result<OwnedFd, ScanError> {
+    let program: &Iter = bpf
+        .program(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or_else(|| ScanError::Link(io::Error::other(format!("program {name} is not loaded"))))?;
+    let fd = program.fd().map_err(|error| ScanError::Link(io::Error::other(error)))?;
+    sys::link_iterator(fd.as_fd(), map).map_err(ScanError::Link)
+}
+
+fn take<T: TryFrom<Map, Error = MapError>>(bpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError> {
+    let map = bpf.take_map(name).ok_or(LoadError::Missing { name })?;
+    T::try_from(map).map_err(|source| LoadError::Map { name, source: Box::new(source) })
+}
+
+fn in_map(name: &'static str) -> impl FnOnce(MapError) -> ScanError {
+    move |source| ScanError::Map { name, source: Box::new(source) }
+}
+
+fn ignore_missing(result: Result<(), MapError>, name: &'static str) -> Result<(), ScanError> {
+    match result {
+        Err(MapError::KeyNotFound | MapError::ElementNotFound) | Ok(()) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(other) => Err(in_map(name)(other)),
+    }
+}
