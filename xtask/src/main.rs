@@ -1,1 +1,40 @@
-fn main() {}
+//! `cargo xtask`: what cargo cannot do alone.
+//!
+//! In: a verb and its flags. Out: progress in short lines on standard error, artefacts under `target/`.
+//! Must not: hold anything that a plain `cargo build` or `cargo test` of one package already does.
+
+mod apt;
+mod build;
+mod cargo;
+mod ebpf;
+mod paths;
+mod shell;
+
+use clap::{Parser, Subcommand};
+
+use crate::paths::Paths;
+
+/// What cargo cannot do alone: set-up, the eBPF object, the whole suite, real kernels.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Compile the eBPF programs to target/bpf/ARCH/ctmon-bpf.o, installing the compiler and linker if missing
+    BuildEbpf(ebpf::Args),
+    /// Build the release binary: static, stripped, at target/dist/ctmon
+    Build,
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    let paths = Paths::of_workspace()?;
+    match cli.verb {
+        Verb::BuildEbpf(args) => ebpf::run(&paths, &args).map(drop),
+        Verb::Build => build::run(&paths).map(drop),
+    }
+}
