@@ -1,1 +1,10 @@
-//! placeholder
+//! What every test of ctmon stands on: maps of Cilium's shape in a private bpffs, captures, references, a daemon.
+//!
+//! In: the running kernel and the embedded captures. Out: maps, records, counts, processes to test against.
+//! Must not: use `monitor` or `monitor-abi`. What the agent says is compared with what stands here, so the two
+//! may share no line of code.
+
+pub mod bpffs;
+pub mod cilium;
+pub mod fixture;
+pub mod sys;
