@@ -1,1 +1,129 @@
-//! clock
+//! The clock of Cilium's lifetimes: units into seconds and back.
+//!
+//! In: a reading taken once per scan. Out: seconds left, expiry, durations in the clock's units.
+//! Must not: read a clock; the reading is handed in, so that every entry of a scan is judged at one instant.
+//!
+//! Cilium counts either seconds of `CLOCK_MONOTONIC` or `jiffies >> 8`
+//! (<https://github.com/cilium/cilium/blob/v1.18.0/bpf/lib/mono.h>).
+
+use std::time::Duration;
+
+pub use monitor_abi::scan::Clock;
+
+/// Cilium divides jiffies by 2^8 so that they fit 32 bits.
+const JIFFIES_SHIFT: u32 = 8;
+
+/// One instant on the clock of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    pub mode: Clock,
+    /// The instant, in units of `mode`.
+    pub now: u32,
+    /// Jiffies per second; only the jiffies clock needs it.
+    pub hz: u32,
+}
+
+impl Reading {
+    /// An instant in seconds of `CLOCK_MONOTONIC`.
+    #[must_use]
+    pub const fn ktime(now: u32) -> Self {
+        Self { mode: Clock::Ktime, now, hz: 0 }
+    }
+
+    /// An instant in `jiffies >> 8`.
+    #[must_use]
+    pub const fn jiffies(now: u32, hz: u32) -> Self {
+        Self { mode: Clock::Jiffies, now, hz }
+    }
+
+    /// Units as seconds, rounded down; `None` while the clock is undecided.
+    #[must_use]
+    pub const fn seconds(self, units: u64) -> Option<u64> {
+        match self.mode {
+            Clock::Undecided => None,
+            Clock::Ktime => Some(units),
+            Clock::Jiffies => units.saturating_mul(1 << JIFFIES_SHIFT).checked_div(self.hz as u64),
+        }
+    }
+
+    /// A duration in units, rounded down as the datapath does; `None` while the clock is undecided.
+    #[must_use]
+    pub fn units(self, duration: Duration) -> Option<u64> {
+        match self.mode {
+            Clock::Undecided => None,
+            Clock::Ktime => Some(duration.as_secs()),
+            Clock::Jiffies if self.hz == 0 => None,
+            Clock::Jiffies => {
+                let jiffies = duration.as_millis().saturating_mul(self.hz.into()) / 1000;
+                Some(u64::try_from(jiffies).unwrap_or(u64::MAX) >> JIFFIES_SHIFT)
+            }
+        }
+    }
+
+    /// Seconds until `lifetime`, negative when it has passed.
+    ///
+    /// Both instants become seconds before they are subtracted, as Cilium's CLI does: subtracting first would
+    /// differ by one second now and then.
+    #[must_use]
+    pub fn seconds_left(self, lifetime: u32) -> Option<i64> {
+        let due = self.seconds(lifetime.into())?;
+        let now = self.seconds(self.now.into())?;
+        Some(i64::try_from(due).ok()? - i64::try_from(now).ok()?)
+    }
+
+    /// Clock units until `lifetime`, negative when it has passed.
+    #[must_use]
+    pub const fn units_left(self, lifetime: u32) -> Option<i64> {
+        match self.mode {
+            Clock::Undecided => None,
+            Clock::Ktime | Clock::Jiffies => Some(lifetime as i64 - self.now as i64),
+        }
+    }
+
+    /// Whether Cilium's collector would take the entry: strictly before now, in the clock's own units.
+    #[must_use]
+    pub const fn expired(self, lifetime: u32) -> Option<bool> {
+        match self.units_left(lifetime) {
+            Some(left) => Some(left < 0),
+            None => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_monotonic_clock_counts_seconds() {
+        let clock = Reading::ktime(1860);
+        assert_eq!(clock.seconds_left(23_454), Some(21_594));
+        assert_eq!(clock.seconds_left(1800), Some(-60));
+        assert_eq!(clock.units(Duration::from_secs(600)), Some(600));
+    }
+
+    #[test]
+    fn an_entry_due_this_very_unit_is_not_expired() {
+        let clock = Reading::ktime(1860);
+        assert_eq!([1859, 1860, 1861].map(|due| clock.expired(due)), [Some(true), Some(false), Some(false)]);
+    }
+
+    #[test]
+    fn jiffies_become_seconds_before_the_subtraction() {
+        // A closed entry of a HZ 100 machine: 10 s are 3 units of 2.56 s.
+        let clock = Reading::jiffies(26_562_514, 100);
+        assert_eq!(clock.units(Duration::from_secs(10)), Some(3));
+        // 26,562,518 units are 68,000,046.08 s and 26,562,514 are 68,000,035.84 s.
+        assert_eq!(clock.seconds_left(26_562_518), Some(11));
+        assert_eq!(clock.units_left(26_562_518), Some(4));
+    }
+
+    #[test]
+    fn an_undecided_clock_says_nothing() {
+        let clock = Reading { mode: Clock::Undecided, now: 5, hz: 250 };
+        assert_eq!(clock.seconds_left(1), None);
+        assert_eq!(clock.expired(1), None);
+        assert_eq!(clock.units(Duration::from_secs(1)), None);
+        assert_eq!(Reading::jiffies(5, 0).seconds_left(1), None, "HZ 0 is no HZ");
+    }
+}

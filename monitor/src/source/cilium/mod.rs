@@ -5,3 +5,4 @@ pub mod ct;
 pub mod drops;
 pub mod nat;
 pub mod pins;
+pub mod tuple;

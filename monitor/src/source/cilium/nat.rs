@@ -1,1 +1,76 @@
-//! nat
+//! One NAT entry as plain data.
+//!
+//! In: key and value bytes of a NAT map. Out: [`NatRow`]: the packet as it arrives, and what it is rewritten to.
+//! Must not: read maps or clocks, or panic on any bytes: an entry may be torn by concurrent reuse.
+
+use monitor_abi::cilium::{NatEntryV4, NatEntryV6};
+use monitor_abi::class::{Direction, Protocol};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::clock::Reading;
+use super::tuple::{Endpoint, LayoutError, Tuple};
+
+/// A NAT entry. Unlike conntrack keys, NAT keys are plain packet tuples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NatRow {
+    pub source: Endpoint,
+    pub destination: Endpoint,
+    /// The new source of outgoing packets, the original client of incoming ones.
+    pub to: Endpoint,
+    pub nexthdr: u8,
+    pub tuple_flags: u8,
+    pub direction: Direction,
+    pub protocol: Protocol,
+    /// Instant of creation on the map's clock.
+    pub created: u64,
+    /// Not 0 for flows of the host and of egress gateways, which get a conntrack entry of their own.
+    pub needs_ct: u64,
+}
+
+impl NatRow {
+    /// Decodes an entry of either family; key and value must be of the same one.
+    pub fn decode(key: &[u8], value: &[u8]) -> Result<Self, LayoutError> {
+        Self::decode_sized(key, value).ok_or(LayoutError {
+            what: "a NAT entry",
+            key: key.len(),
+            value: value.len(),
+            expected: "14 and 40, or 38 and 56",
+        })
+    }
+
+    fn decode_sized(key: &[u8], value: &[u8]) -> Option<Self> {
+        let Tuple { daddr, saddr, dport, sport, nexthdr, flags } = Tuple::decode(key)?;
+        let (to, port, created, needs_ct): (IpAddr, _, _, _) = match daddr {
+            IpAddr::V4(_) => {
+                let NatEntryV4 { created, needs_ct, pad1: _, pad2: _, to_addr, to_port, tail: _ } =
+                    NatEntryV4::from_bytes(value)?;
+                (Ipv4Addr::from(to_addr).into(), to_port, created, needs_ct)
+            }
+            IpAddr::V6(_) => {
+                let NatEntryV6 { created, needs_ct, pad1: _, pad2: _, to_addr, to_port, tail: _ } =
+                    NatEntryV6::from_bytes(value)?;
+                (Ipv6Addr::from(to_addr).into(), to_port, created, needs_ct)
+            }
+        };
+        Some(Self {
+            source: Endpoint { address: saddr, port: sport },
+            destination: Endpoint { address: daddr, port: dport },
+            to: Endpoint { address: to, port: u16::from_be_bytes(port) },
+            nexthdr,
+            tuple_flags: flags,
+            direction: Direction::of(flags),
+            protocol: Protocol::of(nexthdr),
+            created,
+            needs_ct,
+        })
+    }
+
+    /// Seconds since the entry was created; `None` while the clock is unknown.
+    #[must_use]
+    pub fn age(&self, now: Option<Reading>) -> Option<i64> {
+        let reading = now?;
+        let now = i64::try_from(reading.seconds(reading.now.into())?).ok()?;
+        let created = i64::try_from(reading.seconds(self.created)?).ok()?;
+        Some(now.saturating_sub(created))
+    }
+}
