@@ -65,7 +65,9 @@ impl Step {
             step.begin();
         }
         if key.is_null() || value.is_null() {
-            step.set_word(found::WALKED, step.seq_num());
+            // The closing call carries the number of the last element, which counts from 0; `WALKED` is 1 by
+            // now if there was one.
+            step.set_word(found::WALKED, step.seq_num() + step.word(found::WALKED));
             step.set_word(found::FINISHED, 1);
             return None;
         }
@@ -146,6 +148,7 @@ impl Step {
             clock if clock == Clock::Jiffies as u64 => jiffies >> 8,
             _ => 0,
         };
+        self.set_word(found::WALKED, u64::from(!self.key.is_null()));
         self.set_word(found::KTIME_NS, ktime);
         self.set_word(found::JIFFIES, jiffies);
         self.set_word(found::NOW, now);
