@@ -9,7 +9,7 @@ use aya_log_ebpf::warn;
 use core::hint::black_box;
 use core::mem::offset_of;
 use monitor_abi::cell::{CHUNK, MAP_CHUNKS, map_cell, target_cell};
-use monitor_abi::cilium::{CtEntry, TUPLE_F_KNOWN, TUPLE_F_SERVICE, TupleV4, TupleV6, ct_flag, proto};
+use monitor_abi::cilium::{CtEntry, TUPLE_F_KNOWN, TUPLE_F_RELATED, TUPLE_F_SERVICE, TupleV4, TupleV6, ct_flag, proto};
 use monitor_abi::class::{Direction, Due, Protocol, State};
 use monitor_abi::scan::{Clock, ask, found, port_key};
 
@@ -127,9 +127,11 @@ fn aggregate(step: &Step, key: &KeyWords) -> Age {
             if overdue > step.word(found::OLDEST) {
                 step.set_word(found::OLDEST, overdue);
             }
-        } else {
+        } else if due < Due::Far as u8 {
             let base = if key.flags() & TUPLE_F_SERVICE != 0 { found::MOST_LEFT_SERVICE } else { found::MOST_LEFT };
-            most_left(step, base, state as u8, left as u64);
+            // RELATED entries live by another rule than other stateless ones: they keep a slot of their own.
+            let slot = if key.flags() & TUPLE_F_RELATED != 0 { 6 } else { state as u8 };
+            most_left(step, base, slot, left as u64);
         }
     }
     bump(

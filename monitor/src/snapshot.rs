@@ -1,1 +1,260 @@
-//! What we know at one instant: plain data; Option = unknown.
+//! What we know at one instant: plain data.
+//!
+//! In: what the sources read. Out: one value that checks and outputs are functions of.
+//! Must not: read anything, or hold a type of an output format. `None` is unknown, never 0.
+
+use std::time::{Duration, SystemTime};
+
+use monitor_abi::class::{Direction, Due, Protocol, State};
+use monitor_abi::scan::Clock;
+
+use crate::source::cilium::pins::{MapName, MapProblem};
+
+/// Everything one collection found.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// When the collection began, as the world counts.
+    pub wall: SystemTime,
+    /// The same instant on `CLOCK_MONOTONIC`, which ages are taken on.
+    pub monotonic: Duration,
+    /// How long the collection took.
+    pub duration: Duration,
+    /// The time between two collections, as stretched.
+    pub interval: Duration,
+    pub totals: Totals,
+    pub clock: ClockFacts,
+    pub timeouts: Vec<TimeoutFact>,
+    /// The maps in display order, absent ones included.
+    pub maps: Vec<MapState>,
+    /// Per-cluster maps beyond the limit.
+    pub maps_skipped: usize,
+    /// Entries by target and service, in configuration order; the last service of each target is `other`.
+    pub targets: Vec<TargetState>,
+    pub sources: Vec<SourceState>,
+}
+
+/// Counted since the process began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub scans: u64,
+    pub scan_errors: u64,
+}
+
+/// The clock of Cilium's lifetimes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockFacts {
+    pub mode: Clock,
+    /// Whether the configuration forced it.
+    pub forced: bool,
+    /// Jiffies per second, as measured.
+    pub hz: Option<u32>,
+}
+
+/// A conntrack timeout in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeoutFact {
+    pub class: TimeoutClass,
+    pub source: TimeoutSource,
+    pub value: Duration,
+}
+
+/// Which of Cilium's conntrack timeouts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TimeoutClass {
+    Tcp,
+    Any,
+    Syn,
+    Fin,
+    ServiceTcp,
+    ServiceAny,
+}
+
+/// How a timeout is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TimeoutSource {
+    /// The longest lifetime seen right after traffic.
+    Entries,
+    /// Cilium's own configuration.
+    CiliumConfig,
+}
+
+/// One map of the node.
+#[derive(Clone, Debug)]
+pub struct MapState {
+    pub map: MapName,
+    pub content: Content,
+    /// Times the pin was found to hold another map than before.
+    pub recreations: u64,
+}
+
+/// What is behind a pin.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// No pin: normal where the feature is off.
+    Absent,
+    /// A pin that cannot be read, and why.
+    Problem(MapProblem),
+    Present(PresentMap),
+}
+
+/// A map that was walked.
+#[derive(Clone, Debug)]
+pub struct PresentMap {
+    pub id: u32,
+    pub key_size: u32,
+    pub value_size: u32,
+    /// `max_entries`.
+    pub capacity: u32,
+    pub flags: u32,
+    /// Set for a per-CPU LRU: how many entries one CPU may hold.
+    pub percpu_share: Option<u32>,
+    /// What the kernel accounts to the map.
+    pub memory_bytes: Option<u64>,
+    pub scan: MapScan,
+}
+
+/// What a walk counted.
+#[derive(Clone, Debug)]
+pub struct MapScan {
+    /// When the walk began, on `CLOCK_MONOTONIC`: large sparse maps are walked less often than the rest.
+    pub monotonic: Duration,
+    /// Processor time it took.
+    pub cost: Duration,
+    /// The time between two walks of this map.
+    pub interval: Duration,
+    pub entries: u64,
+    /// The strict partition: every entry is in exactly one cell. Empty cells are left out.
+    pub cells: Vec<Cell>,
+    /// Most seconds any entry is overdue, 0 if none is; `None` for NAT maps and while the clock is unknown.
+    pub oldest_expired: Option<u64>,
+    /// Entries so far from now that the clock may be misread.
+    pub implausible: u64,
+    /// Entries with flag bits Cilium does not define.
+    pub odd_flags: u64,
+    /// Entries with `nexthdr` 0.
+    pub odd_nexthdr: u64,
+}
+
+/// A class of entries and how many it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cell {
+    pub direction: Direction,
+    pub state: State,
+    pub due: Due,
+    pub protocol: Protocol,
+    pub entries: u64,
+}
+
+/// What belongs to one service of one target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetState {
+    pub target: String,
+    pub service: String,
+    pub cells: Vec<TargetCell>,
+    /// Closed entries silent for `stale_after`; `None` while the clock is unknown.
+    pub lingering_closed: Option<u64>,
+    /// Half-closed ones likewise; `None` while the clock or the TCP timeout is unknown.
+    pub lingering_half_closed: Option<u64>,
+}
+
+/// A class of a target's entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TargetCell {
+    pub state: State,
+    /// `None` while the clock is unknown.
+    pub expired: Option<bool>,
+    pub entries: u64,
+}
+
+/// One source and how it fared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceState {
+    pub name: &'static str,
+    pub duration: Duration,
+    /// Why it is down.
+    pub error: Option<String>,
+}
+
+impl Snapshot {
+    /// The maps that were walked.
+    pub fn present(&self) -> impl Iterator<Item = (&MapState, &PresentMap)> {
+        self.maps.iter().filter_map(|map| match &map.content {
+            Content::Present(present) => Some((map, present)),
+            Content::Absent | Content::Problem(_) => None,
+        })
+    }
+
+    /// The timeout of a class, Cilium's own word first.
+    #[must_use]
+    pub fn timeout(&self, class: TimeoutClass) -> Option<Duration> {
+        let of = |source| {
+            self.timeouts.iter().find(|fact| fact.class == class && fact.source == source).map(|fact| fact.value)
+        };
+        of(TimeoutSource::CiliumConfig).or_else(|| of(TimeoutSource::Entries))
+    }
+}
+
+impl PresentMap {
+    /// Entries over capacity.
+    #[must_use]
+    pub fn fill(&self) -> f64 {
+        ratio(self.scan.entries, u64::from(self.capacity))
+    }
+}
+
+impl MapScan {
+    /// Entries in the cells that pass.
+    pub fn count(&self, pass: impl Fn(&Cell) -> bool) -> u64 {
+        self.cells.iter().filter(|cell| pass(cell)).map(|cell| cell.entries).sum()
+    }
+}
+
+impl TargetState {
+    /// Entries in the cells that pass.
+    pub fn count(&self, pass: impl Fn(&TargetCell) -> bool) -> u64 {
+        self.cells.iter().filter(|cell| pass(cell)).map(|cell| cell.entries).sum()
+    }
+
+    /// Entries with a closing bit: what `grep -E 'RxClosing|TxClosing'` counts.
+    #[must_use]
+    pub fn stale(&self) -> u64 {
+        self.count(|cell| cell.state.is_stale())
+    }
+}
+
+impl TimeoutClass {
+    /// Every class, in display order.
+    pub const ALL: &[Self] =
+        &[Self::Tcp, Self::Any, Self::Syn, Self::Fin, Self::ServiceTcp, Self::ServiceAny];
+
+    /// The label value.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Any => "any",
+            Self::Syn => "syn",
+            Self::Fin => "fin",
+            Self::ServiceTcp => "service_tcp",
+            Self::ServiceAny => "service_any",
+        }
+    }
+}
+
+impl TimeoutSource {
+    /// The label value.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Entries => "entries",
+            Self::CiliumConfig => "cilium_config",
+        }
+    }
+}
+
+/// A ratio of two counts; exact far beyond any map's size.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+pub fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}

@@ -2,4 +2,5 @@
 
 pub mod bpf;
 pub mod cilium;
+pub mod collect;
 pub mod host;

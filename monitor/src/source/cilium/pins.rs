@@ -40,7 +40,7 @@ pub enum Table {
 }
 
 /// One map ctmon knows: its name as the label `map_name`, and what it should look like.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MapName {
     /// The pin's name without `cilium_`.
     pub name: String,

@@ -1,0 +1,442 @@
+//! One collection: open the pins, walk the maps, put together what was found.
+//!
+//! In: the loaded programs, the bpffs root, settings. Out: a [`Snapshot`].
+//! Must not: fail as a whole. What one map or one source cannot tell stands in its own place, with the reason.
+
+mod decode;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use monitor_abi::class::{DUE_BOUNDS, State};
+use monitor_abi::scan::{Clock, NEVER, found};
+
+use super::bpf::{Ask, Clocks, Kernel, Link, RawScan, ScanError, TargetTables, sys};
+use super::cilium::clock::Reading;
+use super::cilium::detect::{self, Votes};
+use super::cilium::pins::{self, MapName, MapProblem, OpenMap, ProblemReason, Table};
+use super::cilium::timeouts::Timeouts;
+use crate::snapshot::{
+    ClockFacts, Content, MapScan, MapState, PresentMap, Snapshot, SourceState, TargetState, TimeoutClass, Totals,
+};
+
+/// Lifetimes looked at per map to find the clock.
+const SAMPLED: u32 = 4096;
+/// Scanning may take one part in this many of one core.
+const SHARE_OF_A_CORE: u32 = 200;
+/// Slots whose empty buckets alone hold a core for 10 ms: nothing can interrupt a run of them.
+const SPARSE_SLOTS: u64 = 1 << 21;
+/// The time between two walks of a map of [`SPARSE_SLOTS`]; twice the slots, twice the time.
+const SPARSE_INTERVAL: Duration = Duration::from_secs(60);
+/// An entry with both closing bits lives this long; only used until entries tell.
+const USUAL_FIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a map's programs found odd is logged this often at the most.
+const LOG_INTERVAL: Duration = Duration::from_secs(600);
+
+/// What a collection follows; replaced as a whole when the configuration is reloaded.
+#[derive(Clone, Debug)]
+pub struct CollectSettings {
+    /// Where bpffs is mounted.
+    pub bpffs: PathBuf,
+    /// Where procfs is mounted.
+    pub procfs: PathBuf,
+    /// Where sysfs is mounted.
+    pub sysfs: PathBuf,
+    pub interval: Duration,
+    pub stale_after: Duration,
+    /// `None`: find out from the entries.
+    pub clock: Option<Clock>,
+    pub targets: Targets,
+}
+
+/// The targets as the kernel looks them up, and the names behind the pair numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Targets {
+    pub tables: TargetTables,
+    /// Target and service of each pair, by pair number.
+    pub pairs: Vec<(String, String)>,
+}
+
+/// Collects again and again, and remembers what only time tells.
+pub struct Collector {
+    kernel: Kernel,
+    settings: CollectSettings,
+    known: BTreeMap<MapName, Known>,
+    clock: Clock,
+    hz: Option<u32>,
+    first_clocks: Option<Clocks>,
+    timeouts: Timeouts,
+    totals: Totals,
+    logged: Option<Duration>,
+}
+
+/// A map between two collections.
+struct Known {
+    open: OpenMap,
+    link: Link,
+    recreations: u64,
+    last: Option<Walked>,
+}
+
+/// A walk, decoded.
+#[derive(Clone)]
+struct Walked {
+    scan: MapScan,
+    targets: Vec<decode::PairCell>,
+    /// Clock of the walk.
+    decided: bool,
+}
+
+impl Collector {
+    /// Starts with loaded programs.
+    pub fn new(mut kernel: Kernel, settings: CollectSettings) -> Result<Self, ScanError> {
+        kernel.set_targets(settings.targets.tables.clone())?;
+        Ok(Self {
+            first_clocks: kernel.clocks().ok(),
+            kernel,
+            clock: settings.clock.unwrap_or(Clock::Undecided),
+            settings,
+            known: BTreeMap::new(),
+            hz: None,
+            timeouts: Timeouts::default(),
+            totals: Totals::default(),
+            logged: None,
+        })
+    }
+
+    /// Follows other settings from the next collection on.
+    pub fn reconfigure(&mut self, settings: CollectSettings) -> Result<(), ScanError> {
+        self.kernel.set_targets(settings.targets.tables.clone())?;
+        if settings.clock != self.settings.clock {
+            self.clock = settings.clock.unwrap_or(Clock::Undecided);
+        }
+        // Counts under the old pair numbers mean nothing under the new ones.
+        self.known.values_mut().for_each(|known| known.last = None);
+        self.settings = settings;
+        Ok(())
+    }
+
+    /// The loaded programs, for whoever streams entries between two collections.
+    pub fn kernel(&mut self) -> &mut Kernel {
+        &mut self.kernel
+    }
+
+    /// Collects once.
+    pub fn collect(&mut self) -> Snapshot {
+        let (wall, monotonic) = (SystemTime::now(), sys::monotonic());
+        let (names, maps_skipped, listing_error) = self.names();
+        let opened: Vec<_> = names.into_iter().map(|name| (self.open(&name), name)).collect();
+        self.learn(monotonic);
+        let maps: Vec<_> = opened.into_iter().map(|(opened, name)| self.walk(name, opened, monotonic)).collect();
+        self.check_clock();
+        self.kernel.flush_log();
+        self.totals.scans += 1;
+        let duration = sys::monotonic().saturating_sub(monotonic);
+        Snapshot {
+            wall,
+            monotonic,
+            duration,
+            interval: self.interval(),
+            totals: self.totals,
+            clock: ClockFacts { mode: self.clock, forced: self.settings.clock.is_some(), hz: self.hz },
+            timeouts: self.timeouts.facts(),
+            maps_skipped,
+            targets: self.targets(),
+            sources: vec![
+                source("conntrack", &maps, MapName::is_conntrack, duration, listing_error.clone(), &self.settings),
+                source("nat", &maps, |map| !map.is_conntrack(), duration, listing_error, &self.settings),
+            ],
+            maps,
+        }
+    }
+
+    fn names(&self) -> (Vec<MapName>, usize, Option<String>) {
+        let mut names = pins::global_maps();
+        match pins::per_cluster_maps(&self.settings.bpffs) {
+            Ok((more, skipped)) => {
+                names.extend(more);
+                (names, skipped, None)
+            }
+            Err(error) => {
+                let directory = self.settings.bpffs.join(pins::GLOBALS);
+                (names, 0, Some(format!("failed to list {}: {error}", directory.display())))
+            }
+        }
+    }
+
+    /// Opens the pin anew, so that a map Cilium re-created is noticed; keeps the old link while the id stays.
+    fn open(&mut self, name: &MapName) -> Result<bool, MapProblem> {
+        let Some(open) = name.open(&self.settings.bpffs)? else {
+            return Ok(false);
+        };
+        let before = self.known.get(name);
+        if before.is_some_and(|known| known.open.info.id == open.info.id) {
+            return Ok(true);
+        }
+        let recreations = before.map_or(0, |known| known.recreations + 1);
+        if recreations > 0 {
+            tracing::info!(map_name = %name, id = open.info.id, "map was re-created");
+        }
+        let link = self.kernel.link(name.shape(), open.fd.as_fd()).map_err(|error| scan_problem(name, &error))?;
+        self.known.insert(name.clone(), Known { open, link, recreations, last: None });
+        Ok(true)
+    }
+
+    /// Learns what a scan needs to be asked: the clock, its frequency, the TCP timeout.
+    fn learn(&mut self, monotonic: Duration) {
+        if self.clock == Clock::Undecided {
+            self.clock = self.detect();
+            if self.clock != Clock::Undecided {
+                tracing::info!(clock = ?self.clock, "found the clock of conntrack lifetimes");
+            }
+        }
+        if self.hz.is_none() {
+            self.hz = self.measure_hz();
+        }
+        let unknown = !self.timeouts.facts().iter().any(|fact| fact.class == TimeoutClass::Tcp);
+        if unknown && self.clock != Clock::Undecided {
+            // Once: the threshold of half-closed entries needs the timeout before the walk that counts them.
+            let ask = self.ask(monotonic);
+            let mut seen = Vec::new();
+            for (name, known) in self.known.iter().filter(|(name, _)| name.table == Table::CtTcp) {
+                if let Ok(raw) = self.kernel.scan(&known.link, &ask) {
+                    seen.extend(most_left(name, &raw, self.reading(&raw)));
+                }
+            }
+            self.timeouts.observe(seen);
+        }
+    }
+
+    fn detect(&mut self) -> Clock {
+        let mut votes = Votes::default();
+        for known in self.known.iter().filter(|(name, _)| name.is_conntrack()).map(|(_, known)| known) {
+            let mut left = SAMPLED;
+            let sampled = self.kernel.stream(&known.link, |clocks, _, value| {
+                if let Some(entry) = monitor_abi::cilium::CtEntry::from_bytes(value) {
+                    votes.add(entry.lifetime, clocks);
+                }
+                left = left.saturating_sub(1);
+                if left == 0 { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
+            });
+            if let Err(error) = sampled {
+                tracing::debug!(%error, "failed to sample lifetimes");
+            }
+        }
+        votes.verdict()
+    }
+
+    /// Jiffies per second since the first reading; waits for a telling distance only if the clock needs it.
+    fn measure_hz(&mut self) -> Option<u32> {
+        let first = *self.first_clocks.get_or_insert(self.kernel.clocks().ok()?);
+        let measured = detect::hz(first, self.kernel.clocks().ok()?);
+        if measured.is_some() || self.clock != Clock::Jiffies {
+            return measured;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        detect::hz(first, self.kernel.clocks().ok()?)
+    }
+
+    fn walk(&mut self, name: MapName, opened: Result<bool, MapProblem>, monotonic: Duration) -> MapState {
+        let recreations = self.known.get(&name).map_or(0, |known| known.recreations);
+        let content = match opened {
+            Ok(true) => self.present(&name, monotonic).unwrap_or_else(|problem| {
+                self.totals.scan_errors += 1;
+                Content::Problem(problem)
+            }),
+            Ok(false) => {
+                self.known.remove(&name);
+                Content::Absent
+            }
+            Err(problem) => Content::Problem(problem),
+        };
+        MapState { map: name, content, recreations }
+    }
+
+    fn present(&mut self, name: &MapName, monotonic: Duration) -> Result<Content, MapProblem> {
+        let ask = self.ask(monotonic);
+        let hz = self.hz.unwrap_or(0);
+        let Some(known) = self.known.get_mut(name) else { return Ok(Content::Absent) };
+        let info = known.open.info;
+        let interval = self.settings.interval.max(sparse_interval(info.max_entries));
+        let due = known.last.as_ref().is_none_or(|last| {
+            // A quarter of an interval early still counts as this turn, so that jitter does not skip one.
+            monotonic.saturating_sub(last.scan.monotonic) + self.settings.interval / 4 >= interval
+        });
+        if due {
+            let before = sys::thread_cpu_time();
+            let raw = self.kernel.scan(&known.link, &ask).map_err(|error| scan_problem(name, &error))?;
+            let reading = Reading { mode: self.clock, now: low_half(raw.word(found::NOW)), hz };
+            if name.is_conntrack() {
+                self.timeouts.observe(most_left(name, &raw, reading));
+            }
+            if raw.word(found::ODD_FLAGS) + raw.word(found::ODD_NEXTHDR) > 0 && ask.log {
+                self.logged = Some(monotonic);
+            }
+            let cost = sys::thread_cpu_time().saturating_sub(before);
+            known.last = Some(Walked {
+                scan: decode::map_scan(name, &raw, reading, monotonic, cost, interval),
+                targets: decode::pair_cells(&raw),
+                decided: self.clock != Clock::Undecided,
+            });
+        }
+        let Some(last) = &known.last else { return Ok(Content::Absent) };
+        let cpus = pins::is_per_cpu(&info).then(|| possible_cpus(&self.settings)).flatten();
+        Ok(Content::Present(PresentMap {
+            id: info.id,
+            key_size: info.key_size,
+            value_size: info.value_size,
+            capacity: info.max_entries,
+            flags: info.map_flags,
+            percpu_share: cpus.and_then(|cpus| info.max_entries.checked_div(cpus)),
+            memory_bytes: memory_bytes(&self.settings, known.open.fd.as_raw_fd()),
+            scan: last.scan.clone(),
+        }))
+    }
+
+    fn ask(&self, monotonic: Duration) -> Ask {
+        let log = self.logged.is_none_or(|logged| monotonic.saturating_sub(logged) >= LOG_INTERVAL);
+        let reading = Reading { mode: self.clock, now: 0, hz: self.hz.unwrap_or(0) };
+        // In jiffies mode without a frequency nothing can be said in seconds.
+        let Some(bounds) = decode::bounds_in_units(DUE_BOUNDS, reading) else {
+            return Ask { log, ..Ask::default() };
+        };
+        let timeout = |class| {
+            self.timeouts.facts().into_iter().find(|fact| fact.class == class).map(|fact| fact.value)
+        };
+        let units = |duration: Duration| reading.units(duration).and_then(|units| i32::try_from(units).ok());
+        let fin = timeout(TimeoutClass::Fin).unwrap_or(USUAL_FIN_TIMEOUT);
+        let linger_closed = units(fin).zip(units(self.settings.stale_after)).map(|(fin, stale)| fin - stale + 1);
+        let linger_half_closed =
+            timeout(TimeoutClass::Tcp).and_then(|tcp| tcp.checked_sub(self.settings.stale_after)).and_then(units);
+        Ask {
+            clock: self.clock,
+            bounds,
+            linger_closed: linger_closed.unwrap_or(NEVER),
+            linger_half_closed: linger_half_closed.unwrap_or(NEVER),
+            log,
+        }
+    }
+
+    fn reading(&self, raw: &RawScan) -> Reading {
+        Reading { mode: self.clock, now: low_half(raw.word(found::NOW)), hz: self.hz.unwrap_or(0) }
+    }
+
+    /// Forgets the clock when most entries are implausible on it: Cilium was switched to the other one.
+    fn check_clock(&mut self) {
+        if self.settings.clock.is_some() || self.clock == Clock::Undecided {
+            return;
+        }
+        let (mut entries, mut implausible) = (0, 0);
+        for last in self.known.values().filter_map(|known| known.last.as_ref()) {
+            entries += last.scan.count(|cell| cell.due != monitor_abi::class::Due::Unknown);
+            implausible += last.scan.implausible;
+        }
+        if entries >= 16 && implausible * 2 > entries {
+            tracing::warn!(clock = ?self.clock, "most lifetimes are implausible on this clock: looking again");
+            self.clock = Clock::Undecided;
+            self.timeouts = Timeouts::default();
+        }
+    }
+
+    fn targets(&self) -> Vec<TargetState> {
+        let walks: Vec<_> = self.known.values().filter_map(|known| known.last.as_ref()).collect();
+        let decided = walks.iter().all(|walk| walk.decided) && self.clock != Clock::Undecided;
+        let tcp_known = self.timeouts.facts().iter().any(|fact| fact.class == TimeoutClass::Tcp);
+        decode::targets(
+            &self.settings.targets.pairs,
+            walks.iter().flat_map(|walk| &walk.targets),
+            decided,
+            decided && tcp_known,
+        )
+    }
+
+    /// The configured interval, or longer where walking would take more than its share of a core.
+    fn interval(&self) -> Duration {
+        let cost: Duration = self.known.values().filter_map(|known| known.last.as_ref()).map(|last| last.scan.cost).sum();
+        self.settings.interval.max(cost * SHARE_OF_A_CORE)
+    }
+}
+
+/// The most seconds left of each timeout class a walk saw.
+fn most_left(name: &MapName, raw: &RawScan, reading: Reading) -> Vec<(TimeoutClass, u64)> {
+    let seconds = |word: usize| reading.seconds(raw.word(word)).unwrap_or(0);
+    let most = |base: usize, states: &[State]| {
+        states.iter().map(|state| seconds(base + *state as usize)).max().unwrap_or(0)
+    };
+    let lasting = [State::Established, State::RxClosing, State::TxClosing];
+    let (regular, service) = (found::MOST_LEFT, found::MOST_LEFT_SERVICE);
+    match name.table {
+        Table::CtTcp => vec![
+            (TimeoutClass::Tcp, most(regular, &lasting)),
+            (TimeoutClass::Syn, most(regular, &[State::Opening])),
+            (TimeoutClass::Fin, most(regular, &[State::Closed])),
+            (TimeoutClass::ServiceTcp, most(service, &lasting)),
+        ],
+        Table::CtAny => vec![
+            (TimeoutClass::Any, most(regular, &[State::Stateless])),
+            (TimeoutClass::ServiceAny, most(service, &[State::Stateless])),
+        ],
+        Table::Nat => Vec::new(),
+    }
+}
+
+fn scan_problem(name: &MapName, error: &ScanError) -> MapProblem {
+    let mut detail = format!("failed to walk map {name}: {error}");
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        detail.push_str(": ");
+        detail.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    MapProblem { reason: ProblemReason::Scan, detail }
+}
+
+fn source(
+    name: &'static str,
+    maps: &[MapState],
+    belongs: impl Fn(&MapName) -> bool,
+    duration: Duration,
+    listing_error: Option<String>,
+    settings: &CollectSettings,
+) -> SourceState {
+    let mine: Vec<_> = maps.iter().filter(|map| belongs(&map.map)).collect();
+    let problem = mine.iter().find_map(|map| match &map.content {
+        Content::Problem(problem) => Some(problem.detail.clone()),
+        Content::Absent | Content::Present(_) => None,
+    });
+    let nothing = name == "conntrack" && mine.iter().all(|map| matches!(map.content, Content::Absent));
+    let none = || {
+        nothing.then(|| {
+            let globals = settings.bpffs.join(pins::GLOBALS);
+            format!("no conntrack map is pinned below {}: is Cilium running on this node?", globals.display())
+        })
+    };
+    SourceState { name, duration, error: listing_error.or(problem).or_else(none) }
+}
+
+/// Slots a hash map of this size walks: the kernel rounds up to a power of two.
+fn sparse_interval(max_entries: u32) -> Duration {
+    let slots = u64::from(max_entries).next_power_of_two();
+    if slots < SPARSE_SLOTS {
+        return Duration::ZERO;
+    }
+    SPARSE_INTERVAL.saturating_mul(u32::try_from(slots / SPARSE_SLOTS).unwrap_or(u32::MAX))
+}
+
+/// What the kernel accounts to the map behind this process's descriptor.
+fn memory_bytes(settings: &CollectSettings, fd: i32) -> Option<u64> {
+    let text = fs::read_to_string(settings.procfs.join(format!("self/fdinfo/{fd}"))).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok())
+}
+
+/// CPUs the kernel could ever have: each owns a share of a per-CPU LRU.
+fn possible_cpus(settings: &CollectSettings) -> Option<u32> {
+    decode::cpu_list(&fs::read_to_string(settings.sysfs.join("devices/system/cpu/possible")).ok()?)
+}
+
+fn low_half(word: u64) -> u32 {
+    u32::try_from(word & u64::from(u32::MAX)).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,156 @@
+//! Counters into plain data.
+//!
+//! In: raw scans and their clock. Out: cells, seconds, targets. Must not: read anything: pure functions.
+
+use std::time::Duration;
+
+use monitor_abi::cell::{decode_map_cell, decode_target_cell};
+use monitor_abi::class::{Due, State};
+use monitor_abi::scan::found;
+
+use crate::snapshot::{Cell, MapScan, TargetCell, TargetState};
+use crate::source::bpf::RawScan;
+use crate::source::cilium::clock::{Clock, Reading};
+use crate::source::cilium::pins::MapName;
+
+/// A target counter with its classes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PairCell {
+    pub pair: usize,
+    pub state: State,
+    pub lingering: bool,
+    pub expired: bool,
+    pub entries: u64,
+}
+
+/// What one walk counted, without the empty cells.
+pub(super) fn map_scan(
+    name: &MapName,
+    raw: &RawScan,
+    reading: Reading,
+    monotonic: Duration,
+    cost: Duration,
+    interval: Duration,
+) -> MapScan {
+    let mut implausible = 0;
+    let mut cells: Vec<Cell> = Vec::new();
+    for (index, entries) in (0_u32..).zip(&raw.cells).filter(|(_, entries)| **entries > 0) {
+        // A torn element may carry any bits, but its classes are always members of the enums.
+        let Some((direction, state, due, protocol)) = decode_map_cell(index) else { continue };
+        if matches!(due, Due::Ancient | Due::Far) {
+            implausible += entries;
+        }
+        let cell = Cell { direction, state, due: due.shown(), protocol, entries: *entries };
+        match cells.iter_mut().find(|known| Cell { entries: 0, ..**known } == Cell { entries: 0, ..cell }) {
+            Some(known) => known.entries += entries,
+            None => cells.push(cell),
+        }
+    }
+    MapScan {
+        monotonic,
+        cost,
+        interval,
+        entries: cells.iter().map(|cell| cell.entries).sum(),
+        implausible,
+        cells,
+        oldest_expired: if name.is_conntrack() { reading.seconds(raw.word(found::OLDEST)) } else { None },
+        odd_flags: raw.word(found::ODD_FLAGS),
+        odd_nexthdr: raw.word(found::ODD_NEXTHDR),
+    }
+}
+
+/// The targets' counters of one walk, without the empty ones.
+pub(super) fn pair_cells(raw: &RawScan) -> Vec<PairCell> {
+    (0_u32..)
+        .zip(&raw.target_cells)
+        .filter(|(_, entries)| **entries > 0)
+        .filter_map(|(index, entries)| {
+            let (pair, state, lingering, expired) = decode_target_cell(index)?;
+            Some(PairCell { pair, state, lingering, expired, entries: *entries })
+        })
+        .collect()
+}
+
+/// Sums the walks by target and service.
+pub(super) fn targets<'a>(
+    pairs: &[(String, String)],
+    cells: impl Iterator<Item = &'a PairCell> + Clone,
+    decided: bool,
+    tcp_timeout_known: bool,
+) -> Vec<TargetState> {
+    let build = |(index, (target, service)): (usize, &(String, String))| {
+        let mine = || cells.clone().filter(move |cell| cell.pair == index);
+        let sum = |pass: &dyn Fn(&PairCell) -> bool| mine().filter(|cell| pass(cell)).map(|cell| cell.entries).sum();
+        let expiries: &[Option<bool>] = if decided { &[Some(false), Some(true)] } else { &[None] };
+        let cells = State::ALL.iter().flat_map(|&state| {
+            expiries.iter().map(move |&expired| TargetCell {
+                state,
+                expired,
+                entries: sum(&|cell| cell.state == state && expired.is_none_or(|expired| cell.expired == expired)),
+            })
+        });
+        TargetState {
+            target: target.clone(),
+            service: service.clone(),
+            cells: cells.collect(),
+            lingering_closed: decided.then(|| sum(&|cell| cell.lingering && cell.state == State::Closed)),
+            lingering_half_closed: tcp_timeout_known
+                .then(|| sum(&|cell| cell.lingering && cell.state.is_half_closed())),
+        }
+    };
+    pairs.iter().enumerate().map(build).collect()
+}
+
+/// The due classes' bounds in clock units: the smallest number of units that is at least so many seconds.
+/// `None` while the clock, or its frequency, is unknown.
+pub(super) fn bounds_in_units(seconds: [i64; 11], reading: Reading) -> Option<[i32; 11]> {
+    let scale = match reading.mode {
+        Clock::Undecided => return None,
+        Clock::Ktime => return Some(seconds.map(saturate)),
+        Clock::Jiffies if reading.hz == 0 => return None,
+        Clock::Jiffies => i64::from(reading.hz),
+    };
+    // One unit is 256 jiffies.
+    Some(seconds.map(|seconds| {
+        let jiffies = seconds * scale;
+        saturate(jiffies.div_euclid(256) + i64::from(jiffies.rem_euclid(256) != 0))
+    }))
+}
+
+/// How many CPUs a list such as `0-3,8` names: the last one, plus one.
+pub(super) fn cpu_list(text: &str) -> Option<u32> {
+    let last = text.trim().rsplit([',', '-']).next()?;
+    last.parse::<u32>().ok()?.checked_add(1)
+}
+
+fn saturate(value: i64) -> i32 {
+    i32::try_from(value).unwrap_or(if value < 0 { i32::MIN } else { i32::MAX })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use monitor_abi::class::DUE_BOUNDS;
+
+    #[test]
+    fn a_cpu_list_counts_to_its_last() {
+        let check = |text, expected| assert_eq!(cpu_list(text), expected, "{text}");
+        check("0-1\n", Some(2));
+        check("0\n", Some(1));
+        check("0-3,8-15\n", Some(16));
+        check("", None);
+    }
+
+    #[test]
+    fn bounds_in_jiffies_part_the_same_seconds() {
+        for hz in [100, 250, 300, 1000] {
+            let reading = Reading::jiffies(0, hz);
+            let bounds = bounds_in_units(DUE_BOUNDS, reading).unwrap();
+            for (bound, seconds) in bounds.iter().zip(DUE_BOUNDS) {
+                let at = |units: i32| i64::from(units) * 256 >= seconds * i64::from(hz);
+                assert!(at(*bound) && !at(*bound - 1), "{bound} units are the first of {seconds} s at HZ {hz}");
+            }
+        }
+        assert_eq!(bounds_in_units(DUE_BOUNDS, Reading::jiffies(0, 0)), None);
+    }
+}
