@@ -42,7 +42,7 @@ struct RawSettings {
 /// Reads the text of a file; an empty one is the defaults.
 pub(super) fn read(text: &str) -> Result<Settings, String> {
     let raw: Option<RawSettings> =
-        yaml_serde::from_str(text).map_err(|error| one_line(&error.to_string()))?;
+        yaml_serde::from_str(text).map_err(|error| describe(&error))?;
     let RawSettings {
         listen,
         interval,
@@ -98,9 +98,14 @@ fn at_line(text: &str, key: &str) -> String {
         .map_or_else(String::new, |index| format!(" at line {}", index + 1))
 }
 
-/// Errors are one line, whatever the value that caused them contains.
-fn one_line(message: &str) -> String {
-    message.split_whitespace().collect::<Vec<_>>().join(" ")
+/// One line with the place, whatever the value that caused the error contains.
+fn describe(error: &yaml_serde::Error) -> String {
+    let message = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    match error.location() {
+        // The reader keeps silent about the very first character.
+        Some(place) if place.line() == 1 && place.column() == 1 => format!("{message} at line 1 column 1"),
+        _ => message,
+    }
 }
 
 struct Listen(Vec<SocketAddr>);
