@@ -1,1 +1,0 @@
-//! Every alert: name, severities, defaults, expression.

@@ -1,0 +1,182 @@
+//! The registry of alerts: what each compares, with what, for how long, and what it says.
+//!
+//! In: nothing. Out: [`ALERTS`], from which thresholds, Prometheus rules and findings are made.
+//! Must not: judge a snapshot or name a node: expressions and texts are templates.
+
+mod conntrack;
+mod node;
+mod target;
+
+use std::time::Duration;
+
+use crate::config::duration;
+
+/// Every alert and severity, in display order.
+pub const ALERTS: &[Alert] = &[
+    conntrack::MAP_FILLING,
+    conntrack::MAP_FULL,
+    conntrack::MAP_FULL_SOON,
+    conntrack::ENTRIES_ABOVE_NORMAL,
+    conntrack::ENTRIES_HIGH,
+    target::STALE_CONNECTIONS_INFO,
+    target::STALE_CONNECTIONS,
+    target::HALF_CLOSED_PILE_UP,
+    conntrack::COLLECTION_LAGGING,
+    conntrack::COLLECTION_SLOW,
+    conntrack::LIVE_EVICTIONS,
+    target::LIVE_EVICTIONS,
+    conntrack::NAT_PORTS_RUNNING_OUT,
+    conntrack::NAT_PORTS_RUNNING_OUT_CRITICAL,
+    conntrack::INSERT_FAILURES,
+    conntrack::NAT_MAPPING_FAILURES,
+    target::REVERSE_TUPLE_COLLISION,
+    target::TARGET_UNANSWERED,
+    target::TARGET_UNTRACKED,
+    target::STORAGE_PATH_STALLED,
+    target::CIFS_RECONNECTING,
+    target::ISCSI_SESSION_DOWN,
+    node::MAP_SMALLER_THAN_EXPECTED,
+    node::TUNING_NOT_IN_FORCE,
+    node::FILE_HANDLES_HIGH,
+    node::LOG_PATTERN,
+    node::MAP_UNREADABLE,
+    node::SOURCE_DOWN,
+    node::SNAPSHOT_OLD,
+    node::DOWN,
+];
+
+/// The prefix of every alert's name.
+pub const PREFIX: &str = "Ctmon";
+
+/// Dead entries as a share of the map's capacity from which the collector lags, however young they are.
+pub const DEAD_SHARE: f64 = 0.15;
+
+/// One alert of one severity.
+#[derive(Debug)]
+pub struct Alert {
+    /// With [`PREFIX`]. Severities of one name stand next to each other, or share nothing but the name.
+    pub name: &'static str,
+    pub severity: Severity,
+    /// The default threshold; `None` is off until configured.
+    pub value: Option<f64>,
+    /// What the threshold counts.
+    pub unit: Unit,
+    /// How long the condition holds before it fires (`for`).
+    pub hold: Duration,
+    /// Longer than zero where a saw-tooth would switch the alert off and on.
+    pub keep_firing_for: Duration,
+    /// What `$window` in the expression stands for.
+    pub window: Option<Duration>,
+    pub decided_by: DecidedBy,
+    /// `PromQL` with placeholders, see [`Alert::expression`].
+    pub expr: &'static str,
+    /// Labels its series carry beside those of the scrape.
+    pub labels: &'static [&'static str],
+    /// One line; `$NODE` is the node.
+    pub summary: &'static str,
+    /// What it means, with the number; `$NODE` is the node.
+    pub description: &'static str,
+    /// The page below `deploy/runbooks`, without `.md`.
+    pub runbook: &'static str,
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Severity {
+    Info,
+    Warning,
+    Critical,
+}
+
+impl Severity {
+    /// Every severity, mildest first.
+    pub const ALL: &'static [Self] = &[Self::Info, Self::Warning, Self::Critical];
+
+    /// The label value.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// Who can tell whether the condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecidedBy {
+    /// One snapshot: the alert appears in `ctmon_alert_active`.
+    Snapshot,
+    /// Rates, minima and predictions need Prometheus's memory.
+    Prometheus,
+}
+
+/// What a threshold counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// 0 to 1 of something limited.
+    Ratio,
+    /// Entries, sockets, sessions: things one can count.
+    Count,
+    /// Happenings within the window.
+    Events,
+    PerSecond,
+    Seconds,
+    /// Times another metric.
+    Times,
+}
+
+impl Alert {
+    /// The name without its prefix.
+    #[must_use]
+    pub fn short_name(&self) -> &'static str {
+        self.name.strip_prefix(PREFIX).unwrap_or(self.name)
+    }
+
+    /// The complete `PromQL` expression.
+    ///
+    /// `$T` becomes the threshold of the same node. It is one series a node, many are compared with it; an exporter
+    /// that sends none switches the alert off there. `max without(pod)` keeps the match unique while a restarted
+    /// agent's former series are not stale yet. `$on` is the same for set operators. `$window` and `$horizon`
+    /// (twice the window, in seconds) come from the settings.
+    #[must_use]
+    pub fn expression(&self, window: Option<Duration>) -> String {
+        let threshold =
+            format!("ctmon_threshold{{alert=\"{}\",severity=\"{}\"}}", self.name, self.severity.name());
+        let window = window.or(self.window).unwrap_or_default();
+        self.expr
+            .replace("$T", &format!("on(instance) group_left() max without(pod)({threshold})"))
+            .replace("$on", &format!("on(instance) {threshold}"))
+            .replace("$window", &duration::format(window))
+            .replace("$horizon", &(window.as_secs() * 2).to_string())
+            .replace("$share", &DEAD_SHARE.to_string())
+    }
+}
+
+/// What every alert has unless it says otherwise.
+const BASE: Alert = Alert {
+    name: "",
+    severity: Severity::Warning,
+    value: Some(0.0),
+    unit: Unit::Count,
+    hold: Duration::ZERO,
+    keep_firing_for: Duration::ZERO,
+    window: None,
+    decided_by: DecidedBy::Snapshot,
+    expr: "",
+    labels: &[],
+    summary: "",
+    description: "",
+    runbook: "",
+};
+
+const fn minutes(number: u64) -> Duration {
+    Duration::from_secs(number * 60)
+}
+
+/// Alerts on what the collector removes in passes: without it each pass would resolve them, and fire them anew.
+const SAW_TOOTH: Duration = minutes(60);
+
+#[cfg(test)]
+mod tests;

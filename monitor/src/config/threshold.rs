@@ -1,0 +1,235 @@
+//! Thresholds: what the alerts compare with, and for how long.
+//!
+//! In: the `thresholds` key over the defaults of the catalogue. Out: one [`Rule`] for each alert and severity.
+//! Must not: invent alerts: what is not in the catalogue is an error that lists what is.
+
+use std::fmt::{self, Formatter};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+
+use super::field::{Bounded, Field, choice, read_as};
+use crate::check::catalog::{ALERTS, Alert, Severity};
+
+/// One [`Rule`] for each entry of the catalogue, in its order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Thresholds(Vec<Rule>);
+
+/// How one alert of one severity is judged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rule {
+    /// `None`: off.
+    pub value: Option<f64>,
+    /// How long the condition holds before the alert fires (`for`).
+    pub hold: Duration,
+    /// How long the alert stays after its condition ended.
+    pub keep_firing_for: Duration,
+    /// What rates and extremes look back over; `None` where the expression has no window.
+    pub window: Option<Duration>,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self(ALERTS.iter().map(Rule::default_of).collect())
+    }
+}
+
+impl Thresholds {
+    /// The catalogue with its rules, in display order.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static Alert, &Rule)> {
+        ALERTS.iter().zip(&self.0)
+    }
+
+    /// The rule of one alert and severity.
+    #[must_use]
+    pub fn get(&self, alert: &str, severity: Severity) -> Option<&Rule> {
+        self.iter().find(|(known, _)| known.name == alert && known.severity == severity).map(|(_, rule)| rule)
+    }
+
+    fn get_mut(&mut self, alert: &str, severity: Severity) -> Option<(&'static Alert, &mut Rule)> {
+        ALERTS.iter().zip(&mut self.0).find(|(known, _)| known.name == alert && known.severity == severity)
+    }
+}
+
+impl Rule {
+    /// What the catalogue says.
+    #[must_use]
+    pub fn default_of(alert: &Alert) -> Self {
+        Self {
+            value: alert.value,
+            hold: alert.hold,
+            keep_firing_for: alert.keep_firing_for,
+            window: alert.window,
+        }
+    }
+}
+
+/// `for` and `keep_firing_for`: a day is longer than any of our saw-teeth.
+type Hold = Bounded<0, 86_400_000>;
+/// Windows: shorter than 2 s cannot hold two samples.
+type Window = Bounded<2_000, 86_400_000>;
+
+/// As in the file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRule {
+    #[serde(default, deserialize_with = "present")]
+    value: Option<Option<Number>>,
+    #[serde(rename = "for")]
+    hold: Option<Hold>,
+    keep_firing_for: Option<Hold>,
+    window: Option<Window>,
+}
+
+/// Tells `value: null` (off) from no `value` (the default).
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Number>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+struct Number(f64);
+
+impl Field for Number {
+    type Raw = String;
+    const EXPECTED: &'static str = "a number";
+
+    fn check(raw: String) -> Result<Self, String> {
+        match raw.parse::<f64>() {
+            Ok(number) if number.is_finite() && number >= 0.0 => Ok(Self(number)),
+            _ => Err(format!("`{raw}` is not a threshold: give a number from 0 up, or null for off")),
+        }
+    }
+}
+
+choice!(Severity { Info => "info", Warning => "warning", Critical => "critical" });
+
+/// A name of the catalogue, with or without its prefix.
+struct AlertName(&'static str);
+
+impl Field for AlertName {
+    type Raw = String;
+    const EXPECTED: &'static str = "the name of an alert";
+
+    fn check(raw: String) -> Result<Self, String> {
+        ALERTS.iter().find(|alert| alert.name == raw || alert.short_name() == raw).map_or_else(
+            || {
+                let mut names: Vec<_> = ALERTS.iter().map(Alert::short_name).collect();
+                names.dedup();
+                Err(format!("there is no alert `{raw}`: use one of {}", names.join(", ")))
+            },
+            |alert| Ok(Self(alert.name)),
+        )
+    }
+}
+
+read_as!(text: Number, AlertName);
+
+impl<'de> Deserialize<'de> for Thresholds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(AlertsVisitor)
+    }
+}
+
+struct AlertsVisitor;
+
+impl<'de> Visitor<'de> for AlertsVisitor {
+    type Value = Thresholds;
+
+    fn expecting(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.write_str("alerts: {MapFilling: {warning: {value: 0.8, for: 10m}}}")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Thresholds, A::Error> {
+        let mut thresholds = Thresholds::default();
+        let mut seen = Vec::new();
+        while let Some(AlertName(alert)) = access.next_key()? {
+            if seen.contains(&alert) {
+                return Err(Error::custom(format!("{alert} is given twice: keep one of them")));
+            }
+            seen.push(alert);
+            access.next_value_seed(OneAlert { alert, thresholds: &mut thresholds })?;
+        }
+        Ok(thresholds)
+    }
+}
+
+/// Reads the severities of one alert into the thresholds.
+struct OneAlert<'a> {
+    alert: &'static str,
+    thresholds: &'a mut Thresholds,
+}
+
+impl<'de> DeserializeSeed<'de> for OneAlert<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for OneAlert<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.write_str("severities: {warning: {value: 0.8, for: 10m}}, or null for off")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        for severity in Severity::ALL {
+            if let Some((_, rule)) = self.thresholds.get_mut(self.alert, *severity) {
+                rule.value = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
+        let mut seen = Vec::new();
+        while let Some(severity) = access.next_key::<Severity>()? {
+            let alert = self.alert;
+            if seen.contains(&severity) {
+                return Err(Error::custom(format!("{} is given twice: keep one of them", severity.name())));
+            }
+            seen.push(severity);
+            let Some((known, rule)) = self.thresholds.get_mut(alert, severity) else {
+                return Err(Error::custom(format!(
+                    "{alert} has no severity {}: it has {}",
+                    severity.name(),
+                    severities(alert)
+                )));
+            };
+            match access.next_value::<Option<RawRule>>()? {
+                None => rule.value = None,
+                Some(raw) => raw.apply(known, rule).map_err(Error::custom)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RawRule {
+    fn apply(self, alert: &Alert, rule: &mut Rule) -> Result<(), String> {
+        let Self { value, hold, keep_firing_for, window } = self;
+        if let Some(value) = value {
+            rule.value = value.map(|number| number.0);
+        }
+        if let Some(hold) = hold {
+            rule.hold = hold.0;
+        }
+        if let Some(keep) = keep_firing_for {
+            rule.keep_firing_for = keep.0;
+        }
+        match (window, &mut rule.window) {
+            (Some(window), Some(own)) => *own = window.0,
+            (Some(_), None) => return Err(format!("{} looks at one instant: remove the window", alert.name)),
+            (None, _) => {}
+        }
+        Ok(())
+    }
+}
+
+fn severities(alert: &str) -> String {
+    let names: Vec<_> =
+        ALERTS.iter().filter(|known| known.name == alert).map(|known| known.severity.name()).collect();
+    names.join(" and ")
+}
