@@ -6,5 +6,11 @@
 
 pub mod bpffs;
 pub mod cilium;
+pub mod cli_text;
+pub mod daemon;
 pub mod fixture;
+pub mod generate;
+pub mod http;
+pub mod page;
+pub mod reference;
 pub mod sys;

@@ -1,19 +1,18 @@
-//! Raw system calls of the test side: bpf(2), mounts, clocks, signals. The only unsafe file of the package.
+//! bpf(2): maps created, pinned, written, read one by one and in batches.
 //!
-//! In: slices and paths whose sizes are checked here. Out: owned descriptors, bytes, `io::Error` with context.
+//! In: slices, whose sizes are checked against the map's own. Out: owned descriptors, bytes.
 //! Must not: be used by the agent: it writes to maps, which the agent never does.
 
-use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::mem::{size_of, zeroed};
+use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+
+use super::os::c_path;
 
 /// Commands of bpf(2).
 mod cmd {
@@ -33,8 +32,6 @@ mod cmd {
 pub const NO_COMMON_LRU: u32 = 1 << 1;
 /// `BPF_F_RDONLY`: the descriptor refuses writes.
 const READ_ONLY: u32 = 1 << 3;
-/// `BPF_FS_MAGIC`.
-const BPFFS_MAGIC: i64 = 0xcafe_4a11;
 
 /// `BPF_MAP_TYPE_*`, as far as Cilium or a test of wrong layouts needs them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,11 +160,6 @@ fn address(bytes: &[u8]) -> u64 {
 
 fn address_mut(bytes: &mut [u8]) -> u64 {
     bytes.as_mut_ptr().expose_provenance() as u64
-}
-
-fn c_path(path: &Path) -> Result<CString> {
-    CString::new(path.as_os_str().as_bytes())
-        .with_context(|| format!("path {} contains a zero byte", path.display()))
 }
 
 /// Possible CPUs: how many shares a per-CPU value has.
@@ -438,49 +430,4 @@ fn found(answer: io::Result<libc::c_long>) -> io::Result<bool> {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// Time on `CLOCK_MONOTONIC`, the clock of Cilium's lifetimes.
-pub fn monotonic() -> Result<Duration> {
-    // SAFETY: a `timespec` is two integers, for which zero is a value.
-    let mut time: libc::timespec = unsafe { zeroed() };
-    // SAFETY: `time` is a live, writable `timespec`.
-    let answer = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    ensure!(answer == 0, "failed to read CLOCK_MONOTONIC: {}", io::Error::last_os_error());
-    Ok(Duration::new(time.tv_sec.try_into()?, time.tv_nsec.try_into()?))
-}
-
-/// Whether `path` lies on a bpffs.
-pub fn is_bpffs(path: &Path) -> Result<bool> {
-    let name = c_path(path)?;
-    // SAFETY: a `statfs` is integers only, for which zero is a value.
-    let mut stat: libc::statfs = unsafe { zeroed() };
-    // SAFETY: `name` ends with a zero byte and `stat` is a live, writable `statfs`.
-    let answer = unsafe { libc::statfs(name.as_ptr(), &raw mut stat) };
-    ensure!(answer == 0, "failed to stat {}: {}", path.display(), io::Error::last_os_error());
-    #[expect(clippy::useless_conversion, reason = "the field's width depends on the architecture")]
-    Ok(i64::from(stat.f_type) == BPFFS_MAGIC)
-}
-
-/// Mounts a new bpffs.
-pub fn mount_bpffs(path: &Path) -> Result<()> {
-    let name = c_path(path)?;
-    // SAFETY: all strings end with a zero byte; bpffs takes no data.
-    let answer = unsafe { libc::mount(c"bpf".as_ptr(), name.as_ptr(), c"bpf".as_ptr(), 0, ptr::null()) };
-    ensure!(
-        answer == 0,
-        "failed to mount a bpffs at {}: {}: run as root",
-        path.display(),
-        io::Error::last_os_error()
-    );
-    Ok(())
-}
-
-/// Takes a mount away, at once for new users and for the others when they are done.
-pub fn unmount(path: &Path) -> Result<()> {
-    let name = c_path(path)?;
-    // SAFETY: `name` ends with a zero byte.
-    let answer = unsafe { libc::umount2(name.as_ptr(), libc::MNT_DETACH) };
-    ensure!(answer == 0, "failed to unmount {}: {}", path.display(), io::Error::last_os_error());
-    Ok(())
 }

@@ -1,0 +1,10 @@
+//! Raw system calls of the test side. The only folder of the package with unsafe code.
+//!
+//! In: slices and paths whose sizes are checked here. Out: owned descriptors, bytes, errors with context.
+//! Must not: be used by the agent: it writes to maps, which the agent never does.
+
+mod bpf;
+mod os;
+
+pub use bpf::{Info, Kind, Map, NO_COMMON_LRU, Spec, possible_cpus};
+pub use os::{Signal, Termination, is_bpffs, kill, monotonic, mount_bpffs, unmount};
