@@ -1,0 +1,42 @@
+//! What one client, and all of them together, may take.
+//!
+//! In: nothing. Out: numbers with their reasons.
+//! Must not: depend on the configuration: these protect the node, nobody should have to tune them.
+
+use std::time::Duration;
+
+/// The server's limits; the defaults suit a node with one or two scrapers, kubelet and a curious human.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once, over all listeners; one more is closed as soon as it is accepted.
+    pub connections: usize,
+    /// Header lines in a request.
+    pub headers: usize,
+    /// Bytes of a request's head; hyper asks for 8,192 at least.
+    pub head_bytes: usize,
+    /// From the connection, or the first byte of the next request, to the end of the head.
+    pub head: Duration,
+    /// The TLS handshake.
+    pub handshake: Duration,
+    /// Checking credentials and handing over the answer.
+    pub answer: Duration,
+    /// Between two requests. Longer than the usual scrape intervals: one connection then serves them all.
+    pub idle: Duration,
+    /// What open requests get to finish when the daemon ends.
+    pub shutdown: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 64,
+            headers: 64,
+            head_bytes: 16 * 1024,
+            head: Duration::from_secs(10),
+            handshake: Duration::from_secs(10),
+            answer: Duration::from_secs(30),
+            idle: Duration::from_secs(150),
+            shutdown: Duration::from_millis(800),
+        }
+    }
+}
