@@ -1,0 +1,56 @@
+{{- define "ctmon.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "ctmon.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- else if contains (include "ctmon.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "ctmon.name" .) | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "ctmon.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "ctmon.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "ctmon.commonLabels" -}}
+{{ include "ctmon.selectorLabels" . }}
+app.kubernetes.io/part-of: ctmon
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "ctmon.labels" -}}
+{{ include "ctmon.commonLabels" . }}
+app.kubernetes.io/component: node-agent
+{{- end -}}
+
+{{- define "ctmon.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "ctmon.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "ctmon.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "ctmon.probe" -}}
+httpGet:
+  path: {{ .path }}
+  port: metrics
+  {{- if .tls }}
+  scheme: HTTPS
+  {{- end }}
+{{- end -}}
