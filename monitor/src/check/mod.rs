@@ -1,3 +1,12 @@
 //! What it means: pure functions of snapshot, history and settings.
+//!
+//! In: a snapshot, the settings. Out: what every alert reads now, and findings with evidence and advice.
+//! Must not: read anything, or know how a finding is shown.
 
+pub mod alerts;
 pub mod catalog;
+pub mod crossing;
+pub mod finding;
+
+pub use alerts::{Reading, readings};
+pub use finding::{Finding, Level, findings};

@@ -28,7 +28,7 @@ pub struct Page {
 }
 
 /// Label names and values of one sample.
-pub type Labels<'a> = &'a [(&'static str, &'a str)];
+pub(super) type Labels<'a> = &'a [(&'static str, &'a str)];
 
 impl Metric {
     pub(super) const fn gauge(name: &'static str, help: &'static str) -> Self {

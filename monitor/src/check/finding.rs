@@ -1,0 +1,270 @@
+//! Findings: what is wrong or worth knowing, with the node's own numbers and what to do.
+//!
+//! In: readings, snapshot, settings. Out: a list in order of weight.
+//! Must not: repeat the reading's number without saying what it means.
+
+use monitor_abi::scan::Clock;
+
+use super::alerts::{OVERDUE, Reading, expected_capacity, readings};
+use super::catalog::Severity;
+use crate::config::{Settings, duration};
+use crate::snapshot::{Content, Snapshot};
+use crate::source::cilium::pins::Table;
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The alert's name, or a name of its own in the same style.
+    pub check: String,
+    pub level: Level,
+    /// Empty where it does not apply.
+    pub map_name: String,
+    /// Empty where it does not apply.
+    pub target: String,
+    /// The numbers behind it.
+    pub evidence: String,
+    /// What to do; empty where nothing needs to be done.
+    pub advice: String,
+}
+
+/// How much a finding weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Level {
+    /// Worth knowing; no finding in the sense of the exit code.
+    Info,
+    Warning,
+    Critical,
+    /// Something could not be told.
+    Unknown,
+}
+
+impl Level {
+    /// The word users see.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl From<Severity> for Level {
+    fn from(severity: Severity) -> Self {
+        match severity {
+            Severity::Info => Self::Info,
+            Severity::Warning => Self::Warning,
+            Severity::Critical => Self::Critical,
+        }
+    }
+}
+
+/// Every finding of a snapshot, the heaviest first.
+#[must_use]
+pub fn findings(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding> {
+    let mut all: Vec<Finding> = Vec::new();
+    for reading in readings(snapshot, settings).into_iter().filter(|reading| reading.active) {
+        let finding = explain(&reading, snapshot, settings);
+        // Of one alert on one series only the gravest severity is told.
+        match all.iter_mut().find(|known| same_series(known, &finding)) {
+            Some(known) if known.level < finding.level => *known = finding,
+            Some(_) => {}
+            None => all.push(finding),
+        }
+    }
+    all.extend(unknowns(snapshot));
+    all.extend(circumstances(snapshot));
+    all.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    all
+}
+
+fn same_series(a: &Finding, b: &Finding) -> bool {
+    a.check == b.check && a.map_name == b.map_name && a.target == b.target
+}
+
+fn explain(reading: &Reading, snapshot: &Snapshot, settings: &Settings) -> Finding {
+    let name = reading.alert.name;
+    let (evidence, advice) = match name {
+        "CtmonMapFilling" | "CtmonMapFull" => filling(reading, snapshot),
+        "CtmonStaleConnections" | "CtmonHalfClosedPileUp" => lingering(reading, snapshot, settings),
+        "CtmonCollectionLagging" | "CtmonCollectionSlow" => collection(reading, snapshot),
+        "CtmonMapSmallerThanExpected" => smaller(reading, snapshot, settings),
+        "CtmonMapUnreadable" => (problem(&reading.map_name, snapshot), UNREADABLE.to_owned()),
+        "CtmonSourceDown" => (down(snapshot), "the source's metrics are absent until the cause is gone".to_owned()),
+        "CtmonEntriesAboveNormal" | "CtmonEntriesHigh" => (
+            format!("{:.0} conntrack entries, more than the {:.0} configured", reading.value, reading.threshold),
+            "`ctmon top` tells who fills the table, `ctmon list --expired true --count` how much of it is dead"
+                .to_owned(),
+        ),
+        _ => (
+            format!("{} is beyond {}", format_number(reading.value), format_number(reading.threshold)),
+            String::new(),
+        ),
+    };
+    Finding {
+        check: name.to_owned(),
+        level: reading.alert.severity.into(),
+        map_name: reading.map_name.clone(),
+        target: reading.target.clone(),
+        evidence,
+        advice,
+    }
+}
+
+const UNREADABLE: &str = "nothing ctmon shows covers this map; compare the pin with `bpftool map show pinned PATH`";
+const COLLECTOR: &str = "the remedy is a fixed or capped interval of Cilium's collector: `conntrackGCInterval: 5m` \
+                         (Helm) or `conntrack-gc-max-interval`; a bigger map makes it worse";
+
+fn filling(reading: &Reading, snapshot: &Snapshot) -> (String, String) {
+    let Some((_, present)) = snapshot.present().find(|(map, _)| map.map.name == reading.map_name) else {
+        return (String::new(), String::new());
+    };
+    let (entries, capacity) = (present.scan.entries, present.capacity);
+    let dead = present.scan.count(|cell| cell.due.expired() == Some(true));
+    let evidence = format!(
+        "{entries} of {capacity} entries ({:.0} %), {dead} of them past their lifetime; at 100 % the kernel evicts \
+         entries of live connections without a word",
+        reading.value * 100.0
+    );
+    let advice = if dead * 2 > entries {
+        format!("most of it is dead: {COLLECTOR}")
+    } else {
+        "`ctmon top` tells who fills the map; bpf.ctTcpMax, bpf.ctAnyMax and bpf.natMax set the sizes".to_owned()
+    };
+    (evidence, advice)
+}
+
+fn lingering(reading: &Reading, snapshot: &Snapshot, settings: &Settings) -> (String, String) {
+    let (mut closed, mut half, mut stale) = (0, 0, 0);
+    for state in snapshot.targets.iter().filter(|state| state.target == reading.target) {
+        closed += state.lingering_closed.unwrap_or(0);
+        half += state.lingering_half_closed.unwrap_or(0);
+        stale += state.stale();
+    }
+    let silent = duration::format(settings.stale_after);
+    let evidence = format!(
+        "{closed} closed and {half} half-closed entries silent for {silent} or longer, of {stale} stale ones in all"
+    );
+    let advice = if half > closed {
+        "half-closed entries keep the full TCP timeout: find the side that never sends its FIN \
+         (`ctmon list --lingering`), or lower bpf-ct-timeout-regular-tcp"
+            .to_owned()
+    } else {
+        format!("closed entries wait for the collector: {COLLECTOR}")
+    };
+    (evidence, advice)
+}
+
+fn collection(reading: &Reading, snapshot: &Snapshot) -> (String, String) {
+    let Some((_, present)) = snapshot.present().find(|(map, _)| map.map.name == reading.map_name) else {
+        return (String::new(), String::new());
+    };
+    let scan = &present.scan;
+    let dead = scan.count(|cell| OVERDUE.contains(&cell.due));
+    let oldest = duration::format(std::time::Duration::from_secs(scan.oldest_expired.unwrap_or(0)));
+    let evidence = format!(
+        "{dead} of {} entries are past their lifetime, the oldest since {oldest}; the map holds {}",
+        scan.entries, present.capacity
+    );
+    (evidence, COLLECTOR.to_owned())
+}
+
+fn smaller(reading: &Reading, snapshot: &Snapshot, settings: &Settings) -> (String, String) {
+    let found = snapshot.present().find(|(map, _)| map.map.name == reading.map_name);
+    let Some((map, present)) = found else { return (String::new(), String::new()) };
+    let expected = expected_capacity(&map.map.name, settings).unwrap_or(0);
+    let key = match map.map.table {
+        Table::CtTcp => "bpf.ctTcpMax",
+        Table::CtAny => "bpf.ctAnyMax",
+        Table::Nat => "bpf.natMax",
+    };
+    (
+        format!("the map holds {} entries, expected at least {expected}", present.capacity),
+        format!(
+            "set {key} in Cilium's Helm values: bpf.mapMax.*, bpf.ctTcpTimeout and the like do not exist and are \
+             silently ignored"
+        ),
+    )
+}
+
+fn problem(map_name: &str, snapshot: &Snapshot) -> String {
+    snapshot
+        .maps
+        .iter()
+        .find_map(|map| match &map.content {
+            Content::Problem(problem) if map.map.name == map_name => Some(problem.detail.clone()),
+            _ => None,
+        })
+        .unwrap_or_default()
+}
+
+fn down(snapshot: &Snapshot) -> String {
+    let errors = snapshot.sources.iter().filter_map(|source| {
+        source.error.as_ref().map(|error| format!("{}: {error}", source.name))
+    });
+    errors.collect::<Vec<_>>().join("; ")
+}
+
+/// What could not be told.
+fn unknowns(snapshot: &Snapshot) -> Vec<Finding> {
+    let mut all = Vec::new();
+    let conntrack = || snapshot.present().filter(|(map, _)| map.map.is_conntrack());
+    if conntrack().next().is_none() {
+        all.push(own("conntrack", Level::Unknown, "no conntrack map could be read", "see CtmonSourceDown"));
+    } else if snapshot.clock.mode == Clock::Undecided && conntrack().any(|(_, present)| present.scan.entries > 0) {
+        all.push(own(
+            "clock",
+            Level::Unknown,
+            "the clock of the entries' lifetimes could not be told from them: expired and lingering are unknown",
+            "set `clock: ktime` or `clock: jiffies` as Cilium's enable-bpf-clock-probe says (false: ktime)",
+        ));
+    }
+    all
+}
+
+/// What is normal but worth knowing when reading the rest.
+fn circumstances(snapshot: &Snapshot) -> Vec<Finding> {
+    let mut all = Vec::new();
+    for (map, present) in snapshot.present() {
+        if let Some(share) = present.percpu_share {
+            all.push(Finding {
+                map_name: map.map.name.clone(),
+                ..own(
+                    "per_cpu_lru",
+                    Level::Info,
+                    &format!(
+                        "every CPU owns {share} of {} entries and evicts beyond them: the fill ratio says little here",
+                        present.capacity
+                    ),
+                    "watch ctmon_evictions_total",
+                )
+            });
+        }
+    }
+    if snapshot.maps_skipped > 0 {
+        all.push(own(
+            "maps_skipped",
+            Level::Info,
+            &format!("{} per-cluster maps beyond the limit are not read", snapshot.maps_skipped),
+            "",
+        ));
+    }
+    all
+}
+
+fn own(check: &str, level: Level, evidence: &str, advice: &str) -> Finding {
+    Finding {
+        check: check.to_owned(),
+        level,
+        map_name: String::new(),
+        target: String::new(),
+        evidence: evidence.to_owned(),
+        advice: advice.to_owned(),
+    }
+}
+
+fn format_number(value: f64) -> String {
+    if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+}
