@@ -3,6 +3,15 @@
 pub mod clock;
 pub mod ct;
 pub mod drops;
+pub mod judge;
+pub mod linger;
 pub mod nat;
 pub mod pins;
+pub mod prefix;
+pub mod target;
+pub mod top;
 pub mod tuple;
+pub mod walk;
+
+#[cfg(test)]
+pub(crate) mod capture;
