@@ -1,1 +1,222 @@
-//! json
+//! One JSON object per line.
+//!
+//! In: facts, one by one, or a finished report. Out: lines; the shapes below are the contract.
+//! Must not: leave a key out: unknown is `null`. Keys are added over time, never renamed or removed.
+//!
+//! `ctmon list -o json`, one object per conntrack entry:
+//!
+//! | key | value |
+//! |---|---|
+//! | `map` | the map's pin without `cilium_` |
+//! | `protocol`, `protocol_number` | `tcp`, `udp`, `icmp`, `icmpv6`, `sctp`, `other`; the IP protocol number |
+//! | `direction` | `out`, `in`, `service`, `related` |
+//! | `state` | `rx_closing`, `tx_closing`, `closed`, `stateless`, `opening`, `established` |
+//! | `initiator`, `responder`, `remote` | `{"address": text, "port": number}`; ICMP identifiers stand for ports |
+//! | `expires` | absolute expiry on the map's clock, in its own units |
+//! | `remaining_seconds`, `expired` | seconds left (negative when overdue), boolean; `null` while the clock is unknown |
+//! | `stale`, `lingering` | booleans; `lingering` is `null` while the clock or the TCP timeout is unknown |
+//! | `target`, `target_service` | names, `none` and `other` where nothing matches |
+//! | `flags`, `flags_raw` | names as Cilium prints them; the flag word |
+//! | `rx_flags_seen`, `tx_flags_seen` | TCP flag bytes |
+//! | `last_rx_report`, `last_tx_report` | instants on the map's clock |
+//! | `packets`, `bytes` | both directions; 0 unless Cilium accounts |
+//! | `rev_nat`, `source_identity` | numbers |
+//! | `backend_id` | number; `null` but for `service` entries |
+//!
+//! `ctmon nat -o json`, one object per NAT entry: `map`, `protocol`, `protocol_number`, `direction`, `target`,
+//! `target_service` as above; `source`, `destination`, `translated` as `{"address", "port"}`: the packet as it
+//! arrives, and the new source (`out`) or destination (`in`); `created` on the map's clock; `age_seconds`, `null`
+//! while the clock is unknown; `needs_ct`, boolean.
+//!
+//! `ctmon top -o json`, one object per remote end, most entries first:
+//!
+//! | key | value |
+//! |---|---|
+//! | `rank` | from 1 |
+//! | `address`, `port` | `port` is `null` when counted by address |
+//! | `entries` | never too low |
+//! | `error` | `entries` is too high by this at the most; 0 is exact |
+//! | `states`, `directions` | objects with every state and direction: of the `entries - error` certainly seen |
+//! | `total_entries` | all entries counted, the same in every line |
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+
+use monitor_abi::class::{Direction, State};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::source::cilium::judge::{CtFacts, NatFacts};
+use crate::source::cilium::nat::NatRow;
+use crate::source::cilium::top::{Grouping, TopReport, TopRow};
+use crate::source::cilium::tuple::Endpoint;
+
+/// Writes a conntrack entry.
+pub fn ct(out: &mut impl Write, facts: &CtFacts<'_>) -> io::Result<()> {
+    let CtFacts { map, row, clock: _, remaining, expired, lingering, target, target_service } = facts;
+    line(
+        out,
+        &CtObject {
+            map,
+            protocol: row.protocol.name(),
+            protocol_number: row.nexthdr,
+            direction: row.direction.name(),
+            state: row.state.name(),
+            initiator: row.initiator.into(),
+            responder: row.responder.into(),
+            remote: row.remote().into(),
+            expires: row.lifetime,
+            remaining_seconds: *remaining,
+            expired: *expired,
+            stale: row.state.is_stale(),
+            lingering: *lingering,
+            target,
+            target_service,
+            flags: row.flag_names().collect(),
+            flags_raw: row.flags,
+            rx_flags_seen: row.rx_flags_seen,
+            tx_flags_seen: row.tx_flags_seen,
+            last_rx_report: row.last_rx_report,
+            last_tx_report: row.last_tx_report,
+            packets: row.packets,
+            bytes: row.bytes,
+            rev_nat: row.rev_nat,
+            source_identity: row.src_sec_id,
+            backend_id: row.backend_id(),
+        },
+    )
+}
+
+/// Writes a NAT entry.
+pub fn nat(out: &mut impl Write, facts: &NatFacts<'_>) -> io::Result<()> {
+    let NatFacts { map, row, clock: _, age, target, target_service } = facts;
+    let NatRow { source, destination, to, nexthdr, tuple_flags: _, direction, protocol, created, needs_ct } =
+        *row;
+    line(
+        out,
+        &NatObject {
+            map,
+            protocol: protocol.name(),
+            protocol_number: nexthdr,
+            direction: direction.name(),
+            source: source.into(),
+            destination: destination.into(),
+            translated: to.into(),
+            created,
+            age_seconds: *age,
+            needs_ct: needs_ct != 0,
+            target,
+            target_service,
+        },
+    )
+}
+
+/// Writes the report, one line per remote end.
+pub fn top(out: &mut impl Write, report: &TopReport) -> io::Result<()> {
+    let TopReport { grouping, rows, entries, remotes: _, max_error: _ } = report;
+    for (rank, row) in (1..).zip(rows) {
+        let TopRow { remote, count, error, states, directions } = *row;
+        line(
+            out,
+            &TopObject {
+                rank,
+                address: remote.address,
+                port: (*grouping == Grouping::Endpoint).then_some(remote.port),
+                entries: count,
+                error,
+                states: Counts(State::ALL.iter().map(|state| state.name()).zip(states).collect()),
+                directions: Counts(Direction::ALL.iter().map(|way| way.name()).zip(directions).collect()),
+                total_entries: *entries,
+            },
+        )?;
+    }
+    Ok(())
+}
+
+fn line(out: &mut impl Write, object: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, object)?;
+    writeln!(out)
+}
+
+#[derive(Serialize)]
+struct EndObject {
+    address: IpAddr,
+    port: u16,
+}
+
+impl From<Endpoint> for EndObject {
+    fn from(Endpoint { address, port }: Endpoint) -> Self {
+        Self { address, port }
+    }
+}
+
+#[derive(Serialize)]
+struct CtObject<'a> {
+    map: &'a str,
+    protocol: &'static str,
+    protocol_number: u8,
+    direction: &'static str,
+    state: &'static str,
+    initiator: EndObject,
+    responder: EndObject,
+    remote: EndObject,
+    expires: u32,
+    remaining_seconds: Option<i64>,
+    expired: Option<bool>,
+    stale: bool,
+    lingering: Option<bool>,
+    target: &'a str,
+    target_service: &'a str,
+    flags: Vec<&'static str>,
+    flags_raw: u16,
+    rx_flags_seen: u8,
+    tx_flags_seen: u8,
+    last_rx_report: u32,
+    last_tx_report: u32,
+    packets: u64,
+    bytes: u64,
+    rev_nat: u16,
+    source_identity: u32,
+    backend_id: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct NatObject<'a> {
+    map: &'a str,
+    protocol: &'static str,
+    protocol_number: u8,
+    direction: &'static str,
+    source: EndObject,
+    destination: EndObject,
+    translated: EndObject,
+    created: u64,
+    age_seconds: Option<i64>,
+    needs_ct: bool,
+    target: &'a str,
+    target_service: &'a str,
+}
+
+#[derive(Serialize)]
+struct TopObject {
+    rank: u32,
+    address: IpAddr,
+    port: Option<u16>,
+    entries: u32,
+    error: u32,
+    states: Counts,
+    directions: Counts,
+    total_entries: u64,
+}
+
+/// An object of counts, in display order.
+struct Counts(Vec<(&'static str, u32)>);
+
+impl Serialize for Counts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, count) in &self.0 {
+            map.serialize_entry(name, count)?;
+        }
+        map.end()
+    }
+}

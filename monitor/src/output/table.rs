@@ -1,1 +1,202 @@
-//! table
+//! Aligned tables for people.
+//!
+//! In: facts, one by one, or a finished report. Out: lines under a header.
+//! Must not: hold rows back to measure them: columns have fixed widths, so that a table of a million entries streams.
+//!
+//! Addresses of the two families differ too much in length for one width. A map has one family, so the header is
+//! written anew where the family changes.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::net::IpAddr;
+
+use monitor_abi::class::{Direction, State};
+
+use crate::source::cilium::judge::{CtFacts, NatFacts};
+use crate::source::cilium::top::{Grouping, TopReport, TopRow};
+use crate::source::cilium::tuple::Endpoint;
+
+/// `255.255.255.255:65535`
+const V4_WIDTH: usize = 21;
+/// `[8 groups of 4 digits]:65535`
+const V6_WIDTH: usize = 47;
+
+/// A table of entries; it knows which header stands above the next line.
+#[derive(Debug, Default)]
+pub struct EntryTable {
+    width: Option<usize>,
+}
+
+impl EntryTable {
+    /// Writes a conntrack entry.
+    pub fn ct(&mut self, out: &mut impl Write, facts: &CtFacts<'_>) -> io::Result<()> {
+        let row = &facts.row;
+        let width = address_width(row.initiator);
+        if self.begins(width) {
+            writeln!(
+                out,
+                "{:<15} {:<6} {:<7} {:<11} {:<width$} {:<width$} {:>8} {:<24} FLAGS",
+                "MAP", "PROTO", "DIR", "STATE", "INITIATOR", "RESPONDER", "LEFT", "TARGET"
+            )?;
+        }
+        write!(
+            out,
+            "{:<15} {:<6} {:<7} {:<11} {:<width$} {:<width$} {:>8} {:<24} ",
+            facts.map,
+            row.protocol.name(),
+            row.direction.name(),
+            row.state.name(),
+            Cell(row.initiator),
+            Cell(row.responder),
+            Span(facts.remaining),
+            Target(facts.target, facts.target_service)
+        )?;
+        write_flags(out, facts)
+    }
+
+    /// Writes a NAT entry.
+    pub fn nat(&mut self, out: &mut impl Write, facts: &NatFacts<'_>) -> io::Result<()> {
+        let row = &facts.row;
+        let width = address_width(row.source);
+        if self.begins(width) {
+            writeln!(
+                out,
+                "{:<16} {:<6} {:<7} {:<width$} {:<width$} {:<width$} {:>8} {:>2} TARGET",
+                "MAP", "PROTO", "DIR", "SOURCE", "DESTINATION", "TRANSLATED", "AGE", "CT"
+            )?;
+        }
+        writeln!(
+            out,
+            "{:<16} {:<6} {:<7} {:<width$} {:<width$} {:<width$} {:>8} {:>2} {}",
+            facts.map,
+            row.protocol.name(),
+            row.direction.name(),
+            Cell(row.source),
+            Cell(row.destination),
+            Cell(row.to),
+            Span(facts.age),
+            row.needs_ct,
+            Target(facts.target, facts.target_service)
+        )
+    }
+
+    /// Whether a header with columns of this width has to be written first.
+    fn begins(&mut self, width: usize) -> bool {
+        self.width.replace(width) != Some(width)
+    }
+}
+
+/// Writes the whole report: remote ends, most entries first, and what was counted.
+pub fn top(out: &mut impl Write, report: &TopReport) -> io::Result<()> {
+    let TopReport { grouping, rows, entries, remotes, max_error } = report;
+    let remote = |row: &TopRow| match grouping {
+        Grouping::Endpoint => row.remote.to_string(),
+        Grouping::Address => row.remote.address.to_string(),
+    };
+    let width = rows.iter().map(|row| remote(row).len()).max().unwrap_or(0).max("REMOTE".len());
+    write!(out, "{:<width$} {:>8}", "REMOTE", "ENTRIES")?;
+    if *max_error > 0 {
+        write!(out, " {:>8}", "OVER_BY")?;
+    }
+    for name in State::ALL.iter().map(|state| state.name()).chain(Direction::ALL.iter().map(|way| way.name()))
+    {
+        write!(out, " {:>1$}", name.to_uppercase(), name.len().max(8))?;
+    }
+    writeln!(out)?;
+    for row in rows {
+        write!(out, "{:<width$} {:>8}", remote(row), row.count)?;
+        if *max_error > 0 {
+            write!(out, " {:>8}", row.error)?;
+        }
+        for (state, count) in State::ALL.iter().zip(row.states) {
+            write!(out, " {:>1$}", count, state.name().len().max(8))?;
+        }
+        for (direction, count) in Direction::ALL.iter().zip(row.directions) {
+            write!(out, " {:>1$}", count, direction.name().len().max(8))?;
+        }
+        writeln!(out)?;
+    }
+    let what = if *grouping == Grouping::Endpoint { "remote ends" } else { "remote addresses" };
+    if *max_error == 0 {
+        writeln!(out, "{} of {remotes} {what}, {entries} entries in all", rows.len())
+    } else {
+        writeln!(
+            out,
+            "{} of more than {remotes} {what}, {entries} entries in all; counts are too high by OVER_BY at the most, \
+             states and directions are of the entries certainly seen",
+            rows.len()
+        )
+    }
+}
+
+fn write_flags(out: &mut impl Write, facts: &CtFacts<'_>) -> io::Result<()> {
+    let mut separator = "";
+    for name in facts.row.flag_names() {
+        write!(out, "{separator}{name}")?;
+        separator = ",";
+    }
+    match facts.row.unknown_flags() {
+        0 if separator.is_empty() => writeln!(out, "-"),
+        0 => writeln!(out),
+        unknown => writeln!(out, "{separator}Unknown={unknown:#06x}"),
+    }
+}
+
+const fn address_width(end: Endpoint) -> usize {
+    match end.address {
+        IpAddr::V4(_) => V4_WIDTH,
+        IpAddr::V6(_) => V6_WIDTH,
+    }
+}
+
+/// An address and port, padded as a whole.
+struct Cell(Endpoint);
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0.to_string())
+    }
+}
+
+/// `target/service`, `-` for entries of no target.
+struct Target<'a>(&'a str, &'a str);
+
+impl fmt::Display for Target<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(target, service) = self;
+        if *target == crate::source::cilium::target::NO_TARGET {
+            return f.pad("-");
+        }
+        f.pad(&format!("{target}/{service}"))
+    }
+}
+
+/// Seconds in the two largest units that fit, `?` while unknown.
+struct Span(Option<i64>);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(seconds) = self.0 else { return f.pad("?") };
+        let sign = if seconds < 0 { "-" } else { "" };
+        let seconds = seconds.unsigned_abs();
+        let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+        f.pad(&match (days, hours, minutes) {
+            (0, 0, 0) => format!("{sign}{seconds}s"),
+            (0, 0, _) => format!("{sign}{minutes}m{}s", seconds % 60),
+            (0, ..) => format!("{sign}{hours}h{}m", minutes % 60),
+            _ => format!("{sign}{days}d{}h", hours % 24),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_show_their_two_largest_units() {
+        let shown = [0, 59, 61, -3600, 21_594, 90_061].map(|seconds| Span(Some(seconds)).to_string());
+        assert_eq!(shown, ["0s", "59s", "1m1s", "-1h0m", "5h59m", "1d1h"]);
+        assert_eq!(format!("{:>4}|", Span(None)), "   ?|");
+    }
+}

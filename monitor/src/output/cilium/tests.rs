@@ -1,30 +1,18 @@
 //! The capture's maps against what Cilium's CLI printed of them, and what the capture does not contain.
 
-use std::path::PathBuf;
-
 use super::*;
-
-fn capture(name: &str) -> Vec<u8> {
-    let path =
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/cilium-1.18.10-real").join(name);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("failed to read {}: {error}", path.display()))
-}
+use crate::source::cilium::capture::{self, CT_NOW, NAT_NOW};
 
 /// Renders the capture's maps in Cilium's order.
 fn render<R>(
     maps: &[&str],
-    value_sizes: [usize; 2],
     decode: impl Fn(&[u8], &[u8]) -> R,
     line: impl Fn(&mut Vec<u8>, &R) -> io::Result<()>,
 ) -> String {
     let mut out = Vec::new();
     for map in maps {
-        let (key, value) = if map.contains('4') { (14, value_sizes[0]) } else { (38, value_sizes[1]) };
-        let bytes = capture(&format!("cilium_{map}.bin"));
-        assert_eq!(bytes.len() % (key + value), 0, "{map}");
-        for record in bytes.chunks_exact(key + value) {
-            let (key, value) = record.split_at(key);
-            line(&mut out, &decode(key, value)).unwrap();
+        for (key, value) in capture::records(map) {
+            line(&mut out, &decode(&key, &value)).unwrap();
         }
         end_of_map(&mut out).unwrap();
     }
@@ -32,16 +20,11 @@ fn render<R>(
 }
 
 fn render_ct(now: Option<Reading>) -> String {
-    render(
-        &CT_ORDER,
-        [56, 56],
-        |key, value| CtRow::decode(key, value).unwrap(),
-        |out, row| ct_line(out, row, now),
-    )
+    render(&CT_ORDER, |key, value| CtRow::decode(key, value).unwrap(), |out, row| ct_line(out, row, now))
 }
 
 fn assert_same(ours: &str, expected_file: &str) {
-    let theirs = String::from_utf8(capture(expected_file)).unwrap();
+    let theirs = capture::text(expected_file);
     for (number, (ours, theirs)) in ours.lines().zip(theirs.lines()).enumerate() {
         assert_eq!(ours, theirs, "line {} of {expected_file}", number + 1);
     }
@@ -55,16 +38,14 @@ fn the_captured_conntrack_maps_print_as_cilium_printed_them() {
 
 #[test]
 fn the_captured_conntrack_maps_print_as_cilium_printed_them_with_time_left() {
-    // The CLI read the clock itself, inside the interval that `maps.json` notes (1860.44 .. 1861.19 s).
-    assert_same(&render_ct(Some(Reading::ktime(1860))), "ct-list-timediff.txt");
+    assert_same(&render_ct(Some(CT_NOW)), "ct-list-timediff.txt");
 }
 
 #[test]
 fn the_captured_nat_maps_print_as_cilium_printed_them() {
-    let now = Some(Reading::ktime(1861));
+    let now = Some(NAT_NOW);
     let ours = render(
         &NAT_ORDER,
-        [40, 56],
         |key, value| NatRow::decode(key, value).unwrap(),
         |out, row| nat_line(out, row, now),
     );

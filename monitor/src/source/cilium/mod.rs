@@ -4,7 +4,16 @@ pub mod clock;
 pub mod ct;
 pub mod detect;
 pub mod drops;
+pub mod judge;
+pub mod linger;
 pub mod nat;
 pub mod pins;
 pub mod timeouts;
+pub mod prefix;
+pub mod target;
+pub mod top;
 pub mod tuple;
+pub mod walk;
+
+#[cfg(test)]
+pub(crate) mod capture;

@@ -74,3 +74,44 @@ impl NatRow {
         Some(now.saturating_sub(created))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_packet_tuples() {
+        // 10.244.0.10:43210 -> 192.168.100.180:445, masqueraded as 192.168.42.254.
+        let key = [192, 168, 100, 180, 10, 244, 0, 10, 0x01, 0xbd, 0xa8, 0xca, 6, 0];
+        let mut value = [0; 40];
+        value[..8].copy_from_slice(&1854_u64.to_ne_bytes());
+        value[32..38].copy_from_slice(&[192, 168, 42, 254, 0xa8, 0xca]);
+        let row = NatRow::decode(&key, &value).unwrap();
+        let ends = [row.source, row.destination, row.to].map(|end| end.to_string());
+        assert_eq!(ends, ["10.244.0.10:43210", "192.168.100.180:445", "192.168.42.254:43210"]);
+        assert_eq!(row.direction, Direction::Out);
+        assert_eq!(row.age(Some(Reading::ktime(1861))), Some(7));
+        assert_eq!(row.age(None), None);
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_of_any_length_never_panic(
+            key in prop_oneof![prop::collection::vec(any::<u8>(), 14), prop::collection::vec(any::<u8>(), 0..48)],
+            value in prop_oneof![prop::collection::vec(any::<u8>(), 40), prop::collection::vec(any::<u8>(), 0..64)],
+            now in any::<u32>(),
+            hz in any::<u32>(),
+        ) {
+            let fits = matches!((key.len(), value.len()), (14, 40) | (38, 56));
+            let row = NatRow::decode(&key, &value);
+            prop_assert_eq!(row.is_ok(), fits);
+            if let Ok(row) = row {
+                for clock in [Reading::ktime(now), Reading::jiffies(now, hz)] {
+                    let _ = row.age(Some(clock));
+                }
+            }
+        }
+    }
+}

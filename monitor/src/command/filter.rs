@@ -1,0 +1,161 @@
+//! Which entries to show.
+//!
+//! In: command-line arguments and the targets. Out: [`Filter`], a pure predicate of facts.
+//! Must not: answer where the clock is unknown: `None` is for the caller to report.
+
+use clap::Args;
+use monitor_abi::class::{Direction, State};
+
+use crate::source::cilium::judge::{CtFacts, NatFacts};
+use crate::source::cilium::prefix::Prefix;
+use crate::source::cilium::target::{NO_TARGET, OTHER_SERVICE, TargetIndex};
+
+/// Arguments that select entries of any map.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SelectArgs {
+    /// Only these maps, by the name of their pin (with or without `cilium_`)
+    #[arg(long = "map", value_name = "NAME", value_delimiter = ',', env = "CTMON_MAP")]
+    pub maps: Vec<String>,
+    /// Only entries of this target; `none` for those of no target
+    #[arg(long, value_name = "NAME", env = "CTMON_TARGET")]
+    pub target: Option<String>,
+    /// Only entries of this service of a target; `other` for ports that name no service
+    #[arg(long, value_name = "NAME", env = "CTMON_SERVICE")]
+    pub service: Option<String>,
+    /// Only these directions: out, in, service, related
+    #[arg(long = "direction", value_name = "DIRECTION", value_delimiter = ',', value_parser = direction, env = "CTMON_DIRECTION")]
+    pub directions: Vec<Direction>,
+    /// Only entries with one of these addresses or CIDRs at any end
+    #[arg(long = "address", value_name = "IP|CIDR", value_delimiter = ',', env = "CTMON_ADDRESS")]
+    pub addresses: Vec<Prefix>,
+}
+
+/// Arguments that select conntrack entries.
+#[derive(Args, Clone, Debug, Default)]
+pub struct CtSelectArgs {
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Only these states: `rx_closing`, `tx_closing`, closed, stateless, opening, established
+    #[arg(long = "state", value_name = "STATE", value_delimiter = ',', value_parser = state, env = "CTMON_STATE")]
+    pub states: Vec<State>,
+    /// Only stale entries: with one closing bit or both
+    #[arg(long, env = "CTMON_STALE")]
+    pub stale: bool,
+    /// Only stale entries that have been silent for longer than `stale_after`
+    #[arg(long, env = "CTMON_LINGERING")]
+    pub lingering: bool,
+    /// Only entries whose lifetime has passed
+    #[arg(long, env = "CTMON_EXPIRED")]
+    pub expired: bool,
+}
+
+/// A name that no target or service has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FilterError {
+    #[error("no target is called {name:?}: use one of {known}")]
+    Target { name: String, known: String },
+    #[error("no service is called {name:?}: use one of {known}")]
+    Service { name: String, known: String },
+}
+
+/// A predicate of entries.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    args: CtSelectArgs,
+}
+
+impl Filter {
+    /// A filter for conntrack entries.
+    pub fn ct(args: &CtSelectArgs, targets: &TargetIndex) -> Result<Self, FilterError> {
+        let SelectArgs { target, service, .. } = &args.select;
+        let names = || targets.pairs().filter(|(name, _)| target.as_deref().is_none_or(|only| only == *name));
+        if let Some(name) = target.as_ref().filter(|name| *name != NO_TARGET) {
+            if names().next().is_none() {
+                let known = listed(targets.pairs().map(|(target, _)| target), NO_TARGET);
+                return Err(FilterError::Target { name: name.clone(), known });
+            }
+        }
+        if let Some(name) = service.as_ref().filter(|name| *name != OTHER_SERVICE) {
+            if !names().any(|(_, service)| service == name) {
+                let known = listed(names().map(|(_, service)| service), OTHER_SERVICE);
+                return Err(FilterError::Service { name: name.clone(), known });
+            }
+        }
+        Ok(Self { args: args.clone() })
+    }
+
+    /// A filter for NAT entries, which have neither state nor lifetime.
+    pub fn nat(args: &SelectArgs, targets: &TargetIndex) -> Result<Self, FilterError> {
+        Self::ct(&CtSelectArgs { select: args.clone(), ..CtSelectArgs::default() }, targets)
+    }
+
+    /// Whether the entry is selected; `None` where the clock or a timeout would have to be known.
+    #[must_use]
+    pub fn matches(&self, facts: &CtFacts<'_>) -> Option<bool> {
+        let CtSelectArgs { select, states, stale, lingering, expired } = &self.args;
+        let row = &facts.row;
+        let certain = select.wants_map(facts.map)
+            && select.wants_target(facts.target, facts.target_service)
+            && (select.directions.is_empty() || select.directions.contains(&row.direction))
+            && (states.is_empty() || states.contains(&row.state))
+            && (!stale || row.state.is_stale())
+            && select.wants_address(&[row.initiator.address, row.responder.address]);
+        let on_clock = [(*expired, facts.expired), (*lingering, facts.lingering)];
+        let asked = || on_clock.iter().filter(|(asked, _)| *asked).map(|(_, answer)| *answer);
+        if !certain || asked().any(|answer| answer == Some(false)) {
+            return Some(false);
+        }
+        asked().all(|answer| answer.is_some()).then_some(true)
+    }
+
+    /// Whether the NAT entry is selected.
+    #[must_use]
+    pub fn matches_nat(&self, facts: &NatFacts<'_>) -> bool {
+        let (select, row) = (&self.args.select, &facts.row);
+        select.wants_map(facts.map)
+            && select.wants_target(facts.target, facts.target_service)
+            && (select.directions.is_empty() || select.directions.contains(&row.direction))
+            && select.wants_address(&[row.source.address, row.destination.address, row.to.address])
+    }
+}
+
+impl SelectArgs {
+    /// Whether a map is asked for; one that is not need not be opened.
+    #[must_use]
+    pub fn wants_map(&self, map: &str) -> bool {
+        self.maps.is_empty()
+            || self.maps.iter().any(|name| name.strip_prefix("cilium_").unwrap_or(name) == map)
+    }
+
+    fn wants_target(&self, target: &str, service: &str) -> bool {
+        // `other` is a service of targets: an entry of no target has none.
+        self.target.as_deref().is_none_or(|name| name == target)
+            && self.service.as_deref().is_none_or(|name| name == service && target != NO_TARGET)
+    }
+
+    fn wants_address(&self, addresses: &[std::net::IpAddr]) -> bool {
+        self.addresses.is_empty()
+            || self.addresses.iter().any(|prefix| addresses.iter().any(|&address| prefix.contains(address)))
+    }
+}
+
+/// Names in order, each once.
+fn listed<'a>(names: impl Iterator<Item = &'a str>, reserved: &'a str) -> String {
+    let mut list: Vec<&str> = Vec::new();
+    for name in names.chain([reserved]) {
+        if !list.contains(&name) {
+            list.push(name);
+        }
+    }
+    list.join(", ")
+}
+
+fn direction(name: &str) -> Result<Direction, String> {
+    let known = || Direction::ALL.iter().map(|direction| direction.name()).collect::<Vec<_>>().join(", ");
+    Direction::from_name(name).ok_or_else(|| format!("use one of {}", known()))
+}
+
+fn state(name: &str) -> Result<State, String> {
+    let known = || State::ALL.iter().map(|state| state.name()).collect::<Vec<_>>().join(", ");
+    State::from_name(name).ok_or_else(|| format!("use one of {}", known()))
+}

@@ -1,0 +1,84 @@
+//! `ctmon list`: conntrack entries, filtered, in one of three formats.
+//!
+//! In: arguments, a judge, and a walk over maps. Out: lines, as they come.
+//! Must not: hold entries: memory stays flat however long the table is.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+
+use clap::Args;
+
+use super::filter::{CtSelectArgs, Filter};
+use super::printer::{EntryFormat, PrintArgs, Printer};
+use super::visit::{Visit, visit_entries};
+use crate::output::{cilium, json};
+use crate::source::cilium::ct::CtRow;
+use crate::source::cilium::judge::Judge;
+use crate::source::cilium::walk::Visitor;
+
+/// Arguments of `ctmon list`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ListArgs {
+    #[command(flatten)]
+    pub select: CtSelectArgs,
+    #[command(flatten)]
+    pub print: PrintArgs,
+    /// With `-o cilium`, also print the seconds left, as Cilium's `--time-diff` does
+    #[arg(short = 'd', long, env = "CTMON_TIME_DIFF")]
+    pub time_diff: bool,
+}
+
+/// What was listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Entries that were selected.
+    pub entries: u64,
+    /// Entries that may have been, had their clock or timeout been known.
+    pub undecided: u64,
+}
+
+impl Listed {
+    /// What to tell the user about entries that could not be judged.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        (self.undecided > 0).then(|| {
+            format!(
+                "{} entries could not be judged because their map's clock or the TCP timeout is unknown: \
+                 set `clock` in the configuration, or name a running daemon with --daemon",
+                self.undecided
+            )
+        })
+    }
+}
+
+/// Prints the selected entries of the walk.
+pub fn run(
+    args: &ListArgs,
+    judge: &Judge,
+    walk: impl FnOnce(&mut Visitor<'_>) -> anyhow::Result<()>,
+    out: &mut impl Write,
+) -> anyhow::Result<Listed> {
+    let filter = Filter::ct(&args.select, &judge.targets)?;
+    let mut printer = Printer::new(args.print, out);
+    let mut undecided = 0;
+    let walked = visit_entries(judge, &args.select.select, walk, |visit| {
+        let Visit::Entry { map, key, value } = visit else { return Ok(printer.begin_map()) };
+        let facts = map.ct(CtRow::decode(key, value)?);
+        match filter.matches(&facts) {
+            Some(true) => {}
+            Some(false) => return Ok(ControlFlow::Continue(())),
+            None => {
+                undecided += 1;
+                return Ok(ControlFlow::Continue(()));
+            }
+        }
+        Ok(printer.entry(facts.row.nexthdr, |format, table, out| match format {
+            EntryFormat::Table => table.ct(out, &facts),
+            EntryFormat::Json => json::ct(out, &facts),
+            EntryFormat::Cilium => cilium::ct_line(out, &facts.row, facts.clock.filter(|_| args.time_diff)),
+        }))
+    });
+    let entries = printer.finish()?;
+    walked?;
+    Ok(Listed { entries, undecided })
+}

@@ -1,0 +1,52 @@
+//! `ctmon nat`: NAT entries, filtered, in one of three formats.
+//!
+//! In: arguments, a judge, and a walk over maps. Out: lines, as they come.
+//! Must not: hold entries: memory stays flat however long the table is.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+
+use clap::Args;
+
+use super::filter::{Filter, SelectArgs};
+use super::printer::{EntryFormat, PrintArgs, Printer};
+use super::visit::{Visit, visit_entries};
+use crate::output::{cilium, json};
+use crate::source::cilium::judge::Judge;
+use crate::source::cilium::nat::NatRow;
+use crate::source::cilium::walk::Visitor;
+
+/// Arguments of `ctmon nat`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct NatArgs {
+    #[command(flatten)]
+    pub select: SelectArgs,
+    #[command(flatten)]
+    pub print: PrintArgs,
+}
+
+/// Prints the selected entries of the walk and returns how many there were.
+pub fn run(
+    args: &NatArgs,
+    judge: &Judge,
+    walk: impl FnOnce(&mut Visitor<'_>) -> anyhow::Result<()>,
+    out: &mut impl Write,
+) -> anyhow::Result<u64> {
+    let filter = Filter::nat(&args.select, &judge.targets)?;
+    let mut printer = Printer::new(args.print, out);
+    let walked = visit_entries(judge, &args.select, walk, |visit| {
+        let Visit::Entry { map, key, value } = visit else { return Ok(printer.begin_map()) };
+        let facts = map.nat(NatRow::decode(key, value)?);
+        if !filter.matches_nat(&facts) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        Ok(printer.entry(facts.row.nexthdr, |format, table, out| match format {
+            EntryFormat::Table => table.nat(out, &facts),
+            EntryFormat::Json => json::nat(out, &facts),
+            EntryFormat::Cilium => cilium::nat_line(out, &facts.row, facts.clock),
+        }))
+    });
+    let entries = printer.finish()?;
+    walked?;
+    Ok(entries)
+}

@@ -1,0 +1,105 @@
+//! `ctmon top`: who fills the table.
+//!
+//! In: arguments, a judge, and a walk over conntrack maps. Out: the remote ends with the most entries.
+//! Must not: hold entries: only the bounded table of remote ends.
+
+use std::io::{self, ErrorKind, Write};
+use std::ops::ControlFlow;
+
+use clap::{Args, ValueEnum};
+
+use super::filter::{CtSelectArgs, Filter};
+use super::list::Listed;
+use super::visit::{Visit, visit_entries};
+use crate::output::{json, table};
+use crate::source::cilium::ct::CtRow;
+use crate::source::cilium::judge::Judge;
+use crate::source::cilium::top::{Grouping, TopReport, TopTable};
+use crate::source::cilium::walk::Visitor;
+
+/// Arguments of `ctmon top`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct TopArgs {
+    #[command(flatten)]
+    pub select: CtSelectArgs,
+    /// Show this many remote ends; 0 shows all
+    #[arg(long, value_name = "N", default_value_t = 20, env = "CTMON_LIMIT")]
+    pub limit: usize,
+    /// What to count together
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT", env = "CTMON_BY")]
+    pub by: By,
+    /// How to print the report
+    #[arg(short = 'o', long, value_enum, default_value_t, value_name = "FORMAT", env = "CTMON_OUTPUT")]
+    pub output: ReportFormat,
+}
+
+/// What `top` counts together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum By {
+    /// Remote address and port
+    #[default]
+    Remote,
+    /// Remote address: clients use a new port for each connection
+    Address,
+}
+
+/// A format for reports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// Aligned columns
+    #[default]
+    Table,
+    /// One object per line
+    Json,
+}
+
+/// Counts the selected entries of the walk and prints the report.
+pub fn run(
+    args: &TopArgs,
+    judge: &Judge,
+    walk: impl FnOnce(&mut Visitor<'_>) -> anyhow::Result<()>,
+    out: &mut impl Write,
+) -> anyhow::Result<Listed> {
+    let (report, listed) = count(args, judge, walk)?;
+    match print(args.output, &report, out) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(listed),
+    }
+}
+
+fn count(
+    args: &TopArgs,
+    judge: &Judge,
+    walk: impl FnOnce(&mut Visitor<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<(TopReport, Listed)> {
+    let filter = Filter::ct(&args.select, &judge.targets)?;
+    let mut table = TopTable::new(match args.by {
+        By::Remote => Grouping::Endpoint,
+        By::Address => Grouping::Address,
+    });
+    let mut listed = Listed::default();
+    visit_entries(judge, &args.select.select, walk, |visit| {
+        let Visit::Entry { map, key, value } = visit else { return Ok(ControlFlow::Continue(())) };
+        let facts = map.ct(CtRow::decode(key, value)?);
+        match filter.matches(&facts) {
+            Some(true) => {
+                listed.entries += 1;
+                table.add(&facts.row);
+            }
+            Some(false) => {}
+            None => listed.undecided += 1,
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let limit = if args.limit == 0 { usize::MAX } else { args.limit };
+    Ok((table.into_report(limit), listed))
+}
+
+fn print(format: ReportFormat, report: &TopReport, out: &mut impl Write) -> io::Result<()> {
+    let mut out = io::BufWriter::new(out);
+    match format {
+        ReportFormat::Table => table::top(&mut out, report)?,
+        ReportFormat::Json => json::top(&mut out, report)?,
+    }
+    out.flush()
+}

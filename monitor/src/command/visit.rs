@@ -1,0 +1,57 @@
+//! The one loop over entries that `list`, `nat` and `top` share.
+//!
+//! In: a walk over maps, and which maps are asked for. Out: their entries, each with the judge of its map.
+//! Must not: decode, select or print.
+
+use std::ops::ControlFlow;
+
+use super::filter::SelectArgs;
+use crate::source::cilium::judge::{Judge, MapJudge};
+use crate::source::cilium::tuple::LayoutError;
+use crate::source::cilium::walk::{Step, Visitor};
+
+/// What the loop tells.
+pub(crate) enum Visit<'a> {
+    /// A map that is asked for begins.
+    Map,
+    Entry {
+        map: &'a MapJudge<'a>,
+        key: &'a [u8],
+        value: &'a [u8],
+    },
+}
+
+/// Walks the maps that are asked for; ends early, without error, when `visit` breaks.
+pub(crate) fn visit_entries(
+    judge: &Judge,
+    select: &SelectArgs,
+    walk: impl FnOnce(&mut Visitor<'_>) -> anyhow::Result<()>,
+    mut visit: impl FnMut(Visit<'_>) -> Result<ControlFlow<()>, LayoutError>,
+) -> anyhow::Result<()> {
+    let mut current: Option<MapJudge<'_>> = None;
+    let mut broken = None;
+    let walked = walk(&mut |step| {
+        let flow = match step {
+            Step::Map { name, clock } => {
+                current = select.wants_map(name).then(|| judge.of_map(name, clock));
+                if current.is_none() {
+                    return ControlFlow::Continue(());
+                }
+                visit(Visit::Map)
+            }
+            Step::Entry { key, value } => {
+                let Some(map) = &current else { return ControlFlow::Continue(()) };
+                visit(Visit::Entry { map, key, value })
+            }
+        };
+        flow.unwrap_or_else(|error| {
+            let map = current.as_ref().map_or("?", MapJudge::map);
+            broken = Some(anyhow::Error::new(error).context(format!("failed to read map {map}")));
+            ControlFlow::Break(())
+        })
+    });
+    match broken {
+        Some(error) => Err(error),
+        None => walked,
+    }
+}
