@@ -1,1 +1,4 @@
 //! One file per verb: wires source, snapshot, check and output.
+
+pub mod config;
+pub mod rules;
