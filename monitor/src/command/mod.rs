@@ -10,3 +10,5 @@ mod visit;
 
 #[cfg(test)]
 mod tests;
+pub mod config;
+pub mod rules;

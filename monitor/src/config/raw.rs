@@ -41,8 +41,7 @@ struct RawSettings {
 
 /// Reads the text of a file; an empty one is the defaults.
 pub(super) fn read(text: &str) -> Result<Settings, String> {
-    let raw: Option<RawSettings> =
-        yaml_serde::from_str(text).map_err(|error| describe(&error))?;
+    let raw: Option<RawSettings> = yaml_serde::from_str(text).map_err(|error| describe(&error))?;
     let RawSettings {
         listen,
         interval,

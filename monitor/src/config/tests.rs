@@ -62,13 +62,19 @@ fn every_key_is_read() {
     assert_eq!(read.listen, ["127.0.0.1:9469", "[::]:9470"].map(|a| a.parse().expect("an address")));
     assert_eq!(read.interval, Duration::from_secs(30));
     assert_eq!(read.deep_interval, Duration::ZERO);
-    assert_eq!((read.clock, read.evictions, read.evictions_api), (ClockChoice::Ktime, EvictionMode::Count, false));
+    assert_eq!(
+        (read.clock, read.evictions, read.evictions_api),
+        (ClockChoice::Ktime, EvictionMode::Count, false)
+    );
     assert_eq!(read.stale_after, Duration::from_mins(15));
     assert_eq!(read.snat_port_range, 40_000..=50_000);
     assert!(!read.targets_from_host);
 
     let [qnap, lan] = read.targets.as_slice() else { panic!("two targets") };
-    assert_eq!(qnap.addresses.iter().map(Cidr::to_string).collect::<Vec<_>>(), ["192.168.100.180", "2001:db8::/32"]);
+    assert_eq!(
+        qnap.addresses.iter().map(Cidr::to_string).collect::<Vec<_>>(),
+        ["192.168.100.180", "2001:db8::/32"]
+    );
     assert_eq!(qnap.service(6, 443).map(|s| s.name.as_str()), Some("api"));
     assert_eq!(qnap.service(17, 3260), None, "iscsi is TCP only");
     assert!(lan.covers("192.168.7.1".parse().expect("an address")));
@@ -83,7 +89,11 @@ fn every_key_is_read() {
     assert_eq!(read.for_("CtmonStaleConnections", Severity::Warning), Some(Duration::from_mins(1)));
     let evictions = read.thresholds.get("CtmonLiveEvictions", Severity::Critical).expect("in the catalogue");
     assert_eq!((evictions.window, evictions.keep_firing_for), (Some(Duration::from_mins(5)), Duration::ZERO));
-    assert_eq!(read.threshold("CtmonLiveEvictions", Severity::Warning), Some(0.0), "its other severity is untouched");
+    assert_eq!(
+        read.threshold("CtmonLiveEvictions", Severity::Warning),
+        Some(0.0),
+        "its other severity is untouched"
+    );
 
     assert_eq!(read.expect.gc_interval, Some(Bound::AtMost(Duration::from_mins(5))));
     assert_eq!(read.expect.map_capacity.get(&MapKind::CtTcp), Some(&Bound::AtLeast(524_288)));
@@ -96,7 +106,12 @@ fn every_key_is_read() {
 
 #[test]
 fn what_is_printed_is_read_back_to_the_same_settings() {
-    for text in ["", FULL, "expect: {preset: nas-tuning}", "targets: [{name: 'null', addresses: ['::/0', 0.0.0.0/0]}]"] {
+    for text in [
+        "",
+        FULL,
+        "expect: {preset: nas-tuning}",
+        "targets: [{name: 'null', addresses: ['::/0', 0.0.0.0/0]}]",
+    ] {
         let first = settings(text);
         let printed = first.to_yaml();
         assert_eq!(settings(&printed), first, "{printed}");
@@ -141,7 +156,10 @@ fn the_log_preset_finds_the_error_its_documents_missed() {
     };
     assert_eq!(hits("error: storage (qts) not exists; add the storage first"), ["storage_not_exists"]);
     assert_eq!(hits("storage qts was not yet added"), ["storage_not_added"]);
-    assert_eq!(hits("client rate limiter Wait returned an error: context deadline exceeded"), ["rate_limiter"]);
+    assert_eq!(
+        hits("client rate limiter Wait returned an error: context deadline exceeded"),
+        ["rate_limiter"]
+    );
     assert_eq!(hits("ControllerPublishVolume failed: context deadline exceeded"), ["publish_deadline"]);
     assert_eq!(hits("mount error(112): Host is down"), ["smb_mount_error"]);
     assert_eq!(hits("read /data/x: Input/output error"), ["input_output_error"]);
@@ -244,8 +262,10 @@ fn one_port_may_have_two_names_by_protocol() {
 #[test]
 fn limits_of_the_kernels_tables_are_kept() {
     let targets = |count: usize, services: usize| {
-        let services: Vec<_> = (1..=services).map(|port| format!("{{name: s{port}, ports: [{port}]}}")).collect();
-        let line = |n| format!("- {{name: t{n}, addresses: [10.0.0.{n}], services: [{}]}}\n", services.join(","));
+        let services: Vec<_> =
+            (1..=services).map(|port| format!("{{name: s{port}, ports: [{port}]}}")).collect();
+        let line =
+            |n| format!("- {{name: t{n}, addresses: [10.0.0.{n}], services: [{}]}}\n", services.join(","));
         format!("targets:\n{}", (0..count).map(line).collect::<String>())
     };
     assert_eq!(settings(&targets(64, 1)).targets.len(), 64);
@@ -253,7 +273,8 @@ fn limits_of_the_kernels_tables_are_kept() {
     assert!(problem(&targets(43, 2)).contains("129 target and service pairs"));
 
     let addresses = |count: u32, v6: bool| {
-        let address = |n| if v6 { format!("'2001:db8::{n:x}'") } else { format!("10.1.{}.{}", n >> 8, n & 255) };
+        let address =
+            |n| if v6 { format!("'2001:db8::{n:x}'") } else { format!("10.1.{}.{}", n >> 8, n & 255) };
         let list: Vec<_> = (0..count).map(address).collect();
         format!("targets: [{{name: a, addresses: [{}]}}]", list.join(","))
     };
@@ -263,7 +284,10 @@ fn limits_of_the_kernels_tables_are_kept() {
 
     let ports = |count: u32, protocol: &str| {
         let list: Vec<_> = (1..=count).map(|port| port.to_string()).collect();
-        format!("targets: [{{name: a, addresses: [10.9.9.9], services: [{{name: s, ports: [{}]{protocol}}}]}}]", list.join(","))
+        format!(
+            "targets: [{{name: a, addresses: [10.9.9.9], services: [{{name: s, ports: [{}]{protocol}}}]}}]",
+            list.join(",")
+        )
     };
     assert_eq!(settings(&ports(4096, ", protocol: tcp")).targets[0].services[0].ports.len(), 4096);
     assert!(problem(&ports(4097, ", protocol: tcp")).contains("4097 ports"));
@@ -300,7 +324,10 @@ fn wrong_expectations_and_patterns_are_refused() {
     check("expect: {gc_interval: {}}", "exactly one of at_least, at_most, equals");
     check("expect: {gc_interval: {at_most: 5m, equals: 5m}}", "expect.gc_interval: give exactly one");
     check("expect: {gc_interval: {at_most: 5}}", "expect.gc_interval.at_most: `5` is not a duration");
-    check("expect: {map_capacity: {ct_udp: {equals: 1}}}", "`ct_udp` is unknown: use one of ct_tcp, ct_any, nat");
+    check(
+        "expect: {map_capacity: {ct_udp: {equals: 1}}}",
+        "`ct_udp` is unknown: use one of ct_tcp, ct_any, nat",
+    );
     check("expect: {map_capacity: {nat: {equals: 0}}}", "`0` is not a number of entries");
     check("expect: {ct_timeouts: {rst: {equals: 1s}}}", "service_tcp_grace");
     check("expect: {sysctls: {../../etc/passwd: {equals: 1}}}", "is not the name of a sysctl");

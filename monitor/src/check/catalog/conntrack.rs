@@ -19,7 +19,6 @@ pub(super) const MAP_FILLING: Alert = Alert {
     description: "{{ $labels.map_name }} on $NODE is {{ $value | humanizePercentage }} full. At 100 % the kernel \
                   evicts entries of live connections without a word in any log. Look first at how many of the \
                   entries are dead: a collector that comes too seldom fills the map by itself.",
-    runbook: "map-filling",
     ..BASE
 };
 
@@ -31,7 +30,6 @@ pub(super) const MAP_FULL: Alert = Alert {
     summary: "{{ $labels.map_name }} on $NODE is nearly full",
     description: "{{ $labels.map_name }} on $NODE is {{ $value | humanizePercentage }} full. At 100 % the kernel \
                   evicts entries of live connections: they stall or are reset, and no log tells.",
-    runbook: "map-full",
     ..MAP_FILLING
 };
 
@@ -49,7 +47,6 @@ pub(super) const MAP_FULL_SOON: Alert = Alert {
     summary: "{{ $labels.map_name }} on $NODE will be full soon",
     description: "At its present growth {{ $labels.map_name }} on $NODE reaches {{ $value | humanize }} entries \
                   within hours, more than it can hold.",
-    runbook: "map-full-soon",
     ..BASE
 };
 
@@ -63,7 +60,6 @@ pub(super) const ENTRIES_ABOVE_NORMAL: Alert = Alert {
     expr: "sum without(map_name)(ctmon_map_entries{map_name=~\"(per_cluster_)?ct.*\"}) > $T",
     summary: "more conntrack entries than usual on $NODE",
     description: "$NODE tracks {{ $value | humanize }} connections, more than the number configured as normal.",
-    runbook: "entries-above-normal",
     ..BASE
 };
 
@@ -74,7 +70,6 @@ pub(super) const ENTRIES_HIGH: Alert = Alert {
     summary: "many conntrack entries on $NODE",
     description: "$NODE tracks {{ $value | humanize }} connections, more than the number configured as high. \
                   `ctmon top` tells who fills the table, `ctmon check` whether they are alive.",
-    runbook: "entries-high",
     ..ENTRIES_ABOVE_NORMAL
 };
 
@@ -95,7 +90,6 @@ pub(super) const COLLECTION_LAGGING: Alert = Alert {
                   {{ else }}Dead entries take {{ $value | humanizePercentage }} of {{ $labels.map_name }} on \
                   $NODE{{ end }}. The collector lengthens its own interval up to 12 h: fix it with \
                   conntrackGCInterval.",
-    runbook: "collection-lagging",
     ..BASE
 };
 
@@ -112,7 +106,6 @@ pub(super) const COLLECTION_SLOW: Alert = Alert {
     summary: "the collector comes later than expected to {{ $labels.map_name }} on $NODE",
     description: "An entry of {{ $labels.map_name }} on $NODE has been dead for {{ printf \"%.1f\" $value }} times \
                   the expected interval of Cilium's collector: the interval believed to be in force is not.",
-    runbook: "collection-slow",
     ..BASE
 };
 
@@ -129,7 +122,6 @@ pub(super) const LIVE_EVICTIONS: Alert = Alert {
     summary: "the kernel evicts live connections from {{ $labels.map_name }} on $NODE",
     description: "About {{ printf \"%.0f\" $value }} entries of live connections were evicted from \
                   {{ $labels.map_name }} on $NODE to make room. `ctmon evictions` shows the last of them.",
-    runbook: "live-evictions",
     ..BASE
 };
 
@@ -143,7 +135,6 @@ pub(super) const NAT_PORTS_RUNNING_OUT: Alert = Alert {
     summary: "source ports towards one destination run out on $NODE",
     description: "{{ $value | humanizePercentage }} of the ports Cilium may masquerade to are taken towards one \
                   destination ({{ $labels.map_name }} on $NODE). At 100 % new connections there fail, all others work.",
-    runbook: "nat-ports-running-out",
     ..BASE
 };
 
@@ -163,7 +154,6 @@ pub(super) const INSERT_FAILURES: Alert = Alert {
     summary: "Cilium drops packets because it cannot track their connections on $NODE",
     description: "About {{ printf \"%.0f\" $value }} packets were dropped on $NODE with \"{{ $labels.reason }}\": \
                   new connections fail.",
-    runbook: "insert-failures",
     ..BASE
 };
 
@@ -180,6 +170,5 @@ pub(super) const NAT_MAPPING_FAILURES: Alert = Alert {
     summary: "Cilium finds no source port to masquerade to on $NODE",
     description: "{{ $value | humanize }} packets a second are dropped on $NODE with \"{{ $labels.reason }}\": \
                   connections out of the cluster fail.",
-    runbook: "nat-mapping-failures",
     ..BASE
 };

@@ -9,7 +9,7 @@ mod target;
 
 use std::time::Duration;
 
-use crate::config::duration;
+use crate::config::{Rule, duration};
 
 /// Every alert and severity, in display order.
 pub const ALERTS: &[Alert] = &[
@@ -54,7 +54,7 @@ pub const DEAD_SHARE: f64 = 0.15;
 /// One alert of one severity.
 #[derive(Debug)]
 pub struct Alert {
-    /// With [`PREFIX`]. Severities of one name stand next to each other, or share nothing but the name.
+    /// With [`PREFIX`]. Severities of one name stand next to each other. Also the name of the runbook's page.
     pub name: &'static str,
     pub severity: Severity,
     /// The default threshold; `None` is off until configured.
@@ -76,8 +76,6 @@ pub struct Alert {
     pub summary: &'static str,
     /// What it means, with the number; `$NODE` is the node.
     pub description: &'static str,
-    /// The page below `deploy/runbooks`, without `.md`.
-    pub runbook: &'static str,
 }
 
 /// How bad it is.
@@ -136,21 +134,23 @@ impl Alert {
 
     /// The complete `PromQL` expression.
     ///
-    /// `$T` becomes the threshold of the same node. It is one series a node, many are compared with it; an exporter
-    /// that sends none switches the alert off there. `max without(pod)` keeps the match unique while a restarted
-    /// agent's former series are not stale yet. `$on` is the same for set operators. `$window` and `$horizon`
-    /// (twice the window, in seconds) come from the settings.
+    /// `$T` is the threshold the same node exports: one series a node, with which many are compared; where none is
+    /// exported the alert is off. `max without(pod)` keeps that match unique while a restarted agent's former series
+    /// are not yet stale. `$on` is the same for set operators. `$window` and `$horizon` (twice the window, in
+    /// seconds) come from the rule, as does `$value`, for what no living exporter can send.
     #[must_use]
-    pub fn expression(&self, window: Option<Duration>) -> String {
+    pub fn expression(&self, rule: &Rule) -> String {
+        let Rule { value, hold: _, keep_firing_for: _, window } = rule;
         let threshold =
             format!("ctmon_threshold{{alert=\"{}\",severity=\"{}\"}}", self.name, self.severity.name());
-        let window = window.or(self.window).unwrap_or_default();
+        let window = window.unwrap_or_default();
         self.expr
             .replace("$T", &format!("on(instance) group_left() max without(pod)({threshold})"))
             .replace("$on", &format!("on(instance) {threshold}"))
             .replace("$window", &duration::format(window))
             .replace("$horizon", &(window.as_secs() * 2).to_string())
             .replace("$share", &DEAD_SHARE.to_string())
+            .replace("$value", &value.unwrap_or_default().to_string())
     }
 }
 
@@ -168,7 +168,6 @@ const BASE: Alert = Alert {
     labels: &[],
     summary: "",
     description: "",
-    runbook: "",
 };
 
 const fn minutes(number: u64) -> Duration {

@@ -16,7 +16,6 @@ pub(super) const MAP_SMALLER_THAN_EXPECTED: Alert = Alert {
     description: "{{ $labels.map_name }} on $NODE has {{ $value | humanizePercentage }} of the size configured as \
                   expected. Cilium's chart ignores keys it does not know: bpf.ctTcpMax, bpf.ctAnyMax and bpf.natMax \
                   exist, bpf.mapMax does not.",
-    runbook: "map-smaller-than-expected",
     ..BASE
 };
 
@@ -30,7 +29,6 @@ pub(super) const TUNING_NOT_IN_FORCE: Alert = Alert {
     description: "{{ if $labels.sysctl }}The sysctl {{ $labels.sysctl }} on $NODE does not have the value configured \
                   as expected.{{ else }}{{ printf \"%.0f\" $value }} mounts of {{ $labels.target }} on $NODE lack \
                   options configured as expected: options of a live mount change only when it is made anew.{{ end }}",
-    runbook: "tuning-not-in-force",
     ..BASE
 };
 
@@ -43,7 +41,6 @@ pub(super) const FILE_HANDLES_HIGH: Alert = Alert {
     summary: "file handles run out on $NODE",
     description: "$NODE uses {{ $value | humanizePercentage }} of the file handles that fs.file-max allows: at \
                   100 % opening files and sockets fails everywhere.",
-    runbook: "file-handles-high",
     ..BASE
 };
 
@@ -58,7 +55,6 @@ pub(super) const LOG_PATTERN: Alert = Alert {
     summary: "pod logs on $NODE match {{ $labels.pattern }}",
     description: "About {{ printf \"%.0f\" $value }} lines in the pod logs of $NODE matched the pattern \
                   {{ $labels.pattern }} lately.",
-    runbook: "log-pattern",
     ..BASE
 };
 
@@ -70,7 +66,6 @@ pub(super) const MAP_UNREADABLE: Alert = Alert {
     summary: "{{ $labels.map_name }} on $NODE cannot be read",
     description: "ctmon cannot read {{ $labels.map_name }} on $NODE ({{ $labels.reason }}): nothing it shows covers \
                   this map.",
-    runbook: "map-unreadable",
     ..BASE
 };
 
@@ -82,7 +77,6 @@ pub(super) const SOURCE_DOWN: Alert = Alert {
     labels: &["source"],
     summary: "the source {{ $labels.source }} fails on $NODE",
     description: "ctmon's source {{ $labels.source }} on $NODE has failed for a while: its metrics are absent.",
-    runbook: "source-down",
     ..BASE
 };
 
@@ -97,7 +91,6 @@ pub(super) const SNAPSHOT_OLD: Alert = Alert {
     summary: "ctmon on $NODE shows old numbers",
     description: "The last complete scan on $NODE was {{ printf \"%.0f\" $value }} intervals ago: every other number \
                   of this node is that old.",
-    runbook: "snapshot-old",
     ..BASE
 };
 
@@ -114,6 +107,5 @@ pub(super) const DOWN: Alert = Alert {
     summary: "ctmon is down{{ if $labels.instance }} on $NODE{{ end }}",
     description: "{{ if $labels.instance }}Prometheus cannot scrape ctmon on $NODE{{ else }}Prometheus knows no \
                   instance of ctmon{{ end }}: conntrack is not watched.",
-    runbook: "down",
     ..BASE
 };

@@ -19,7 +19,6 @@ pub(super) const STALE_CONNECTIONS: Alert = Alert {
     description: "{{ printf \"%.0f\" $value }} closed or half-closed connections towards {{ $labels.target }} are \
                   still in the table of $NODE long after their last packet. The target is 0; \
                   `ctmon list --target {{ $labels.target }} --lingering` shows them.",
-    runbook: "stale-connections",
     ..BASE
 };
 
@@ -34,7 +33,6 @@ pub(super) const HALF_CLOSED_PILE_UP: Alert = Alert {
     summary: "half-closed connections towards {{ $labels.target }} pile up on $NODE",
     description: "{{ printf \"%.0f\" $value }} connections towards {{ $labels.target }} were closed by one side only \
                   and are silent; Cilium on $NODE keeps such entries for the full TCP timeout.",
-    runbook: "half-closed-pile-up",
     ..BASE
 };
 
@@ -52,7 +50,6 @@ pub(super) const LIVE_EVICTIONS: Alert = Alert {
     description: "About {{ printf \"%.0f\" $value }} entries of live connections towards {{ $labels.target }} were \
                   evicted from {{ $labels.map_name }} on $NODE: they stall until they time out. \
                   `ctmon evictions` shows the last of them.",
-    runbook: "live-evictions",
     ..BASE
 };
 
@@ -66,7 +63,6 @@ pub(super) const REVERSE_TUPLE_COLLISION: Alert = Alert {
     description: "{{ printf \"%.0f\" $value }} entries on $NODE look as if {{ $labels.target }} had opened the \
                   connection: a new one from the same port leaves without masquerading and gets no answer. \
                   `ctmon list --collisions` shows them.",
-    runbook: "reverse-tuple-collision",
     ..BASE
 };
 
@@ -84,7 +80,6 @@ pub(super) const TARGET_UNANSWERED: Alert = Alert {
     description: "At every scan at least {{ printf \"%.0f\" $value }} connections from $NODE to {{ $labels.target }} \
                   ({{ $labels.target_service }}) had sent a SYN and seen no answer: \
                   `ctmon list --target {{ $labels.target }} --state opening` shows them.",
-    runbook: "target-unanswered",
     ..BASE
 };
 
@@ -97,7 +92,6 @@ pub(super) const TARGET_UNTRACKED: Alert = Alert {
     summary: "connections to {{ $labels.target }} are not in conntrack on $NODE",
     description: "{{ printf \"%.0f\" $value }} sockets of $NODE to {{ $labels.target }} have no conntrack entry: \
                   the node's own traffic bypasses Cilium there, and \"0 stale\" proves nothing about it.",
-    runbook: "target-untracked",
     ..BASE
 };
 
@@ -111,7 +105,6 @@ pub(super) const STORAGE_PATH_STALLED: Alert = Alert {
     summary: "the storage path to {{ $labels.target }} is stalled on $NODE",
     description: "{{ printf \"%.0f\" $value }} sockets of $NODE to {{ $labels.target }} retransmit and hear nothing: \
                   every mount and disk behind them hangs.",
-    runbook: "storage-path-stalled",
     ..BASE
 };
 
@@ -128,7 +121,6 @@ pub(super) const CIFS_RECONNECTING: Alert = Alert {
     summary: "SMB sessions to {{ $labels.target }} keep reconnecting on $NODE",
     description: "The kernel of $NODE reconnected to {{ $labels.target }} about {{ printf \"%.0f\" $value }} times \
                   lately: the sessions do not last.",
-    runbook: "cifs-reconnecting",
     ..BASE
 };
 
@@ -141,6 +133,5 @@ pub(super) const ISCSI_SESSION_DOWN: Alert = Alert {
     summary: "iSCSI sessions to {{ $labels.target }} are down on $NODE",
     description: "{{ printf \"%.0f\" $value }} iSCSI sessions of $NODE to {{ $labels.target }} are not logged in: \
                   their disks hang, then fail.",
-    runbook: "iscsi-session-down",
     ..BASE
 };
