@@ -1,14 +1,22 @@
 //! One file per verb: wires source, snapshot, check and output.
 
+mod check;
+pub mod cli;
+pub mod config;
 pub mod filter;
 mod lines;
 pub mod list;
+pub mod logging;
 pub mod nat;
+mod node;
 pub mod printer;
+pub mod rules;
+mod run;
+mod scrape;
 pub mod top;
 mod visit;
 
 #[cfg(test)]
 mod tests;
-pub mod config;
-pub mod rules;
+
+pub use cli::main;

@@ -12,12 +12,14 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use monitor_abi::class::{DUE_BOUNDS, State};
-use monitor_abi::scan::{Clock, NEVER, found};
+use monitor_abi::scan::{Clock, found};
 
-use super::bpf::{Ask, Clocks, Kernel, Link, RawScan, ScanError, TargetTables, sys};
+use super::bpf::{Ask, Clocks, Kernel, Link, RawScan, ScanError, sys};
 use super::cilium::clock::Reading;
 use super::cilium::detect::{self, Votes};
 use super::cilium::pins::{self, MapName, MapProblem, OpenMap, ProblemReason, Table};
+use super::cilium::linger::LingerRule;
+use super::cilium::target::TargetIndex;
 use super::cilium::timeouts::Timeouts;
 use crate::snapshot::{
     ClockFacts, Content, MapScan, MapState, PresentMap, Snapshot, SourceState, TargetState, TimeoutClass, Totals,
@@ -49,15 +51,7 @@ pub struct CollectSettings {
     pub stale_after: Duration,
     /// `None`: find out from the entries.
     pub clock: Option<Clock>,
-    pub targets: Targets,
-}
-
-/// The targets as the kernel looks them up, and the names behind the pair numbers.
-#[derive(Clone, Debug, Default)]
-pub struct Targets {
-    pub tables: TargetTables,
-    /// Target and service of each pair, by pair number.
-    pub pairs: Vec<(String, String)>,
+    pub targets: TargetIndex,
 }
 
 /// Collects again and again, and remembers what only time tells.
@@ -93,7 +87,7 @@ struct Walked {
 impl Collector {
     /// Starts with loaded programs.
     pub fn new(mut kernel: Kernel, settings: CollectSettings) -> Result<Self, ScanError> {
-        kernel.set_targets(settings.targets.tables.clone())?;
+        kernel.set_targets(settings.targets.tables())?;
         Ok(Self {
             first_clocks: kernel.clocks().ok(),
             kernel,
@@ -109,7 +103,7 @@ impl Collector {
 
     /// Follows other settings from the next collection on.
     pub fn reconfigure(&mut self, settings: CollectSettings) -> Result<(), ScanError> {
-        self.kernel.set_targets(settings.targets.tables.clone())?;
+        self.kernel.set_targets(settings.targets.tables())?;
         if settings.clock != self.settings.clock {
             self.clock = settings.clock.unwrap_or(Clock::Undecided);
         }
@@ -303,20 +297,25 @@ impl Collector {
         let Some(bounds) = decode::bounds_in_units(DUE_BOUNDS, reading) else {
             return Ask { log, ..Ask::default() };
         };
-        let timeout = |class| {
-            self.timeouts.facts().into_iter().find(|fact| fact.class == class).map(|fact| fact.value)
-        };
-        let units = |duration: Duration| reading.units(duration).and_then(|units| i32::try_from(units).ok());
-        let fin = timeout(TimeoutClass::Fin).unwrap_or(USUAL_FIN_TIMEOUT);
-        let linger_closed = units(fin).zip(units(self.settings.stale_after)).map(|(fin, stale)| fin - stale + 1);
-        let linger_half_closed =
-            timeout(TimeoutClass::Tcp).and_then(|tcp| tcp.checked_sub(self.settings.stale_after)).and_then(units);
+        let (linger_closed, linger_half_closed) = self.linger_rule().bounds(Some(reading)).for_kernel();
         Ask {
             clock: self.clock,
             bounds,
-            linger_closed: linger_closed.unwrap_or(NEVER),
-            linger_half_closed: linger_half_closed.unwrap_or(NEVER),
+            linger_closed,
+            linger_half_closed,
             log,
+        }
+    }
+
+    /// The rule by which stale entries linger, with the timeouts known so far.
+    #[must_use]
+    pub fn linger_rule(&self) -> LingerRule {
+        let facts = self.timeouts.facts();
+        let timeout = |class| facts.iter().find(|fact| fact.class == class).map(|fact| fact.value);
+        LingerRule {
+            stale_after: self.settings.stale_after,
+            fin_timeout: timeout(TimeoutClass::Fin).unwrap_or(USUAL_FIN_TIMEOUT),
+            tcp_timeout: timeout(TimeoutClass::Tcp),
         }
     }
 
@@ -346,7 +345,7 @@ impl Collector {
         let decided = walks.iter().all(|walk| walk.decided) && self.clock != Clock::Undecided;
         let tcp_known = self.timeouts.facts().iter().any(|fact| fact.class == TimeoutClass::Tcp);
         decode::targets(
-            &self.settings.targets.pairs,
+            &self.settings.targets,
             walks.iter().flat_map(|walk| &walk.targets),
             decided,
             decided && tcp_known,

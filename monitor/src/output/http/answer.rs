@@ -10,7 +10,7 @@ use std::time::Instant;
 use hyper::body::{Body, Bytes};
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
-    HeaderValue, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
+    HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
 
@@ -18,6 +18,7 @@ use super::body::Pieces;
 use super::encoding::accepts_gzip;
 use super::rendered::Rendered;
 use super::stats::Route;
+use super::web::Refusal;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -94,6 +95,21 @@ pub(super) fn answer<B: Body>(
 pub(super) fn refuse_body() -> Response<Pieces> {
     let refusal = text(StatusCode::PAYLOAD_TOO_LARGE, "requests must not have a body\n");
     with(refusal, CONNECTION, HeaderValue::from_static("close"))
+}
+
+/// What those get who may not read.
+pub(super) fn refuse(refusal: Refusal) -> Response<Pieces> {
+    let (status, why) = match refusal {
+        Refusal::NoCertificate => (StatusCode::FORBIDDEN, "a client certificate is required here\n"),
+        Refusal::NoCredentials => (StatusCode::UNAUTHORIZED, "a user and a password are required here\n"),
+        Refusal::WrongCredentials => (StatusCode::UNAUTHORIZED, "the user or the password is wrong\n"),
+    };
+    let response = text(status, why);
+    if status == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Basic realm=\"ctmon\", charset=\"UTF-8\"");
+        return with(response, WWW_AUTHENTICATE, challenge);
+    }
+    response
 }
 
 /// A line of text.

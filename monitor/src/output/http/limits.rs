@@ -22,6 +22,8 @@ pub struct Limits {
     pub answer: Duration,
     /// Between two requests. Longer than the usual scrape intervals: one connection then serves them all.
     pub idle: Duration,
+    /// Between two readings of the web configuration.
+    pub web_check: Duration,
     /// What open requests get to finish when the daemon ends.
     pub shutdown: Duration,
 }
@@ -36,6 +38,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             answer: Duration::from_secs(30),
             idle: Duration::from_secs(150),
+            web_check: Duration::from_secs(5),
             shutdown: Duration::from_millis(800),
         }
     }

@@ -10,6 +10,10 @@ mod listen;
 
 mod limits;
 
+mod session;
+
+mod web;
+
 mod connection;
 
 mod answer;
@@ -31,3 +35,4 @@ pub use listen::{ListenError, Listener};
 pub use rendered::{Rendered, age_lines};
 pub use serve::{Server, serve};
 pub use stats::{Route, Stats};
+pub use web::{Web, WebError};

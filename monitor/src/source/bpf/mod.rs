@@ -18,6 +18,7 @@ use monitor_abi::cell::{CHUNK, MAP_CHUNKS, TARGET_CHUNKS};
 use monitor_abi::scan::{Clock, FILTER_WORDS, Mode, NEVER, ask, found, pack_bounds};
 
 use super::cilium::pins::Shape;
+use super::cilium::target::tables::{KernelTables, LpmEntry};
 
 /// The object, compiled from `monitor-ebpf`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CTMON_BPF_OBJECT_PATH"));
@@ -97,18 +98,6 @@ impl Default for Ask {
     }
 }
 
-/// The target tables in the form the programs look them up.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TargetTables {
-    /// Prefix length, address, packed target (`scan::pack_target`).
-    pub v4: Vec<(u32, [u8; 4], u32)>,
-    pub v6: Vec<(u32, [u8; 16], u32)>,
-    /// `scan::port_key` to pair.
-    pub ports: Vec<(u32, u32)>,
-    /// v4 high, v4 low, v6 high, v6 low; empty = no targets.
-    pub filters: Vec<Box<[u64; FILTER_WORDS]>>,
-}
-
 /// Both kernel clocks at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clocks {
@@ -161,7 +150,7 @@ pub struct Kernel {
     targets_v6: LpmTrie<MapData, [u8; 16], u32>,
     ports: HashMap<MapData, u32, u32>,
     nothing: Link,
-    loaded: TargetTables,
+    loaded: Option<KernelTables>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
 
@@ -199,7 +188,7 @@ impl Kernel {
             targets_v6: take(&mut bpf, "TARGETS_V6")?,
             ports: take(&mut bpf, "PORTS")?,
             nothing: Link { link: nothing, shape: Shape::Ct4 },
-            loaded: TargetTables::default(),
+            loaded: None,
             logger,
             bpf,
         })
@@ -216,31 +205,32 @@ impl Kernel {
         Ok(Link { link: link(&self.bpf, name, map)?, shape })
     }
 
-    /// Replaces the target tables by the difference to what is loaded.
-    pub fn set_targets(&mut self, tables: TargetTables) -> Result<(), ScanError> {
-        let old = std::mem::take(&mut self.loaded);
-        for (bits, address, _) in old.v4.iter().filter(|entry| !tables.v4.contains(entry)) {
-            ignore_missing(self.targets_v4.remove(&Key::new(*bits, *address)), "TARGETS_V4")?;
+    /// Replaces the target tables: what is gone is removed first, so that no entry finds a stale pair for long.
+    pub fn set_targets(&mut self, tables: KernelTables) -> Result<(), ScanError> {
+        if let Some(old) = self.loaded.take() {
+            for entry in &old.v4 {
+                self.targets_v4.remove(&key(entry)).or_else(missing).map_err(in_map("TARGETS_V4"))?;
+            }
+            for entry in &old.v6 {
+                self.targets_v6.remove(&key(entry)).or_else(missing).map_err(in_map("TARGETS_V6"))?;
+            }
+            for (port, _) in &old.ports {
+                self.ports.remove(port).or_else(missing).map_err(in_map("PORTS"))?;
+            }
         }
-        for (bits, address, _) in old.v6.iter().filter(|entry| !tables.v6.contains(entry)) {
-            ignore_missing(self.targets_v6.remove(&Key::new(*bits, *address)), "TARGETS_V6")?;
+        for entry in &tables.v4 {
+            self.targets_v4.insert(&key(entry), entry.value, 0).map_err(in_map("TARGETS_V4"))?;
         }
-        for (key, _) in old.ports.iter().filter(|entry| !tables.ports.contains(entry)) {
-            ignore_missing(self.ports.remove(key), "PORTS")?;
+        for entry in &tables.v6 {
+            self.targets_v6.insert(&key(entry), entry.value, 0).map_err(in_map("TARGETS_V6"))?;
         }
-        for (bits, address, target) in &tables.v4 {
-            self.targets_v4.insert(&Key::new(*bits, *address), target, 0).map_err(in_map("TARGETS_V4"))?;
-        }
-        for (bits, address, target) in &tables.v6 {
-            self.targets_v6.insert(&Key::new(*bits, *address), target, 0).map_err(in_map("TARGETS_V6"))?;
-        }
-        for (key, pair) in &tables.ports {
-            self.ports.insert(key, pair, 0).map_err(in_map("PORTS"))?;
+        for (port, pair) in &tables.ports {
+            self.ports.insert(port, pair, 0).map_err(in_map("PORTS"))?;
         }
         for (index, filter) in (0..).zip(&tables.filters) {
             self.filter.set(index, **filter, 0).map_err(in_map("FILTER"))?;
         }
-        self.loaded = tables;
+        self.loaded = Some(tables);
         Ok(())
     }
 
@@ -300,7 +290,9 @@ impl Kernel {
     }
 
     fn set_ask(&mut self, mode: Mode, shape: Shape, ask: &Ask) -> Result<bool, ScanError> {
-        let targets = u64::from(!self.loaded.v4.is_empty()) | u64::from(!self.loaded.v6.is_empty()) << 1;
+        let targets = self.loaded.as_ref().map_or(0, |tables| {
+            u64::from(!tables.v4.is_empty()) | u64::from(!tables.v6.is_empty()) << 1
+        });
         let signed = |value: i32| u64::from(value.cast_unsigned());
         let [b0, b1, b2, b3, b4, b5] = pack_bounds(ask.bounds);
         let words: [u64; ask::LEN] = [
@@ -365,10 +357,15 @@ fn in_map(name: &'static str) -> impl FnOnce(MapError) -> ScanError {
     move |source| ScanError::Map { name, source: Box::new(source) }
 }
 
-fn ignore_missing(result: Result<(), MapError>, name: &'static str) -> Result<(), ScanError> {
-    match result {
-        Err(MapError::KeyNotFound | MapError::ElementNotFound) | Ok(()) => Ok(()),
-        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(other) => Err(in_map(name)(other)),
+fn key<A: Copy>(entry: &LpmEntry<A>) -> Key<A> {
+    Key::new(entry.length.into(), entry.address)
+}
+
+/// What is not there any more needs no removal.
+fn missing(error: MapError) -> Result<(), MapError> {
+    match error {
+        MapError::KeyNotFound | MapError::ElementNotFound => Ok(()),
+        MapError::SyscallError(error) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => Err(other),
     }
 }

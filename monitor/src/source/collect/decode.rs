@@ -12,6 +12,7 @@ use crate::snapshot::{Cell, MapScan, TargetCell, TargetState};
 use crate::source::bpf::RawScan;
 use crate::source::cilium::clock::{Clock, Reading};
 use crate::source::cilium::pins::MapName;
+use crate::source::cilium::target::TargetIndex;
 
 /// A target counter with its classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,13 +74,13 @@ pub(super) fn pair_cells(raw: &RawScan) -> Vec<PairCell> {
 
 /// Sums the walks by target and service.
 pub(super) fn targets<'a>(
-    pairs: &[(String, String)],
+    index: &TargetIndex,
     cells: impl Iterator<Item = &'a PairCell> + Clone,
     decided: bool,
     tcp_timeout_known: bool,
 ) -> Vec<TargetState> {
-    let build = |(index, (target, service)): (usize, &(String, String))| {
-        let mine = || cells.clone().filter(move |cell| cell.pair == index);
+    let build = |(pair, (target, service)): (usize, (&str, &str))| {
+        let mine = || cells.clone().filter(move |cell| cell.pair == pair);
         let sum = |pass: &dyn Fn(&PairCell) -> bool| mine().filter(|cell| pass(cell)).map(|cell| cell.entries).sum();
         let expiries: &[Option<bool>] = if decided { &[Some(false), Some(true)] } else { &[None] };
         let cells = State::ALL.iter().flat_map(|&state| {
@@ -90,15 +91,15 @@ pub(super) fn targets<'a>(
             })
         });
         TargetState {
-            target: target.clone(),
-            service: service.clone(),
+            target: target.to_owned(),
+            service: service.to_owned(),
             cells: cells.collect(),
             lingering_closed: decided.then(|| sum(&|cell| cell.lingering && cell.state == State::Closed)),
             lingering_half_closed: tcp_timeout_known
                 .then(|| sum(&|cell| cell.lingering && cell.state.is_half_closed())),
         }
     };
-    pairs.iter().enumerate().map(build).collect()
+    index.pairs().enumerate().map(build).collect()
 }
 
 /// The due classes' bounds in clock units: the smallest number of units that is at least so many seconds.

@@ -1,7 +1,12 @@
 //! The server over real sockets: a running server per test, and a plain client.
 
+mod files;
 mod limits;
 mod plain;
+mod reload;
+mod secrets;
+mod tls;
+mod users;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
-use super::{Limits, Listener, LocalRoute, Rendered, Server, Stats, serve};
+use super::{Limits, Listener, LocalRoute, Rendered, Server, Stats, Web, serve};
 use crate::output::page::{Facts, Page};
 
 /// Nothing here takes this long unless it hangs.
@@ -34,6 +39,7 @@ pub(super) struct Running {
 pub(super) struct Setup {
     pub(super) limits: Limits,
     pub(super) local: Vec<LocalRoute>,
+    pub(super) web: Option<Arc<Web>>,
 }
 
 pub(super) fn index() -> Page {
@@ -45,10 +51,11 @@ pub(super) fn fresh() -> Rendered {
 }
 
 pub(super) fn start(setup: Setup) -> Running {
-    let Setup { limits, local } = setup;
+    let Setup { limits, local, web } = setup;
     let (pages, receiver) = watch::channel(Arc::new(fresh()));
     let stats = Arc::new(Stats::default());
-    let server = Server { pages: receiver, local, limits, stats: Arc::clone(&stats) };
+    let web = web.unwrap_or_else(|| Arc::new(Web::open()));
+    let server = Server { web, pages: receiver, local, limits, stats: Arc::clone(&stats) };
     let (end, ended) = oneshot::channel();
     let (tell, told) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {

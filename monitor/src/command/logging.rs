@@ -1,0 +1,129 @@
+//! The log: standard error, as text for people or JSON for collectors.
+//!
+//! In: `--log-level` and `--log-format`. Out: a subscriber for the whole process, which also takes what comes
+//! through the `log` crate (aya and the kernel programs' aya-log speak through it).
+//! Must not: write to standard output, which belongs to the command's result.
+
+use std::io::{self, IsTerminal as _};
+
+use anyhow::Context as _;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    #[default]
+    Text,
+    Json,
+}
+
+/// Starts the log. `level` is a level (`info`) or tracing's directives (`info,monitor::source=debug`).
+pub fn init(level: &str, format: Format) -> anyhow::Result<()> {
+    subscriber(level, format, io::stderr().is_terminal(), io::stderr)?
+        .try_init()
+        .context("failed to start the log: something else in this process started one")
+}
+
+/// The subscriber, writing wherever it is told to.
+fn subscriber<W>(
+    level: &str,
+    format: Format,
+    colours: bool,
+    writer: W,
+) -> anyhow::Result<Box<dyn tracing::Subscriber + Send + Sync>>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::builder().parse(level).with_context(|| {
+        format!(
+            "failed to read log level {level:?}: use error, warn, info, debug or trace, \
+             or directives such as info,monitor::source=debug"
+        )
+    })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    Ok(match format {
+        Format::Text => Box::new(builder.with_ansi(colours).finish()),
+        // Fields beside the message, not in an object of their own: that is how collectors index them.
+        Format::Json => Box::new(builder.with_ansi(false).json().flatten_event(true).finish()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// What `events` leave in the log at `level`.
+    fn logged(level: &str, format: Format, events: impl FnOnce()) -> String {
+        let buffer = Arc::new(Mutex::new(Vec::new()));
+        let writer = Arc::clone(&buffer);
+        let subscriber = subscriber(level, format, false, move || Shared(Arc::clone(&writer))).unwrap();
+        tracing::subscriber::with_default(subscriber, events);
+        String::from_utf8(buffer.lock().unwrap().clone()).unwrap()
+    }
+
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_below_the_level_are_left_out() {
+        let events = || {
+            tracing::warn!(map = "ct4_global", "map is gone");
+            tracing::info!("not this");
+        };
+        let text = logged("warn", Format::Text, events);
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains(" WARN ") && text.contains("map is gone map=\"ct4_global\""), "{text}");
+        assert_eq!(logged("off", Format::Text, events), "");
+        assert_eq!(logged("warn,monitor=info", Format::Text, events).lines().count(), 2);
+    }
+
+    #[test]
+    fn json_is_one_object_per_line_with_its_fields_on_top() {
+        let json = logged("info", Format::Json, || tracing::info!(entries = 399, "scan\ndone"));
+        assert_eq!(json.lines().count(), 1, "{json}");
+        let line: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(line["message"], "scan\ndone");
+        assert_eq!(line["entries"], 399);
+        assert_eq!(line["level"], "INFO");
+        assert!(line["timestamp"].is_string() && line["target"].is_string(), "{json}");
+    }
+
+    #[test]
+    fn a_level_that_cannot_be_read_is_explained() {
+        let error = subscriber("loud=louder", Format::Text, false, io::sink).err().unwrap();
+        assert!(error.to_string().contains("use error, warn, info"), "{error}");
+    }
+
+    #[test]
+    fn the_log_crate_is_heard_too() {
+        // The only test that sets the process's log: the log crate has one for the process.
+        init("off", Format::Text).unwrap();
+        let text = logged("info", Format::Text, || aya_log_line());
+        assert!(text.contains("WARN") && text.contains("entry with nexthdr 0"), "{text}");
+        assert!(init("info", Format::Text).is_err());
+    }
+
+    /// What aya-log does with a record of a kernel program.
+    fn aya_log_line() {
+        log::logger().log(
+            &log::Record::builder()
+                .level(log::Level::Warn)
+                .target("ct4_scan")
+                .args(format_args!("entry with nexthdr 0"))
+                .build(),
+        );
+    }
+}

@@ -1,0 +1,161 @@
+//! From an accepted socket to its end: TLS first if it is asked for, then requests.
+//!
+//! In: a socket, its peer, the server. Out: answered requests, everything counted.
+//! Must not: outlive the terms it began with: when the web configuration changes, clients come again.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::body::{Body as _, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::answer;
+use super::body::Pieces;
+use super::connection::{Activity, End, talk};
+use super::serve::Server;
+use super::stats;
+use super::stats::{Route, Stats};
+
+/// The first byte of a TLS handshake record.
+const HANDSHAKE: u8 = 22;
+
+/// What browsers and scrapers show to those who forgot the s of https.
+const SPEAKS_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 39\r\nConnection: close\r\n\r\nthis server speaks TLS: use https here\n";
+
+/// What is known of a connection besides its bytes.
+struct Client {
+    peer: SocketAddr,
+    /// It showed a certificate, and the certificate was verified.
+    certified: bool,
+    activity: Arc<Activity>,
+}
+
+/// Serves one connection until its client, a limit, `closing` or a new web configuration ends it.
+pub(super) async fn session(
+    stream: TcpStream,
+    peer: SocketAddr,
+    server: Arc<Server>,
+    closing: impl Future<Output = ()>,
+) {
+    let _open = Open::new(&server.stats);
+    // Head and page leave in one vectored write; waiting for more would only add delay.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "failed to set TCP_NODELAY");
+    }
+    let mut terms = server.web.terms();
+    let tls = terms.borrow_and_update().tls();
+    let closing = async {
+        tokio::select! {
+            () = closing => {}
+            _ = terms.changed() => {}
+        }
+    };
+    let activity = Activity::new();
+    let Some(tls) = tls else {
+        return requests(stream, Client { peer, certified: false, activity }, &server, closing).await;
+    };
+    let mut closing = std::pin::pin!(closing);
+    let greeted = tokio::select! {
+        () = closing.as_mut() => return,
+        greeted = tokio::time::timeout(server.limits.handshake, greet(stream, TlsAcceptor::from(tls))) => greeted,
+    };
+    match greeted {
+        Ok(Ok(stream)) => {
+            let certified = stream.get_ref().1.peer_certificates().is_some();
+            requests(stream, Client { peer, certified, activity: Activity::new() }, &server, closing).await;
+        }
+        Ok(Err(error)) => {
+            stats::add(&server.stats.handshakes_failed);
+            tracing::debug!(%peer, %error, "TLS handshake failed");
+        }
+        Err(_) => {
+            stats::add(&server.stats.handshakes_failed);
+            tracing::debug!(%peer, "TLS handshake took too long");
+        }
+    }
+}
+
+async fn greet(stream: TcpStream, tls: TlsAcceptor) -> io::Result<TlsStream<TcpStream>> {
+    let mut first = [0];
+    if stream.peek(&mut first).await? == 1 && first != [HANDSHAKE] {
+        // Unread bytes would turn the close into a reset, and the client would not see the answer. Both take
+        // what is there and fits, which does for a courtesy.
+        let _ = stream.try_read(&mut [0; 4096]);
+        let _ = stream.try_write(SPEAKS_TLS);
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the client does not speak TLS"));
+    }
+    tls.accept(stream).await
+}
+
+async fn requests<I: AsyncRead + AsyncWrite + Unpin>(
+    stream: I,
+    client: Client,
+    server: &Arc<Server>,
+    closing: impl Future<Output = ()>,
+) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let client = &client;
+        async move { Ok::<_, Infallible>(respond(&request, client, server).await) }
+    });
+    match talk(stream, service, Arc::clone(&client.activity), &server.limits, closing).await {
+        End::Finished => {}
+        End::TimedOut => {
+            stats::add(&server.stats.timed_out);
+            tracing::debug!(peer = %client.peer, "connection closed: its client was idle or too slow");
+        }
+        End::Broken(error) => {
+            stats::add(&server.stats.broken);
+            tracing::debug!(peer = %client.peer, %error, "connection broken");
+        }
+    }
+}
+
+async fn respond(request: &Request<Incoming>, client: &Client, server: &Server) -> Response<Pieces> {
+    client.activity.answering();
+    let path = request.uri().path();
+    let (route, local) = answer::route(path, &server.local);
+    let terms = Arc::clone(&server.web.terms().borrow());
+    // The kubelet's probes carry no credentials, and learn no more than whether to restart the pod.
+    let admitted = match route {
+        Route::Healthz | Route::Readyz => Ok(()),
+        _ => terms.admit(request.headers(), client.certified).await,
+    };
+    let mut response = match admitted {
+        Err(refusal) => answer::refuse(refusal),
+        Ok(()) if !request.body().is_end_stream() => answer::refuse_body(),
+        Ok(()) => {
+            let rendered = Arc::clone(&server.pages.borrow());
+            answer::answer(request, (route, local), client.peer.ip(), &rendered, Instant::now())
+        }
+    };
+    terms.add_headers(response.headers_mut());
+    let status = response.status().as_u16();
+    server.stats.count_request(route, status);
+    tracing::debug!(peer = %client.peer, method = %request.method(), path, status, "answered");
+    response.map(|body| body.report_to(Arc::clone(&client.activity)))
+}
+
+/// Keeps count of open connections, however they end.
+struct Open<'a>(&'a Stats);
+
+impl<'a> Open<'a> {
+    fn new(stats: &'a Stats) -> Self {
+        stats::add(&stats.open);
+        Self(stats)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        stats::subtract(&self.0.open);
+    }
+}

@@ -1,0 +1,118 @@
+//! Which web configurations are good, and what is said about the others.
+
+use super::secrets::{Authority, Folder, hash};
+use super::*;
+
+/// Loads a configuration beside a certificate, its key, and a few files that are neither.
+fn load(text: &str) -> Result<Web, String> {
+    let folder = Folder::new();
+    let authority = Authority::new();
+    folder.write_pair(&authority.server());
+    folder.write("other.key", authority.client().key);
+    folder.write("ca.crt", &authority.certificate);
+    folder.write("empty", "");
+    folder.write("huge", vec![b'#'; 2 << 20]);
+    let path = folder.write("web.yml", text);
+    Web::load(&path).map_err(|error| error.with_causes().replace(&path.display().to_string(), "FILE"))
+}
+
+#[test]
+fn what_exporters_use_is_accepted() {
+    let inline = Authority::new().server();
+    let indented = |pem: &str| pem.replace('\n', "\n    ");
+    for text in [
+        String::new(),
+        "# nothing\n".to_owned(),
+        "{}".to_owned(),
+        "tls_server_config:\nbasic_auth_users:\nhttp_server_config:\n".to_owned(),
+        "tls_server_config: {}".to_owned(),
+        "tls_server_config: {cert_file: tls.crt, key_file: tls.key}".to_owned(),
+        "tls_server_config: {cert_file: tls.crt, key_file: tls.key, client_auth_type: NoClientCert}".to_owned(),
+        "tls_server_config: {cert_file: tls.crt, key_file: tls.key, client_auth_type: VerifyClientCertIfGiven, \
+         client_ca_file: ca.crt}"
+            .to_owned(),
+        "tls_server_config: {cert_file: tls.crt, key_file: tls.key, min_version: TLS12, max_version: TLS13, \
+         prefer_server_cipher_suites: false, cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, \
+         TLS_AES_128_GCM_SHA256], curve_preferences: [CurveP256, X25519]}"
+            .to_owned(),
+        format!(
+            "tls_server_config:\n  cert: |\n    {}\n  key: |\n    {}\n",
+            indented(&inline.certificate),
+            indented(&inline.key)
+        ),
+        format!("basic_auth_users: {{alice: {}, bob: {}}}", hash("a"), hash("b")),
+        "http_server_config: {http2: true, headers: {X-Frame-Options: deny, Strict-Transport-Security: \
+         max-age=31536000, X-XSS-Protection: ''}}"
+            .to_owned(),
+    ] {
+        if let Err(error) = load(&text) {
+            panic!("{text}: {error}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_honoured_is_refused_with_its_key() {
+    const PAIR: &str = "cert_file: tls.crt, key_file: tls.key";
+    let tls = |keys: &str| format!("tls_server_config: {{{keys}}}");
+    let with_pair = |keys: &str| tls(&format!("{PAIR}, {keys}"));
+    let other_version = hash("a").replace("$2b$", "$9z$");
+    for (text, expected) in [
+        ("tls_config: {}".to_owned(), "unknown field `tls_config`"),
+        ("a: b: c".to_owned(), "failed to parse web configuration FILE: "),
+        (tls("cert_file: tls.crt"), "tls_server_config.key_file: missing"),
+        (tls("key_file: tls.key"), "tls_server_config.cert_file: missing"),
+        (tls("min_version: TLS13"), "tls_server_config.cert_file: missing"),
+        (tls("cert_file: tls.crt, key_file: nowhere"), "failed to read "),
+        (tls("cert_file: tls.crt, key_file: other.key"), "cert_file and key_file: "),
+        (tls("cert_file: tls.crt, key_file: tls.crt"), "key_file: no usable private key in it"),
+        (tls("cert_file: empty, key_file: tls.key"), "cert_file: no certificate in it"),
+        (tls("cert_file: huge, key_file: tls.key"), "more than 1048576 bytes"),
+        (tls("cert_file: /dev/zero, key_file: tls.key"), "more than 1048576 bytes"),
+        (with_pair("cert: x"), "tls_server_config.cert: given as text and as a file"),
+        (with_pair("min_version: TLS10"), "\"TLS10\" is not supported: use TLS12 or TLS13"),
+        (with_pair("min_version: TLS13, max_version: TLS12"), "above max_version"),
+        (
+            with_pair("cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]"),
+            "\"TLS_RSA_WITH_RC4_128_SHA\" is not supported",
+        ),
+        (with_pair("curve_preferences: [CurveP521]"), "use X25519, CurveP256 or CurveP384"),
+        (with_pair("client_auth_type: RequireAndVerifyClientCert"), "set client_ca_file"),
+        (with_pair("client_auth_type: RequireAnyClientCert"), "which proves nothing"),
+        (with_pair("client_auth_type: Please"), "\"Please\" is unknown"),
+        (with_pair("client_ca_file: ca.crt"), "set RequireAndVerifyClientCert"),
+        (
+            with_pair("client_auth_type: VerifyClientCertIfGiven, client_ca_file: empty"),
+            "no certificate in it",
+        ),
+        (with_pair("client_allowed_sans: [a]"), "unknown field `client_allowed_sans`"),
+        ("basic_auth_users: {alice: secret}".to_owned(), "\"alice\" has no bcrypt hash"),
+        ("basic_auth_users: {alice: ''}".to_owned(), "\"alice\" has no bcrypt hash"),
+        (format!("basic_auth_users: {{alice: {other_version}}}"), "\"alice\" has no bcrypt hash"),
+        (format!("basic_auth_users: {{'a:b': {}}}", hash("a")), "cannot hold a colon"),
+        (format!("basic_auth_users: {{a: {}}}", hash("a").replace("$04$", "$31$")), "a cost above 18"),
+        ("http_server_config: {headers: {X-Other: a}}".to_owned(), "\"X-Other\" cannot be set"),
+        ("http_server_config: {headers: {X-Frame-Options: allow}}".to_owned(), "deny or sameorigin"),
+        ("http_server_config: {headers: {X-XSS-Protection: \"a\\nb\"}}".to_owned(), "characters"),
+    ] {
+        let error = load(&text).err().unwrap_or_else(|| panic!("{text} was accepted"));
+        assert!(error.contains(expected), "{text}: {error}");
+        assert!(!error.contains("secret") && !error.contains('\n'), "{text}: {error}");
+    }
+}
+
+#[test]
+fn configured_headers_are_on_every_answer_and_win_over_ours() {
+    let folder = Folder::new();
+    let path = folder.write(
+        "web.yml",
+        "http_server_config: {headers: {X-Frame-Options: DENY, Content-Security-Policy: default-src 'self'}}",
+    );
+    let web = Web::load(&path).unwrap_or_else(|error| panic!("{}", error.with_causes()));
+    let server = start(Setup { web: Some(Arc::new(web)), ..Setup::default() });
+    for path in ["/", "/metrics", "/healthz", "/nowhere"] {
+        let answer = server.ask("GET", path, &[]);
+        assert_eq!(answer.header("x-frame-options"), Some("DENY"), "{path}");
+        assert_eq!(answer.header("content-security-policy"), Some("default-src 'self'"), "{path}");
+    }
+}

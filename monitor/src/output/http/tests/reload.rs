@@ -1,0 +1,113 @@
+//! Web configurations that change while the server runs.
+
+use std::fs;
+use std::io::{BufReader, Read as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::secrets::{Authority, Folder, basic, hash};
+use super::tls::{TLS, ask_tls, client, greet};
+use super::*;
+
+fn start_following(folder: &Folder) -> (Running, Arc<Web>) {
+    let web = Web::load(&folder.path("web.yml")).unwrap_or_else(|error| panic!("{}", error.with_causes()));
+    let web = Arc::new(web);
+    let limits = Limits { web_check: Duration::from_millis(20), ..Limits::default() };
+    (start(Setup { web: Some(Arc::clone(&web)), limits, ..Setup::default() }), web)
+}
+
+#[test]
+fn new_users_come_in_and_old_ones_are_shown_out() {
+    let folder = Folder::new();
+    folder.write("web.yml", format!("basic_auth_users: {{old: {}}}", hash("sesame")));
+    let (server, _web) = start_following(&folder);
+    let (old, new) = (basic("old", "sesame"), basic("new", "simsim"));
+    let status = |header: &str| server.ask("GET", "/metrics", &[header]).status;
+    let mut kept = server.connect();
+    let mut reader = BufReader::new(kept.try_clone().unwrap());
+    send(&mut kept, "GET", "/metrics", &[&old]);
+    assert_eq!(receive(&mut reader, "GET").status, 200);
+    assert_eq!(status(&new), 401);
+
+    folder.write("web.yml", format!("basic_auth_users: {{new: {}}}", hash("simsim")));
+    eventually("the new user's page", || status(&new) == 200);
+    assert_eq!(status(&old), 401);
+    // The connection that the old user kept is closed.
+    assert_eq!(reader.read(&mut [0]).unwrap_or(0), 0);
+}
+
+#[test]
+fn a_bad_file_changes_nothing_until_it_is_repaired() {
+    let folder = Folder::new();
+    let good = format!("basic_auth_users: {{scraper: {}}}", hash("sesame"));
+    let path = folder.write("web.yml", &good);
+    let (server, web) = start_following(&folder);
+    let right = basic("scraper", "sesame");
+    let protected = || {
+        assert_eq!(server.ask("GET", "/metrics", &[&right]).status, 200);
+        assert_eq!(server.ask("GET", "/metrics", &[]).status, 401);
+    };
+    protected();
+    assert_eq!(web.refused(), None);
+    for (bad, expected) in [
+        ("basic_auth_users: {scraper: sesame}", "no bcrypt hash"),
+        ("basic_auth_users: [", "failed to parse"),
+        ("basic_auth_user: {}", "unknown field"),
+    ] {
+        folder.write("web.yml", bad);
+        eventually(bad, || web.refused().is_some_and(|why| why.contains(expected)));
+        protected();
+    }
+    fs::remove_file(&path).unwrap();
+    eventually("the missing file", || web.refused().is_some_and(|why| why.contains("failed to read")));
+    protected();
+    folder.write("web.yml", &good);
+    eventually("the repaired file", || web.refused().is_none());
+    protected();
+}
+
+#[test]
+fn a_renewed_certificate_is_shown_once_its_key_is_there() {
+    let (before, after) = (Authority::new(), Authority::new());
+    let folder = Folder::new();
+    folder.write_pair(&before.server());
+    folder.write("web.yml", TLS);
+    let (server, web) = start_following(&folder);
+    let (trusting_before, trusting_after) =
+        (client(&before, None, rustls::ALL_VERSIONS), client(&after, None, rustls::ALL_VERSIONS));
+    assert_eq!(ask_tls(&server, &trusting_before, "/metrics").status, 200);
+    let mut kept = greet(&server, &trusting_before).unwrap();
+    send(&mut kept, "GET", "/metrics", &[]);
+    assert_eq!(receive(&mut BufReader::new(&mut kept), "GET").status, 200);
+
+    let renewed = after.server();
+    folder.write("tls.crt", &renewed.certificate);
+    eventually("the half-renewed pair", || web.refused().is_some());
+    assert_eq!(ask_tls(&server, &trusting_before, "/metrics").status, 200);
+
+    folder.write("tls.key", &renewed.key);
+    eventually("the renewed pair", || greet(&server, &trusting_after).is_ok());
+    assert_eq!(web.refused(), None);
+    assert_eq!(ask_tls(&server, &trusting_after, "/metrics").status, 200);
+    assert!(greet(&server, &trusting_before).is_err());
+    assert_eq!(read_to_close(&mut kept), b"", "a connection under the old certificate was kept");
+}
+
+#[test]
+fn tls_can_be_switched_on_and_off() {
+    let authority = Authority::new();
+    let folder = Folder::new();
+    folder.write_pair(&authority.server());
+    folder.write("web.yml", "");
+    let (server, web) = start_following(&folder);
+    assert_eq!(server.ask("GET", "/metrics", &[]).status, 200);
+    folder.write("web.yml", TLS);
+    let client = client(&authority, None, rustls::ALL_VERSIONS);
+    eventually("TLS", || greet(&server, &client).is_ok());
+    assert_eq!(ask_tls(&server, &client, "/metrics").status, 200);
+    assert_eq!(server.ask("GET", "/metrics", &[]).status, 400);
+    folder.write("web.yml", "{}");
+    // Without waiting for the next look at the file, as SIGHUP does.
+    web.reload();
+    assert_eq!(server.ask("GET", "/metrics", &[]).status, 200);
+}

@@ -1,0 +1,99 @@
+//! What is in force: TLS, users, extra headers.
+//!
+//! In: a web configuration that was read. Out: a decision per request.
+//! Must not: ask the kubelet's probes for anything.
+
+use std::sync::Arc;
+
+use hyper::HeaderMap;
+use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use rustls::ServerConfig;
+
+use super::file::{WebError, WebFile};
+use super::tls::Tls;
+use super::users::{Users, Verdict};
+
+/// The headers exporter-toolkit lets one set, and the values it takes; none means any.
+const HEADERS: [(&str, &[&str]); 5] = [
+    ("content-security-policy", &[]),
+    ("strict-transport-security", &[]),
+    ("x-content-type-options", &["nosniff"]),
+    ("x-frame-options", &["deny", "sameorigin"]),
+    ("x-xss-protection", &[]),
+];
+
+/// The web configuration in force.
+pub(in super::super) struct Terms {
+    tls: Option<Tls>,
+    users: Option<Users>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Why a request is not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Refusal {
+    NoCertificate,
+    NoCredentials,
+    WrongCredentials,
+}
+
+impl Terms {
+    /// Everyone may read, in plain text.
+    pub(super) const fn open() -> Self {
+        Self { tls: None, users: None, headers: Vec::new() }
+    }
+
+    pub(super) fn of(file: &WebFile) -> Result<Self, WebError> {
+        let tls =
+            file.settings.tls_server_config.as_ref().map(|settings| Tls::of(file, settings)).transpose()?;
+        Ok(Self { tls, users: Users::of(file)?, headers: headers(file)? })
+    }
+
+    /// TLS for a new connection, if it needs it.
+    pub(in super::super) fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.tls.as_ref().map(|tls| Arc::clone(&tls.config))
+    }
+
+    /// Whether a request may be answered. `certified`: its connection came with a verified certificate.
+    pub(in super::super) async fn admit(&self, headers: &HeaderMap, certified: bool) -> Result<(), Refusal> {
+        if !certified && self.tls.as_ref().is_some_and(|tls| tls.certificate_required) {
+            return Err(Refusal::NoCertificate);
+        }
+        let Some(users) = &self.users else { return Ok(()) };
+        match users.check(headers.get(AUTHORIZATION)).await {
+            Verdict::Right => Ok(()),
+            Verdict::Wrong => Err(Refusal::WrongCredentials),
+            Verdict::Missing => Err(Refusal::NoCredentials),
+        }
+    }
+
+    /// Adds the configured headers; they win over ours.
+    pub(in super::super) fn add_headers(&self, headers: &mut HeaderMap) {
+        for (name, value) in &self.headers {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+}
+
+fn headers(file: &WebFile) -> Result<Vec<(HeaderName, HeaderValue)>, WebError> {
+    const KEY: &str = "http_server_config.headers";
+    let wanted = file.settings.http_server_config.clone().and_then(|http| http.headers).unwrap_or_default();
+    let mut headers = Vec::new();
+    for (name, value) in wanted {
+        let lower = name.to_ascii_lowercase();
+        let Some((known, values)) = HEADERS.into_iter().find(|(known, _)| *known == lower) else {
+            let names = HEADERS.map(|(name, _)| name).join(", ");
+            return Err(file.problem(KEY, format!("{name:?} cannot be set: use some of {names}")));
+        };
+        if value.is_empty() {
+            continue;
+        }
+        if !values.is_empty() && !values.contains(&value.to_ascii_lowercase().as_str()) {
+            return Err(file.problem(KEY, format!("{name} must be {}", values.join(" or "))));
+        }
+        let value = HeaderValue::from_str(&value)
+            .map_err(|_| file.problem(KEY, format!("{name} has characters that a header cannot hold")))?;
+        headers.push((HeaderName::from_static(known), value));
+    }
+    Ok(headers)
+}
