@@ -1,13 +1,14 @@
 //! Hands the compiled eBPF object to the crate.
 //!
 //! In: `target/bpf/ARCH/ctmon-bpf.o`, made by `cargo xtask build-ebpf`, or the file `CTMON_BPF_OBJECT` names.
-//! Out: the environment variable `CTMON_BPF_OBJECT_PATH` for `include_bytes!`.
+//! Out: the environment variables `CTMON_BPF_OBJECT_PATH` for `include_bytes!`, and `CTMON_REVISION`.
 //! Must not: compile anything: the BPF target needs another compiler than this build.
 
 use std::env;
 use std::path::PathBuf;
 
 fn main() {
+    revision();
     println!("cargo::rerun-if-env-changed=CTMON_BPF_OBJECT");
     let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
     let object = env::var_os("CTMON_BPF_OBJECT").map_or_else(
@@ -27,4 +28,11 @@ fn main() {
             object.display()
         ),
     }
+}
+
+/// The commit, where there is one: an image is built from a clean tree and says which.
+fn revision() {
+    println!("cargo::rerun-if-env-changed=CTMON_REVISION");
+    let revision = env::var("CTMON_REVISION").unwrap_or_else(|_| "unknown".to_owned());
+    println!("cargo::rustc-env=CTMON_REVISION={revision}");
 }

@@ -9,7 +9,9 @@ use aya_log_ebpf::warn;
 use core::hint::black_box;
 use core::mem::offset_of;
 use monitor_abi::cell::{CHUNK, MAP_CHUNKS, map_cell, target_cell};
-use monitor_abi::cilium::{CtEntry, TUPLE_F_KNOWN, TUPLE_F_RELATED, TUPLE_F_SERVICE, TupleV4, TupleV6, ct_flag, proto};
+use monitor_abi::cilium::{
+    CtEntry, TUPLE_F_KNOWN, TUPLE_F_RELATED, TUPLE_F_SERVICE, TupleV4, TupleV6, ct_flag, proto,
+};
 use monitor_abi::class::{Direction, Due, Protocol, State};
 use monitor_abi::scan::{Clock, ask, found, port_key};
 
@@ -128,16 +130,14 @@ fn aggregate(step: &Step, key: &KeyWords) -> Age {
                 step.set_word(found::OLDEST, overdue);
             }
         } else if due < Due::Far as u8 {
-            let base = if key.flags() & TUPLE_F_SERVICE != 0 { found::MOST_LEFT_SERVICE } else { found::MOST_LEFT };
+            let base =
+                if key.flags() & TUPLE_F_SERVICE != 0 { found::MOST_LEFT_SERVICE } else { found::MOST_LEFT };
             // RELATED entries live by another rule than other stateless ones: they keep a slot of their own.
             let slot = if key.flags() & TUPLE_F_RELATED != 0 { 6 } else { state as u8 };
             most_left(step, base, slot, left as u64);
         }
     }
-    bump(
-        0,
-        map_cell(Direction::of(key.flags()) as u8, state as u8, due, Protocol::of(key.nexthdr()) as u8),
-    );
+    bump(0, map_cell(Direction::of(key.flags()) as u8, state as u8, due, Protocol::of(key.nexthdr()) as u8));
 
     let threshold = match state {
         State::Closed => step.ask[ask::LINGER_CLOSED] as i32,
@@ -192,7 +192,8 @@ fn bump(chunk: u32, cell: u32) {
 #[inline(always)]
 fn target_v4(step: &Step, key: &KeyWords, age: Age) {
     // SAFETY: constant, aligned offsets inside the 14-byte key.
-    let (daddr, saddr) = unsafe { (step.key_at::<u32, 0>(), step.key_at::<u32, { offset_of!(TupleV4, saddr) }>()) };
+    let (daddr, saddr) =
+        unsafe { (step.key_at::<u32, 0>(), step.key_at::<u32, { offset_of!(TupleV4, saddr) }>()) };
     let (Some(high), Some(low)) = (FILTER.get_ptr(0), FILTER.get_ptr(1)) else { return };
     let pass = |address: u32| {
         let address = u32::from_be(address);
@@ -210,7 +211,12 @@ fn target_v6(step: &Step, key: &KeyWords, age: Age) {
     // SAFETY: constant, aligned offsets inside the 38-byte key.
     let (daddr, saddr) = unsafe {
         (
-            [step.key_at::<u32, 0>(), step.key_at::<u32, 4>(), step.key_at::<u32, 8>(), step.key_at::<u32, 12>()],
+            [
+                step.key_at::<u32, 0>(),
+                step.key_at::<u32, 4>(),
+                step.key_at::<u32, 8>(),
+                step.key_at::<u32, 12>(),
+            ],
             [
                 step.key_at::<u32, SADDR>(),
                 step.key_at::<u32, { SADDR + 4 }>(),

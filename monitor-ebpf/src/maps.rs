@@ -18,7 +18,8 @@ pub(crate) static FOUND: Array<[u64; found::LEN]> = Array::with_max_entries(1, 0
 
 /// One counter per combination of classes, in chunks of 8 KiB: an array, so that a bump is an addition.
 #[map]
-pub(crate) static CELLS: Array<[u64; CHUNK]> = Array::with_max_entries((MAP_CHUNKS + TARGET_CHUNKS) as u32, 0);
+pub(crate) static CELLS: Array<[u64; CHUNK]> =
+    Array::with_max_entries((MAP_CHUNKS + TARGET_CHUNKS) as u32, 0);
 
 /// Two bitmaps an address family over the top and the low 16 bits of an address: an entry whose addresses
 /// pass neither pays no lookup. 8 KiB each, so that the hot lines stay in the first-level cache.

@@ -55,7 +55,8 @@ fn count(step: &Step, tail: u16) {
         step.bump(found::ODD_FLAGS);
     }
     let direction = if flags & TUPLE_F_IN == 0 { Direction::Out } else { Direction::In };
-    let cell = map_cell(direction as u8, State::Stateless as u8, Due::Unknown as u8, Protocol::of(nexthdr) as u8);
+    let cell =
+        map_cell(direction as u8, State::Stateless as u8, Due::Unknown as u8, Protocol::of(nexthdr) as u8);
     let cell = black_box(cell);
     if let Some(cells) = CELLS.get_ptr_mut(cell / CHUNK as u32 & 3) {
         // SAFETY: the index is masked to the chunk's length; one scan runs at a time.

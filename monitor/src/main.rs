@@ -1,1 +1,7 @@
-fn main() {}
+//! `ctmon`: the agent and its command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    monitor::command::main()
+}

@@ -188,7 +188,10 @@ impl Snapshot {
     #[must_use]
     pub fn timeout(&self, class: TimeoutClass) -> Option<Duration> {
         let of = |source| {
-            self.timeouts.iter().find(|fact| fact.class == class && fact.source == source).map(|fact| fact.value)
+            self.timeouts
+                .iter()
+                .find(|fact| fact.class == class && fact.source == source)
+                .map(|fact| fact.value)
         };
         of(TimeoutSource::CiliumConfig).or_else(|| of(TimeoutSource::Entries))
     }

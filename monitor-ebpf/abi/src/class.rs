@@ -187,7 +187,9 @@ impl Due {
     pub const fn expired(self) -> Option<bool> {
         match self {
             Self::Unknown => None,
-            Self::Ancient | Self::Overdue12h | Self::Overdue1h | Self::Overdue10m | Self::Overdue => Some(true),
+            Self::Ancient | Self::Overdue12h | Self::Overdue1h | Self::Overdue10m | Self::Overdue => {
+                Some(true)
+            }
             _ => Some(false),
         }
     }

@@ -37,7 +37,9 @@ struct Series {
 pub fn readings(snapshot: &Snapshot, settings: &Settings) -> Vec<Reading> {
     let mut all = Vec::new();
     for (alert, rule) in settings.thresholds.iter() {
-        let Some(threshold) = rule.value.filter(|_| alert.decided_by == DecidedBy::Snapshot) else { continue };
+        let Some(threshold) = rule.value.filter(|_| alert.decided_by == DecidedBy::Snapshot) else {
+            continue;
+        };
         for Series { map_name, target, value, besides } in series(alert.name, snapshot, settings) {
             let beyond = if falls_below(alert.name) { value < threshold } else { value > threshold };
             all.push(Reading { alert, map_name, target, value, threshold, active: beyond || besides });

@@ -27,8 +27,12 @@ impl Crossings {
     pub fn next(&mut self, readings: &[Reading]) -> Vec<Crossing> {
         let mut crossings = Vec::new();
         for reading in readings {
-            let key =
-                (reading.alert.name, reading.alert.severity, reading.map_name.clone(), reading.target.clone());
+            let key = (
+                reading.alert.name,
+                reading.alert.severity,
+                reading.map_name.clone(),
+                reading.target.clone(),
+            );
             let changed = if reading.active { self.active.insert(key) } else { self.active.remove(&key) };
             if changed {
                 crossings.push(Crossing { reading: reading.clone(), began: reading.active });
@@ -55,7 +59,8 @@ mod tests {
             active,
         };
         let mut crossings = Crossings::default();
-        let mut told = |active| crossings.next(&[reading(active)]).iter().map(|c| c.began).collect::<Vec<_>>();
+        let mut told =
+            |active| crossings.next(&[reading(active)]).iter().map(|c| c.began).collect::<Vec<_>>();
         assert_eq!(told(false), []);
         assert_eq!(told(true), [true]);
         assert_eq!(told(true), []);

@@ -113,7 +113,8 @@ fn explain(reading: &Reading, snapshot: &Snapshot, settings: &Settings) -> Findi
     }
 }
 
-const UNREADABLE: &str = "nothing ctmon shows covers this map; compare the pin with `bpftool map show pinned PATH`";
+const UNREADABLE: &str =
+    "nothing ctmon shows covers this map; compare the pin with `bpftool map show pinned PATH`";
 const COLLECTOR: &str = "the remedy is a fixed or capped interval of Cilium's collector: `conntrackGCInterval: 5m` \
                          (Helm) or `conntrack-gc-max-interval`; a bigger map makes it worse";
 
@@ -131,7 +132,8 @@ fn filling(reading: &Reading, snapshot: &Snapshot) -> (String, String) {
     let advice = if dead * 2 > entries {
         format!("most of it is dead: {COLLECTOR}")
     } else {
-        "`ctmon top` tells who fills the map; bpf.ctTcpMax, bpf.ctAnyMax and bpf.natMax set the sizes".to_owned()
+        "`ctmon top` tells who fills the map; bpf.ctTcpMax, bpf.ctAnyMax and bpf.natMax set the sizes"
+            .to_owned()
     };
     (evidence, advice)
 }
@@ -201,9 +203,10 @@ fn problem(map_name: &str, snapshot: &Snapshot) -> String {
 }
 
 fn down(snapshot: &Snapshot) -> String {
-    let errors = snapshot.sources.iter().filter_map(|source| {
-        source.error.as_ref().map(|error| format!("{}: {error}", source.name))
-    });
+    let errors = snapshot
+        .sources
+        .iter()
+        .filter_map(|source| source.error.as_ref().map(|error| format!("{}: {error}", source.name)));
     errors.collect::<Vec<_>>().join("; ")
 }
 
@@ -213,7 +216,9 @@ fn unknowns(snapshot: &Snapshot) -> Vec<Finding> {
     let conntrack = || snapshot.present().filter(|(map, _)| map.map.is_conntrack());
     if conntrack().next().is_none() {
         all.push(own("conntrack", Level::Unknown, "no conntrack map could be read", "see CtmonSourceDown"));
-    } else if snapshot.clock.mode == Clock::Undecided && conntrack().any(|(_, present)| present.scan.entries > 0) {
+    } else if snapshot.clock.mode == Clock::Undecided
+        && conntrack().any(|(_, present)| present.scan.entries > 0)
+    {
         all.push(own(
             "clock",
             Level::Unknown,

@@ -38,6 +38,10 @@
 //! | `error` | `entries` is too high by this at the most; 0 is exact |
 //! | `states`, `directions` | objects with every state and direction: of the `entries - error` certainly seen |
 //! | `total_entries` | all entries counted, the same in every line |
+//!
+//! `ctmon check -o json`, one object per finding, the heaviest first: `check`, its name; `level`, one of `info`,
+//! `warning`, `critical`, `unknown` (could not be told); `map_name` and `target`, `null` where they do not apply;
+//! `evidence`, the numbers behind it; `advice`, what to do, `null` where nothing needs to be done.
 
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -46,6 +50,7 @@ use monitor_abi::class::{Direction, State};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use crate::check::Finding;
 use crate::source::cilium::judge::{CtFacts, NatFacts};
 use crate::source::cilium::nat::NatRow;
 use crate::source::cilium::top::{Grouping, TopReport, TopRow};
@@ -131,6 +136,37 @@ pub fn top(out: &mut impl Write, report: &TopReport) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// Writes findings, one line each.
+pub fn findings(out: &mut impl Write, findings: &[Finding]) -> io::Result<()> {
+    fn some(text: &str) -> Option<&str> {
+        (!text.is_empty()).then_some(text)
+    }
+    for Finding { check, level, map_name, target, evidence, advice } in findings {
+        line(
+            out,
+            &FindingObject {
+                check,
+                level: level.name(),
+                map_name: some(map_name),
+                target: some(target),
+                evidence,
+                advice: some(advice),
+            },
+        )?;
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct FindingObject<'a> {
+    check: &'a str,
+    level: &'static str,
+    map_name: Option<&'a str>,
+    target: Option<&'a str>,
+    evidence: &'a str,
+    advice: Option<&'a str>,
 }
 
 fn line(out: &mut impl Write, object: &impl Serialize) -> io::Result<()> {

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 
 use monitor_abi::class::{Direction, State};
 
+use crate::check::Finding;
 use crate::source::cilium::judge::{CtFacts, NatFacts};
 use crate::source::cilium::top::{Grouping, TopReport, TopRow};
 use crate::source::cilium::tuple::Endpoint;
@@ -84,6 +85,24 @@ impl EntryTable {
     fn begins(&mut self, width: usize) -> bool {
         self.width.replace(width) != Some(width)
     }
+}
+
+/// Writes findings as paragraphs: what, where, the numbers behind it, what to do.
+pub fn findings(out: &mut impl Write, findings: &[Finding]) -> io::Result<()> {
+    for Finding { check, level, map_name, target, evidence, advice } in findings {
+        write!(out, "{:<8} {check}", level.name().to_uppercase())?;
+        for place in [map_name, target].into_iter().filter(|place| !place.is_empty()) {
+            write!(out, " {place}")?;
+        }
+        writeln!(out, "\n         {evidence}")?;
+        if !advice.is_empty() {
+            writeln!(out, "         -> {advice}")?;
+        }
+    }
+    if findings.is_empty() {
+        writeln!(out, "no findings")?;
+    }
+    Ok(())
 }
 
 /// Writes the whole report: remote ends, most entries first, and what was counted.

@@ -17,12 +17,14 @@ use monitor_abi::scan::{Clock, found};
 use super::bpf::{Ask, Clocks, Kernel, Link, RawScan, ScanError, sys};
 use super::cilium::clock::Reading;
 use super::cilium::detect::{self, Votes};
-use super::cilium::pins::{self, MapName, MapProblem, OpenMap, ProblemReason, Table};
 use super::cilium::linger::LingerRule;
+use super::cilium::pins::{self, MapName, MapProblem, OpenMap, ProblemReason, Table};
 use super::cilium::target::TargetIndex;
 use super::cilium::timeouts::Timeouts;
+use super::cilium::walk::{Step, Visitor};
 use crate::snapshot::{
-    ClockFacts, Content, MapScan, MapState, PresentMap, Snapshot, SourceState, TargetState, TimeoutClass, Totals,
+    ClockFacts, Content, MapScan, MapState, PresentMap, Snapshot, SourceState, TargetState, TimeoutClass,
+    Totals,
 };
 
 /// Lifetimes looked at per map to find the clock.
@@ -52,6 +54,15 @@ pub struct CollectSettings {
     /// `None`: find out from the entries.
     pub clock: Option<Clock>,
     pub targets: TargetIndex,
+}
+
+/// What to find out before a walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learn {
+    /// The clock: a few thousand entries tell.
+    Clock,
+    /// The timeouts too: the TCP maps are walked once.
+    ClockAndTimeouts,
 }
 
 /// Collects again and again, and remembers what only time tells.
@@ -118,13 +129,56 @@ impl Collector {
         &mut self.kernel
     }
 
+    /// What is being followed.
+    #[must_use]
+    pub fn settings(&self) -> &CollectSettings {
+        &self.settings
+    }
+
+    /// Opens every pin there is; returns those that cannot be read.
+    pub fn open_all(&mut self) -> Vec<MapProblem> {
+        let (names, _, _) = self.names();
+        names.iter().filter_map(|name| self.open(name).err()).collect()
+    }
+
+    /// Whether a map that is wanted is open.
+    pub fn has_open(&self, wanted: impl Fn(&MapName) -> bool) -> bool {
+        self.known.keys().any(wanted)
+    }
+
+    /// Walks the open maps that are wanted, in display order, entry by entry, until the visitor breaks.
+    pub fn stream(
+        &mut self,
+        wanted: impl Fn(&MapName) -> bool,
+        visitor: &mut Visitor<'_>,
+    ) -> Result<(), ScanError> {
+        for name in self.names().0.into_iter().filter(wanted) {
+            let Some(known) = self.known.get(&name) else { continue };
+            let clocks = self.kernel.clocks()?;
+            let reading = reading(self.clock, clocks, self.hz);
+            let mut broke = visitor(Step::Map { name: &name.name, clock: reading }).is_break();
+            if !broke {
+                self.kernel.stream(&known.link, |_, key, value| {
+                    let flow = visitor(Step::Entry { key, value });
+                    broke = flow.is_break();
+                    flow
+                })?;
+            }
+            if broke {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Collects once.
     pub fn collect(&mut self) -> Snapshot {
         let (wall, monotonic) = (SystemTime::now(), sys::monotonic());
         let (names, maps_skipped, listing_error) = self.names();
         let opened: Vec<_> = names.into_iter().map(|name| (self.open(&name), name)).collect();
-        self.learn(monotonic);
-        let maps: Vec<_> = opened.into_iter().map(|(opened, name)| self.walk(name, opened, monotonic)).collect();
+        self.learn(Learn::ClockAndTimeouts);
+        let maps: Vec<_> =
+            opened.into_iter().map(|(opened, name)| self.walk(name, opened, monotonic)).collect();
         self.check_clock();
         self.kernel.flush_log();
         self.totals.scans += 1;
@@ -140,7 +194,14 @@ impl Collector {
             maps_skipped,
             targets: self.targets(),
             sources: vec![
-                source("conntrack", &maps, MapName::is_conntrack, duration, listing_error.clone(), &self.settings),
+                source(
+                    "conntrack",
+                    &maps,
+                    MapName::is_conntrack,
+                    duration,
+                    listing_error.clone(),
+                    &self.settings,
+                ),
                 source("nat", &maps, |map| !map.is_conntrack(), duration, listing_error, &self.settings),
             ],
             maps,
@@ -174,13 +235,14 @@ impl Collector {
         if recreations > 0 {
             tracing::info!(map_name = %name, id = open.info.id, "map was re-created");
         }
-        let link = self.kernel.link(name.shape(), open.fd.as_fd()).map_err(|error| scan_problem(name, &error))?;
+        let link =
+            self.kernel.link(name.shape(), open.fd.as_fd()).map_err(|error| scan_problem(name, &error))?;
         self.known.insert(name.clone(), Known { open, link, recreations, last: None });
         Ok(true)
     }
 
     /// Learns what a scan needs to be asked: the clock, its frequency, the TCP timeout.
-    fn learn(&mut self, monotonic: Duration) {
+    pub fn learn(&mut self, what: Learn) {
         if self.clock == Clock::Undecided {
             self.clock = self.detect();
             if self.clock != Clock::Undecided {
@@ -190,10 +252,13 @@ impl Collector {
         if self.hz.is_none() {
             self.hz = self.measure_hz();
         }
+        if what == Learn::Clock {
+            return;
+        }
         let unknown = !self.timeouts.facts().iter().any(|fact| fact.class == TimeoutClass::Tcp);
         if unknown && self.clock != Clock::Undecided {
             // Once: the threshold of half-closed entries needs the timeout before the walk that counts them.
-            let ask = self.ask(monotonic);
+            let ask = self.ask(sys::monotonic());
             let mut seen = Vec::new();
             for (name, known) in self.known.iter().filter(|(name, _)| name.table == Table::CtTcp) {
                 if let Ok(raw) = self.kernel.scan(&known.link, &ask) {
@@ -298,13 +363,7 @@ impl Collector {
             return Ask { log, ..Ask::default() };
         };
         let (linger_closed, linger_half_closed) = self.linger_rule().bounds(Some(reading)).for_kernel();
-        Ask {
-            clock: self.clock,
-            bounds,
-            linger_closed,
-            linger_half_closed,
-            log,
-        }
+        Ask { clock: self.clock, bounds, linger_closed, linger_half_closed, log }
     }
 
     /// The rule by which stale entries linger, with the timeouts known so far.
@@ -354,7 +413,8 @@ impl Collector {
 
     /// The configured interval, or longer where walking would take more than its share of a core.
     fn interval(&self) -> Duration {
-        let cost: Duration = self.known.values().filter_map(|known| known.last.as_ref()).map(|last| last.scan.cost).sum();
+        let cost: Duration =
+            self.known.values().filter_map(|known| known.last.as_ref()).map(|last| last.scan.cost).sum();
         self.settings.interval.max(cost * SHARE_OF_A_CORE)
     }
 }
@@ -434,6 +494,15 @@ fn memory_bytes(settings: &CollectSettings, fd: i32) -> Option<u64> {
 /// CPUs the kernel could ever have: each owns a share of a per-CPU LRU.
 fn possible_cpus(settings: &CollectSettings) -> Option<u32> {
     decode::cpu_list(&fs::read_to_string(settings.sysfs.join("devices/system/cpu/possible")).ok()?)
+}
+
+/// The instant on the clock in force; `None` while it is undecided, or its frequency unknown.
+fn reading(mode: Clock, clocks: Clocks, hz: Option<u32>) -> Option<Reading> {
+    match mode {
+        Clock::Undecided => None,
+        Clock::Ktime => Some(Reading::ktime(low_half(clocks.ktime_ns / 1_000_000_000))),
+        Clock::Jiffies => hz.map(|hz| Reading::jiffies(low_half(clocks.jiffies >> 8), hz)),
+    }
 }
 
 fn low_half(word: u64) -> u32 {

@@ -21,8 +21,10 @@ const OLDEST: Metric = Metric::gauge(
 );
 const TIMEOUT: Metric =
     Metric::gauge("ctmon_ct_timeout_seconds", "Conntrack timeouts in force, by class and how they are known");
-const CLOCK: Metric =
-    Metric::gauge("ctmon_clock_info", "The clock of conntrack lifetimes, how it was found, jiffies per second; always 1");
+const CLOCK: Metric = Metric::gauge(
+    "ctmon_clock_info",
+    "The clock of conntrack lifetimes, how it was found, jiffies per second; always 1",
+);
 const NAT: Metric = Metric::gauge("ctmon_nat_entries", "NAT entries by direction");
 
 pub(super) const METRICS: &[Metric] = &[ENTRIES, PROTOCOL, DUE, OLDEST, TIMEOUT, CLOCK, NAT];
@@ -45,7 +47,8 @@ pub(super) fn add(page: &mut Page, snapshot: &Snapshot) {
                     let entries = scan.count(|cell| {
                         cell.direction == *direction && cell.state == *state && cell.due.expired() == wanted
                     });
-                    let labels = [("direction", direction.name()), ("state", state.name()), ("expired", expired)];
+                    let labels =
+                        [("direction", direction.name()), ("state", state.name()), ("expired", expired)];
                     page.count(ENTRIES, &[name, labels[0], labels[1], labels[2]], entries);
                 };
                 if decided {

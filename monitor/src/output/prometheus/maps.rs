@@ -1,6 +1,8 @@
 //! The maps: presence, size, fill, problems.
 
 use super::page::{Metric, Page};
+use crate::check::alerts::expected_capacity;
+use crate::config::Settings;
 use crate::snapshot::{Content, Snapshot};
 use crate::source::cilium::pins::ProblemReason;
 
@@ -8,12 +10,15 @@ const PRESENT: Metric = Metric::gauge("ctmon_map_present", "Whether the map is p
 const ENTRIES: Metric = Metric::gauge("ctmon_map_entries", "Entries in the map, dead ones included");
 const CAPACITY: Metric = Metric::gauge("ctmon_map_capacity", "Entries the map may hold (max_entries)");
 const FILL: Metric = Metric::gauge("ctmon_map_fill_ratio", "Entries over capacity, 0 to 1");
+const EXPECTED: Metric =
+    Metric::gauge("ctmon_map_expected_capacity", "Entries the map is expected to hold, as configured");
 const MEMORY: Metric = Metric::gauge("ctmon_map_memory_bytes", "Memory the kernel accounts to the map");
 const SHARE: Metric = Metric::gauge(
     "ctmon_map_percpu_share",
     "Entries one CPU may hold before it evicts; only for maps with a per-CPU LRU",
 );
-const PROBLEM: Metric = Metric::gauge("ctmon_map_problem", "1 for a map that is pinned but cannot be read, by reason");
+const PROBLEM: Metric =
+    Metric::gauge("ctmon_map_problem", "1 for a map that is pinned but cannot be read, by reason");
 const INFO: Metric = Metric::gauge("ctmon_map_info", "What the kernel says of the map; always 1");
 const RECREATIONS: Metric =
     Metric::counter("ctmon_map_recreations_total", "Times the pin was found to hold another map than before");
@@ -28,11 +33,23 @@ const ODD: Metric = Metric::gauge(
 );
 
 pub(super) const METRICS: &[Metric] = &[
-    PRESENT, ENTRIES, CAPACITY, FILL, MEMORY, SHARE, PROBLEM, INFO, RECREATIONS, SCAN_INTERVAL, SKIPPED, ODD,
+    PRESENT,
+    ENTRIES,
+    CAPACITY,
+    FILL,
+    EXPECTED,
+    MEMORY,
+    SHARE,
+    PROBLEM,
+    INFO,
+    RECREATIONS,
+    SCAN_INTERVAL,
+    SKIPPED,
+    ODD,
 ];
 
 #[expect(clippy::cast_precision_loss, reason = "memory sizes stay far below 2^52")]
-pub(super) fn add(page: &mut Page, snapshot: &Snapshot) {
+pub(super) fn add(page: &mut Page, snapshot: &Snapshot, settings: &Settings) {
     for map in &snapshot.maps {
         let name = ("map_name", map.map.name.as_str());
         page.count(PRESENT, &[name], u64::from(!matches!(map.content, Content::Absent)));
@@ -51,6 +68,8 @@ pub(super) fn add(page: &mut Page, snapshot: &Snapshot) {
         page.count(ENTRIES, &[name], present.scan.entries);
         page.count(CAPACITY, &[name], u64::from(present.capacity));
         page.sample(FILL, &[name], present.fill());
+        let expected = expected_capacity(&map.map.name, settings);
+        page.maybe(EXPECTED, &[name], expected.map(|expected| expected as f64));
         page.maybe(MEMORY, &[name], present.memory_bytes.map(|bytes| bytes as f64));
         page.maybe(SHARE, &[name], present.percpu_share.map(f64::from));
         page.sample(SCAN_INTERVAL, &[name], present.scan.interval.as_secs_f64());

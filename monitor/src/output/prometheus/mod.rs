@@ -3,6 +3,7 @@
 //! In: a [`Snapshot`] and what checks decided of it. Out: text format 0.0.4.
 //! Must not: read anything, or take a label value from traffic: they come from enums and the configuration.
 
+mod alerts;
 mod conntrack;
 mod maps;
 mod own;
@@ -11,27 +12,43 @@ mod targets;
 
 use std::io;
 
+use crate::check::Reading;
+use crate::config::Settings;
+use crate::output::http::Stats;
 use crate::snapshot::Snapshot;
+pub use own::Reload;
 pub use page::{Kind, Metric, Page};
 
-/// What of the page is not in the snapshot.
-pub struct Extra<'a> {
-    /// Seconds since the snapshot was taken, on the monotonic clock.
-    pub age_seconds: f64,
-    pub version: &'a str,
-    pub revision: &'a str,
-}
-
 /// Every family of the page, in display order: the only names rules and dashboards may use.
-pub const REGISTRY: &[&[Metric]] = &[maps::METRICS, conntrack::METRICS, targets::METRICS, own::METRICS];
+pub const REGISTRY: &[&[Metric]] = &[
+    maps::METRICS,
+    conntrack::METRICS,
+    targets::METRICS,
+    alerts::METRICS,
+    own::METRICS,
+    own::DAEMON_METRICS,
+];
 
-/// Writes the page.
-pub fn write(snapshot: &Snapshot, extra: &Extra<'_>, out: &mut impl io::Write) -> io::Result<()> {
+/// Writes what any collection can tell; the snapshot's age is added per answer, see [`crate::output::http`].
+pub fn write(
+    snapshot: &Snapshot,
+    settings: &Settings,
+    readings: &[Reading],
+    out: &mut impl io::Write,
+) -> io::Result<()> {
     let mut page = Page::default();
-    maps::add(&mut page, snapshot);
+    maps::add(&mut page, snapshot, settings);
     conntrack::add(&mut page, snapshot);
     targets::add(&mut page, snapshot);
-    own::add(&mut page, snapshot, extra);
+    alerts::add(&mut page, settings, readings);
+    own::add(&mut page, snapshot, settings);
+    page.write(out)
+}
+
+/// Writes what only the daemon knows: reloads, its server, its process.
+pub fn write_daemon(reload: &Reload, stats: &Stats, out: &mut impl io::Write) -> io::Result<()> {
+    let mut page = Page::default();
+    own::add_daemon(&mut page, reload, stats);
     page.write(out)
 }
 

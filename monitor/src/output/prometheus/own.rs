@@ -1,23 +1,24 @@
 //! ctmon itself: sources, scans, age, build, process.
 
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 
-use super::Extra;
 use super::page::{Metric, Page};
+use crate::config::Settings;
+use crate::output::http::Stats;
 use crate::snapshot::Snapshot;
 
 const SOURCE_UP: Metric = Metric::gauge("ctmon_source_up", "Whether the source could be read (1) or not (0)");
-const SOURCE_DURATION: Metric = Metric::gauge("ctmon_source_duration_seconds", "How long reading the source took");
-const TIMESTAMP: Metric =
-    Metric::gauge("ctmon_snapshot_timestamp_seconds", "When the snapshot was taken, in seconds since the epoch");
-const AGE: Metric = Metric::gauge(
-    "ctmon_snapshot_age_seconds",
-    "Age of the snapshot when this page was rendered, on the monotonic clock",
+const SOURCE_DURATION: Metric =
+    Metric::gauge("ctmon_source_duration_seconds", "How long reading the source took");
+const TIMESTAMP: Metric = Metric::gauge(
+    "ctmon_snapshot_timestamp_seconds",
+    "When the snapshot was taken, in seconds since the epoch",
 );
-const DURATION: Metric = Metric::gauge("ctmon_snapshot_duration_seconds", "How long taking the snapshot took");
+const DURATION: Metric =
+    Metric::gauge("ctmon_snapshot_duration_seconds", "How long taking the snapshot took");
 const INTERVAL: Metric = Metric::gauge(
     "ctmon_scan_interval_seconds",
     "Time between two collections, stretched so that walking takes at most 0.5 % of one core",
@@ -26,21 +27,78 @@ const SCANS: Metric = Metric::counter("ctmon_scans_total", "Collections since th
 const ERRORS: Metric = Metric::counter("ctmon_scan_errors_total", "Walks of one map that failed");
 const BUILD: Metric = Metric::gauge("ctmon_build_info", "Version and revision of ctmon; always 1");
 
-pub(super) const METRICS: &[Metric] =
-    &[SOURCE_UP, SOURCE_DURATION, TIMESTAMP, AGE, DURATION, INTERVAL, SCANS, ERRORS, BUILD];
+const EXPECTED_GC: Metric = Metric::gauge(
+    "ctmon_expected_gc_interval_seconds",
+    "Time between two passes of Cilium's collector that is expected, as configured",
+);
+const RELOADED: Metric = Metric::gauge(
+    "ctmon_config_last_reload_successful",
+    "Whether the last reload of the configuration succeeded",
+);
+const RELOADED_AT: Metric = Metric::gauge(
+    "ctmon_config_last_reload_success_timestamp_seconds",
+    "When the configuration was last loaded, in seconds since the epoch",
+);
+const REQUESTS: Metric =
+    Metric::counter("ctmon_http_requests_total", "Requests answered, by route and status code");
+const CONNECTIONS: Metric =
+    Metric::counter("ctmon_http_connections_total", "Connections to the server, by how they fared");
 
-pub(super) fn add(page: &mut Page, snapshot: &Snapshot, extra: &Extra<'_>) {
+pub(super) const METRICS: &[Metric] =
+    &[SOURCE_UP, SOURCE_DURATION, TIMESTAMP, DURATION, INTERVAL, SCANS, ERRORS, EXPECTED_GC, BUILD];
+pub(super) const DAEMON_METRICS: &[Metric] = &[RELOADED, RELOADED_AT, REQUESTS, CONNECTIONS];
+
+/// How the last reload of the configuration went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reload {
+    pub successful: bool,
+    /// When settings were last taken over.
+    pub loaded: SystemTime,
+}
+
+impl Reload {
+    /// Settings were taken over just now.
+    #[must_use]
+    pub fn now() -> Self {
+        Self { successful: true, loaded: SystemTime::now() }
+    }
+}
+
+pub(super) fn add(page: &mut Page, snapshot: &Snapshot, settings: &Settings) {
     for source in &snapshot.sources {
         page.count(SOURCE_UP, &[("source", source.name)], u64::from(source.error.is_none()));
         page.sample(SOURCE_DURATION, &[("source", source.name)], source.duration.as_secs_f64());
     }
-    let since_epoch = snapshot.wall.duration_since(UNIX_EPOCH).ok();
-    page.maybe(TIMESTAMP, &[], since_epoch.map(|duration| duration.as_secs_f64()));
-    page.sample(AGE, &[], extra.age_seconds);
+    page.maybe(TIMESTAMP, &[], since_epoch(snapshot.wall));
     page.sample(DURATION, &[], snapshot.duration.as_secs_f64());
     page.sample(INTERVAL, &[], snapshot.interval.as_secs_f64());
     page.count(SCANS, &[], snapshot.totals.scans);
     page.count(ERRORS, &[], snapshot.totals.scan_errors);
-    page.count(BUILD, &[("version", extra.version), ("revision", extra.revision)], 1);
+    let expected = settings.expect.gc_interval.as_ref().map(|bound| bound.value().as_secs_f64());
+    page.maybe(EXPECTED_GC, &[], expected);
+    let version = [("version", env!("CARGO_PKG_VERSION")), ("revision", env!("CTMON_REVISION"))];
+    page.count(BUILD, &version, 1);
+}
+
+pub(super) fn add_daemon(page: &mut Page, reload: &Reload, stats: &Stats) {
+    page.count(RELOADED, &[], u64::from(reload.successful));
+    page.maybe(RELOADED_AT, &[], since_epoch(reload.loaded));
+    for (route, status, requests) in stats.requests() {
+        page.count(REQUESTS, &[("route", route.name()), ("code", &status.to_string())], requests);
+    }
+    for (outcome, connections) in [
+        ("accepted", stats.connections_accepted()),
+        ("refused", stats.connections_refused()),
+        ("timed_out", stats.connections_timed_out()),
+        ("broken", stats.connections_broken()),
+        ("handshake_failed", stats.handshakes_failed()),
+        ("accept_error", stats.accept_errors()),
+    ] {
+        page.count(CONNECTIONS, &[("outcome", outcome)], connections);
+    }
     page.extend(ProcessCollector::for_self().collect());
+}
+
+fn since_epoch(time: SystemTime) -> Option<f64> {
+    time.duration_since(UNIX_EPOCH).ok().map(|duration| duration.as_secs_f64())
 }

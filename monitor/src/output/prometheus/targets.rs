@@ -28,7 +28,11 @@ pub(super) fn add(page: &mut Page, snapshot: &Snapshot) {
                 Some(true) => "true",
                 Some(false) => "false",
             };
-            page.count(ENTRIES, &[target, service, ("state", cell.state.name()), ("expired", expired)], cell.entries);
+            page.count(
+                ENTRIES,
+                &[target, service, ("state", cell.state.name()), ("expired", expired)],
+                cell.entries,
+            );
         }
         page.count(STALE, &[target, service], state.stale());
         for (kind, entries) in

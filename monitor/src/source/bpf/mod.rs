@@ -290,9 +290,10 @@ impl Kernel {
     }
 
     fn set_ask(&mut self, mode: Mode, shape: Shape, ask: &Ask) -> Result<bool, ScanError> {
-        let targets = self.loaded.as_ref().map_or(0, |tables| {
-            u64::from(!tables.v4.is_empty()) | u64::from(!tables.v6.is_empty()) << 1
-        });
+        let targets = self
+            .loaded
+            .as_ref()
+            .map_or(0, |tables| u64::from(!tables.v4.is_empty()) | u64::from(!tables.v6.is_empty()) << 1);
         let signed = |value: i32| u64::from(value.cast_unsigned());
         let [b0, b1, b2, b3, b4, b5] = pack_bounds(ask.bounds);
         let words: [u64; ask::LEN] = [
@@ -334,9 +335,7 @@ pub fn load_iterator(bpf: &mut Ebpf, name: &'static str, btf: &Btf) -> Result<()
         .ok_or(LoadError::Missing { name })?
         .try_into()
         .map_err(|source| LoadError::Program { name, source: Box::new(source) })?;
-    program
-        .load("bpf_map_elem", btf)
-        .map_err(|source| LoadError::Program { name, source: Box::new(source) })
+    program.load("bpf_map_elem", btf).map_err(|source| LoadError::Program { name, source: Box::new(source) })
 }
 
 fn link(bpf: &Ebpf, name: &'static str, map: BorrowedFd<'_>) -> Result<OwnedFd, ScanError> {
@@ -357,7 +356,7 @@ fn in_map(name: &'static str) -> impl FnOnce(MapError) -> ScanError {
     move |source| ScanError::Map { name, source: Box::new(source) }
 }
 
-fn key<A: Copy>(entry: &LpmEntry<A>) -> Key<A> {
+fn key<A: aya::Pod>(entry: &LpmEntry<A>) -> Key<A> {
     Key::new(entry.length.into(), entry.address)
 }
 

@@ -19,6 +19,8 @@ pub const GLOBALS: &str = "tc/globals";
 const LRU_HASH: u32 = 9;
 /// `BPF_F_NO_COMMON_LRU`: every CPU owns its share of the map.
 const NO_COMMON_LRU: u32 = 1 << 1;
+/// `BPF_FS_MAGIC`, <https://github.com/torvalds/linux/blob/v6.1/include/uapi/linux/magic.h#L84>.
+const BPF_FS_MAGIC: i128 = 0xcafe_4a11;
 /// Per-cluster maps read at the most.
 pub const MAX_PER_CLUSTER: usize = 32;
 
@@ -76,6 +78,30 @@ pub enum ProblemReason {
     Scan,
 }
 
+/// There is no bpffs where it was looked for: nothing can be pinned there.
+#[derive(Debug, thiserror::Error)]
+pub enum BpffsError {
+    #[error("failed to look at {path}: {source}: mount bpffs there, or name its place with --bpffs")]
+    Look {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "{path} is not a bpffs: mount one there (mount -t bpf bpf {path}), or name its place with --bpffs"
+    )]
+    Other { path: PathBuf },
+}
+
+/// Makes sure that the path is a bpffs, where alone Cilium's pins can be.
+pub fn check_bpffs(path: &Path) -> Result<(), BpffsError> {
+    match rustix::fs::statfs(path) {
+        Ok(found) if i128::from(found.f_type) == BPF_FS_MAGIC => Ok(()),
+        Ok(_) => Err(BpffsError::Other { path: path.to_owned() }),
+        Err(error) => Err(BpffsError::Look { path: path.to_owned(), source: error.into() }),
+    }
+}
+
 /// The six maps of a node, in display order.
 #[must_use]
 pub fn global_maps() -> Vec<MapName> {
@@ -123,7 +149,9 @@ pub fn per_cluster_maps(bpffs: &Path) -> io::Result<(Vec<MapName>, usize)> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    found.sort_by_key(|map| (map.name.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned(), map.name.len(), map.name.clone()));
+    found.sort_by_key(|map| {
+        (map.name.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned(), map.name.len(), map.name.clone())
+    });
     let skipped = found.len().saturating_sub(MAX_PER_CLUSTER);
     found.truncate(MAX_PER_CLUSTER);
     Ok((found, skipped))
@@ -173,7 +201,10 @@ impl MapName {
         if info.map_type != LRU_HASH {
             return Err(MapProblem {
                 reason: ProblemReason::Type,
-                detail: format!("map {} is of type {}, expected {LRU_HASH} (LRU hash)", self.name, info.map_type),
+                detail: format!(
+                    "map {} is of type {}, expected {LRU_HASH} (LRU hash)",
+                    self.name, info.map_type
+                ),
             });
         }
         let (key_size, value_size) = self.shape().sizes();

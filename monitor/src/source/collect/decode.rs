@@ -81,13 +81,17 @@ pub(super) fn targets<'a>(
 ) -> Vec<TargetState> {
     let build = |(pair, (target, service)): (usize, (&str, &str))| {
         let mine = || cells.clone().filter(move |cell| cell.pair == pair);
-        let sum = |pass: &dyn Fn(&PairCell) -> bool| mine().filter(|cell| pass(cell)).map(|cell| cell.entries).sum();
+        let sum = |pass: &dyn Fn(&PairCell) -> bool| {
+            mine().filter(|cell| pass(cell)).map(|cell| cell.entries).sum()
+        };
         let expiries: &[Option<bool>] = if decided { &[Some(false), Some(true)] } else { &[None] };
         let cells = State::ALL.iter().flat_map(|&state| {
             expiries.iter().map(move |&expired| TargetCell {
                 state,
                 expired,
-                entries: sum(&|cell| cell.state == state && expired.is_none_or(|expired| cell.expired == expired)),
+                entries: sum(&|cell| {
+                    cell.state == state && expired.is_none_or(|expired| cell.expired == expired)
+                }),
             })
         });
         TargetState {
@@ -149,7 +153,10 @@ mod tests {
             let bounds = bounds_in_units(DUE_BOUNDS, reading).unwrap();
             for (bound, seconds) in bounds.iter().zip(DUE_BOUNDS) {
                 let at = |units: i32| i64::from(units) * 256 >= seconds * i64::from(hz);
-                assert!(at(*bound) && !at(*bound - 1), "{bound} units are the first of {seconds} s at HZ {hz}");
+                assert!(
+                    at(*bound) && !at(*bound - 1),
+                    "{bound} units are the first of {seconds} s at HZ {hz}"
+                );
             }
         }
         assert_eq!(bounds_in_units(DUE_BOUNDS, Reading::jiffies(0, 0)), None);

@@ -1,0 +1,85 @@
+//! `ctmon check`: every finding with evidence and advice.
+//!
+//! In: global flags, settings, arguments. Out: a table or JSON lines, and the exit code.
+//! Must not: call an `info` a finding.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use super::cli::GlobalArgs;
+use super::node;
+use super::top::ReportFormat;
+use crate::check::{Finding, Level, findings};
+use crate::config::Settings;
+use crate::output::{json, table};
+
+/// Arguments of `ctmon check`.
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// How to print the findings
+    #[arg(short = 'o', long, value_enum, default_value_t, value_name = "FORMAT", env = "CTMON_OUTPUT")]
+    pub output: ReportFormat,
+    /// Show only these checks, such as CtmonStaleConnections; may be given more than once
+    #[arg(long, value_name = "CHECK", value_delimiter = ',', env = "CTMON_ONLY")]
+    pub only: Vec<String>,
+    /// From which level on a finding makes the exit code 1
+    #[arg(long, value_enum, default_value = "warning", value_name = "LEVEL", env = "CTMON_FAIL_ON")]
+    pub fail_on: FailOn,
+}
+
+/// A level that fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    Info,
+    Warning,
+    Critical,
+    /// No finding does
+    Never,
+}
+
+/// Collects once, checks, prints.
+pub(super) fn run(
+    global: &GlobalArgs,
+    settings: &Settings,
+    args: &CheckArgs,
+    out: &mut impl Write,
+) -> anyhow::Result<ExitCode> {
+    let snapshot = node::collector(global, settings)?.collect();
+    let mut all = findings(&snapshot, settings);
+    if !args.only.is_empty() {
+        all.retain(|finding| args.only.iter().any(|only| is_called(finding, only)));
+    }
+    match args.output {
+        ReportFormat::Table => table::findings(out, &all)?,
+        ReportFormat::Json => json::findings(out, &all)?,
+    }
+    Ok(exit_code(&all, args.fail_on))
+}
+
+/// The name, with or without its prefix.
+fn is_called(finding: &Finding, name: &str) -> bool {
+    let bare = |name: &str| name.strip_prefix(crate::check::catalog::PREFIX).unwrap_or(name).to_lowercase();
+    bare(&finding.check) == bare(name)
+}
+
+/// 1 for findings, 2 where something could not be told; 1 wins.
+fn exit_code(findings: &[Finding], fail_on: FailOn) -> ExitCode {
+    let least = match fail_on {
+        FailOn::Info => Some(Level::Info),
+        FailOn::Warning => Some(Level::Warning),
+        FailOn::Critical => Some(Level::Critical),
+        FailOn::Never => None,
+    };
+    let fails = |finding: &Finding| {
+        finding.level != Level::Unknown && least.is_some_and(|least| finding.level >= least)
+    };
+    if findings.iter().any(fails) {
+        ExitCode::from(1)
+    } else if findings.iter().any(|finding| finding.level == Level::Unknown) {
+        ExitCode::from(2)
+    } else {
+        ExitCode::SUCCESS
+    }
+}

@@ -1,0 +1,132 @@
+//! The node as one-off verbs see it: load, find out the clock, walk once.
+//!
+//! In: global flags, settings. Out: a collector ready to walk; `list`, `nat` and `top` over its entries.
+//! Must not: keep anything after the verb: there is no daemon here.
+
+use std::io::Write;
+
+use anyhow::Context as _;
+use monitor_abi::scan::Clock;
+
+use super::cli::GlobalArgs;
+use super::list::{self, ListArgs, Listed};
+use super::nat::{self, NatArgs};
+use super::printer::EntryFormat;
+use super::top::{self, TopArgs};
+use crate::config::{ClockChoice, Settings, Target};
+use crate::source::bpf::Kernel;
+use crate::source::cilium::judge::Judge;
+use crate::source::cilium::pins::{self, MapName};
+use crate::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
+use crate::source::collect::{CollectSettings, Collector, Learn};
+
+/// Loads the programs and prepares to collect.
+pub(super) fn collector(global: &GlobalArgs, settings: &Settings) -> anyhow::Result<Collector> {
+    pins::check_bpffs(&global.bpffs)?;
+    Ok(Collector::new(Kernel::load()?, collect_settings(global, settings)?)?)
+}
+
+/// What a collection follows, out of flags and configuration.
+pub(super) fn collect_settings(global: &GlobalArgs, settings: &Settings) -> anyhow::Result<CollectSettings> {
+    Ok(CollectSettings {
+        bpffs: global.bpffs.clone(),
+        procfs: global.procfs.clone(),
+        sysfs: global.sysfs.clone(),
+        interval: settings.interval,
+        stale_after: settings.stale_after,
+        clock: match settings.clock {
+            ClockChoice::Auto => None,
+            ClockChoice::Ktime => Some(Clock::Ktime),
+            ClockChoice::Jiffies => Some(Clock::Jiffies),
+        },
+        targets: TargetIndex::new(settings.targets.iter().map(spec).collect())
+            .context("failed to prepare the configured targets")?,
+    })
+}
+
+fn spec(target: &Target) -> TargetSpec {
+    TargetSpec {
+        name: target.name.clone(),
+        prefixes: target.addresses.iter().map(|cidr| (cidr.address, cidr.prefix)).collect(),
+        services: target
+            .services
+            .iter()
+            .map(|service| ServiceSpec {
+                name: service.name.clone(),
+                ports: service.ports.clone(),
+                protocol: service.protocol.map(crate::config::Transport::nexthdr),
+            })
+            .collect(),
+    }
+}
+
+/// `ctmon list`.
+pub(super) fn list(
+    global: &GlobalArgs,
+    settings: &Settings,
+    args: &ListArgs,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    // Finding out the TCP timeout walks the maps once more: only for those who ask what lingers.
+    let lingering = args.select.lingering || args.print.output == EntryFormat::Json;
+    let (mut collector, judge) = prepare(global, settings, MapName::is_conntrack, lingering)?;
+    let listed =
+        list::run(args, &judge, |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?), out)?;
+    warn(listed);
+    Ok(())
+}
+
+/// `ctmon nat`.
+pub(super) fn nat(
+    global: &GlobalArgs,
+    settings: &Settings,
+    args: &NatArgs,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    // Conntrack entries tell the clock of the NAT entries' creation.
+    let (mut collector, judge) = prepare(global, settings, |_| true, false)?;
+    nat::run(args, &judge, |visitor| Ok(collector.stream(|map| !map.is_conntrack(), visitor)?), out)?;
+    Ok(())
+}
+
+/// `ctmon top`.
+pub(super) fn top(
+    global: &GlobalArgs,
+    settings: &Settings,
+    args: &TopArgs,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let (mut collector, judge) = prepare(global, settings, MapName::is_conntrack, args.select.lingering)?;
+    let listed =
+        top::run(args, &judge, |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?), out)?;
+    warn(listed);
+    Ok(())
+}
+
+fn prepare(
+    global: &GlobalArgs,
+    settings: &Settings,
+    wanted: impl Fn(&MapName) -> bool,
+    lingering: bool,
+) -> anyhow::Result<(Collector, Judge)> {
+    let mut collector = collector(global, settings)?;
+    let problems = collector.open_all();
+    for problem in &problems {
+        eprintln!("ctmon: {}", problem.detail);
+    }
+    if !collector.has_open(wanted) {
+        anyhow::bail!(
+            "no such map of Cilium can be read below {}: is Cilium running on this node?",
+            global.bpffs.join(pins::GLOBALS).display()
+        );
+    }
+    collector.learn(if lingering { Learn::ClockAndTimeouts } else { Learn::Clock });
+    let judge = Judge { targets: collector.settings().targets.clone(), rule: collector.linger_rule() };
+    Ok((collector, judge))
+}
+
+fn warn(listed: Listed) {
+    if let Some(warning) = listed.warning() {
+        eprintln!("ctmon: {warning}");
+    }
+}

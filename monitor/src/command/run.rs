@@ -1,0 +1,103 @@
+//! `ctmon run`: the daemon.
+//!
+//! In: global flags, settings, signals, a changing configuration file. Out: pages for the server.
+//! Must not: scan on the async thread, or let a scrape start a scan.
+
+mod reload;
+mod scanner;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::cli::GlobalArgs;
+use super::node;
+use crate::config::{Settings, parse_listen};
+use crate::output::http::{Limits, Listener, Rendered, Server, Stats, Web, serve};
+use crate::output::page::{Facts, Page};
+
+/// The version that pages and metrics carry.
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Arguments of `ctmon run`.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Where to serve /metrics; may be given more than once and goes before the configuration's `listen`
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',', value_parser = listen_address, env = "CTMON_LISTEN")]
+    pub listen: Vec<SocketAddr>,
+    /// TLS and basic authentication, in the format of Prometheus's exporter-toolkit
+    #[arg(long = "web.config.file", value_name = "FILE", env = "CTMON_WEB_CONFIG_FILE")]
+    pub web_config: Option<PathBuf>,
+}
+
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    parse_listen(text)
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub(super) fn run(global: &GlobalArgs, args: &RunArgs, mut settings: Settings) -> anyhow::Result<()> {
+    if !args.listen.is_empty() {
+        settings.listen.clone_from(&args.listen);
+    }
+    let stats = Arc::new(Stats::default());
+    let collector = node::collector(global, &settings)?;
+    let index = Page::render(&Facts { version: VERSION, host: None, snapshot: &[] });
+    let (pages, receiver) = watch::channel(Arc::new(Rendered::waiting(index, "the first scan is under way")));
+    let scanner = scanner::start(collector, settings.clone(), pages, Arc::clone(&stats))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the async runtime")?;
+    runtime.block_on(async {
+        let web = match &args.web_config {
+            Some(path) => Web::load(path)?,
+            None => Web::open(),
+        };
+        let listeners = settings.listen.iter().map(|address| Listener::bind(*address));
+        let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
+        for listener in &listeners {
+            tracing::info!(address = %listener.address(), "serving /metrics");
+        }
+        let mut reloader = reload::Reloader::new(global.clone(), settings);
+        let shutdown = async move {
+            tokio::select! {
+                result = stop_signal() => result,
+                result = reloader.run(&scanner) => result,
+            }
+        };
+        let (ended, result) = tokio::sync::oneshot::channel();
+        let shutdown = async move {
+            let _ = ended.send(shutdown.await);
+        };
+        let server = Server {
+            pages: receiver,
+            local: Vec::new(),
+            web: Arc::new(web),
+            limits: Limits::default(),
+            stats,
+        };
+        serve(listeners, server, shutdown).await;
+        // The sender is dropped only after it has sent.
+        result.await.unwrap_or(Ok(()))
+    })?;
+    tracing::info!("ended");
+    // The scan thread may be inside a walk; the process need not wait for it.
+    runtime.shutdown_timeout(Duration::ZERO);
+    Ok(())
+}
+
+async fn stop_signal() -> anyhow::Result<()> {
+    let mut term = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    let mut int = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    tokio::select! {
+        _ = term.recv() => tracing::info!("SIGTERM received, ending"),
+        _ = int.recv() => tracing::info!("SIGINT received, ending"),
+    }
+    Ok(())
+}

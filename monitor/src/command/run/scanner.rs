@@ -1,0 +1,185 @@
+//! The scan thread: collects on a steady clock, checks, renders.
+//!
+//! In: a collector, new settings as they come. Out: a rendered page per snapshot.
+//! Must not: share the collector: one scan runs at a time, and only here.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use tokio::sync::watch;
+
+use super::VERSION;
+use crate::check::crossing::Crossings;
+use crate::check::{Reading, readings};
+use crate::config::Settings;
+use crate::output::http::{Rendered, Stats};
+use crate::output::page::{Fact, Facts, Page};
+use crate::output::prometheus::{self, Reload};
+use crate::snapshot::{Content, Snapshot};
+use crate::source::collect::{CollectSettings, Collector};
+
+/// What the scan thread is told.
+pub(super) enum Order {
+    /// Follow these settings from now on.
+    Settings(Box<(Settings, CollectSettings, Reload)>),
+    /// A reload failed: the old settings stay, the metric tells.
+    ReloadFailed,
+}
+
+/// Starts the thread. It ends with the process, or when the receiver of its pages is gone.
+pub(super) fn start(
+    collector: Collector,
+    settings: Settings,
+    pages: watch::Sender<Arc<Rendered>>,
+    stats: Arc<Stats>,
+) -> anyhow::Result<mpsc::Sender<Order>> {
+    let (orders, inbox) = mpsc::channel();
+    let scanner = Scanner {
+        collector,
+        settings,
+        pages,
+        stats,
+        inbox,
+        reload: Reload::now(),
+        crossings: Crossings::default(),
+    };
+    thread::Builder::new()
+        .name("scan".to_owned())
+        .spawn(move || scanner.run())
+        .context("failed to start the scan thread")?;
+    Ok(orders)
+}
+
+struct Scanner {
+    collector: Collector,
+    settings: Settings,
+    pages: watch::Sender<Arc<Rendered>>,
+    stats: Arc<Stats>,
+    inbox: mpsc::Receiver<Order>,
+    reload: Reload,
+    crossings: Crossings,
+}
+
+impl Scanner {
+    fn run(mut self) {
+        let mut next = Instant::now();
+        loop {
+            let taken = Instant::now();
+            let snapshot = self.collector.collect();
+            let readings = readings(&snapshot, &self.settings);
+            self.tell(&readings);
+            if self.publish(&snapshot, &readings, taken).is_err() {
+                return;
+            }
+            // Steady: the next turn counts from the last one's due time; turns that were missed are left out.
+            next = (next + snapshot.interval).max(Instant::now());
+            match self.wait_until(next) {
+                Wait::Due => {}
+                Wait::Now => next = Instant::now(),
+                Wait::End => return,
+            }
+        }
+    }
+
+    /// Logs every threshold crossed, once each way.
+    fn tell(&mut self, readings: &[Reading]) {
+        for crossing in self.crossings.next(readings) {
+            let Reading { alert, map_name, target, value, threshold, active: _ } = &crossing.reading;
+            let severity = alert.severity.name();
+            if crossing.began {
+                tracing::warn!(
+                    alert = alert.name,
+                    severity,
+                    map_name,
+                    target,
+                    value,
+                    threshold,
+                    "threshold crossed"
+                );
+            } else {
+                tracing::info!(
+                    alert = alert.name,
+                    severity,
+                    map_name,
+                    target,
+                    value,
+                    threshold,
+                    "back within threshold"
+                );
+            }
+        }
+    }
+
+    fn publish(&self, snapshot: &Snapshot, readings: &[Reading], taken: Instant) -> Result<(), ()> {
+        let mut page = Vec::with_capacity(64 * 1024);
+        let written = prometheus::write(snapshot, &self.settings, readings, &mut page)
+            .and_then(|()| prometheus::write_daemon(&self.reload, &self.stats, &mut page));
+        if let Err(error) = written {
+            tracing::error!(error = %io::Error::other(error), "failed to render the metrics page");
+            return Ok(());
+        }
+        let facts = facts(snapshot, readings);
+        let index = Page::render(&Facts { version: VERSION, host: None, snapshot: &facts });
+        let rendered = Rendered::new(index, page, taken, snapshot.interval);
+        self.pages.send(Arc::new(rendered)).map_err(|_| ())
+    }
+
+    fn wait_until(&mut self, next: Instant) -> Wait {
+        match self.inbox.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            Ok(Order::Settings(order)) => {
+                let (settings, collect, reload) = *order;
+                self.settings = settings;
+                self.reload = reload;
+                if let Err(error) = self.collector.reconfigure(collect) {
+                    tracing::error!(%error, "failed to load the new targets into the kernel");
+                }
+                Wait::Now
+            }
+            Ok(Order::ReloadFailed) => {
+                self.reload.successful = false;
+                Wait::Now
+            }
+            Err(RecvTimeoutError::Timeout) => Wait::Due,
+            Err(RecvTimeoutError::Disconnected) => Wait::End,
+        }
+    }
+}
+
+enum Wait {
+    Due,
+    Now,
+    End,
+}
+
+/// The snapshot in a few lines, for the index page.
+fn facts(snapshot: &Snapshot, readings: &[Reading]) -> Vec<Fact> {
+    let mut facts: Vec<Fact> = snapshot
+        .maps
+        .iter()
+        .filter_map(|map| {
+            let value = match &map.content {
+                Content::Absent => return None,
+                Content::Problem(problem) => problem.detail.clone(),
+                Content::Present(present) => {
+                    format!("{} of {} entries", present.scan.entries, present.capacity)
+                }
+            };
+            Some(Fact { name: map.map.name.clone(), value })
+        })
+        .collect();
+    for state in snapshot.targets.iter().filter(|state| state.stale() > 0) {
+        facts.push(Fact {
+            name: format!("{} {}", state.target, state.service),
+            value: format!("{} stale entries", state.stale()),
+        });
+    }
+    for reading in readings.iter().filter(|reading| reading.active) {
+        let place = format!("{}{}", reading.map_name, reading.target);
+        facts.push(Fact { name: reading.alert.name.to_owned(), value: format!("active {place}") });
+    }
+    facts
+}
