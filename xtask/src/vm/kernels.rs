@@ -66,10 +66,22 @@ pub(super) fn select(wanted: &[String]) -> Result<Vec<Machine>> {
 
 /// The kernel of `series` below `dir`, if it was unpacked before.
 pub(super) fn unpacked(dir: &Path, series: &str) -> Option<Kernel> {
-    fs::read_dir(dir.join(series).join("boot")).ok()?.flatten().find_map(|entry| {
-        let release = entry.file_name().to_str()?.strip_prefix("vmlinuz-")?.to_owned();
-        Some(Kernel { image: entry.path(), release })
+    let tree = dir.join(series);
+    let in_boot = entries(&tree.join("boot")).find_map(|(name, path)| {
+        Some(Kernel { release: name.strip_prefix("vmlinuz-")?.to_owned(), image: path })
+    });
+    // From 7.x on the image lies beside its modules.
+    in_boot.or_else(|| {
+        entries(&tree.join("usr/lib/modules")).find_map(|(release, path)| {
+            let image = path.join("vmlinuz");
+            image.exists().then_some(Kernel { image, release })
+        })
     })
+}
+
+fn entries(dir: &Path) -> impl Iterator<Item = (String, PathBuf)> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))
 }
 
 /// Downloads the newest kernel of `series` and unpacks it below `dir`.
@@ -84,7 +96,7 @@ pub(super) fn fetch(archive: &Archive, dir: &Path, series: &str) -> Result<Kerne
         dependency.starts_with("linux-binary-") || dependency.starts_with("linux-modules-")
     }));
     archive.unpack(&packages, &dir.join(series))?;
-    unpacked(dir, series).with_context(|| format!("{} unpacked to no boot/vmlinuz", packages.join(" and ")))
+    unpacked(dir, series).with_context(|| format!("{} unpacked to no kernel image", packages.join(" and ")))
 }
 
 fn newest<'a>(names: &'a [String], series: &str) -> Option<&'a str> {
