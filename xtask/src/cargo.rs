@@ -67,7 +67,16 @@ pub(crate) fn program() -> OsString {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Executable {
     pub(crate) target: String,
+    pub(crate) kind: Kind,
     pub(crate) path: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Binary,
+    Test,
+    /// Build scripts and examples.
+    Other,
 }
 
 #[derive(Deserialize)]
@@ -80,6 +89,17 @@ struct Message {
 #[derive(Deserialize)]
 struct Target {
     name: String,
+    kind: Vec<String>,
+}
+
+impl Target {
+    fn kind(&self) -> Kind {
+        match self.kind.first().map(String::as_str) {
+            Some("bin") => Kind::Binary,
+            Some("test") => Kind::Test,
+            _ => Kind::Other,
+        }
+    }
 }
 
 /// The executables among cargo's messages, in its order.
@@ -91,7 +111,7 @@ pub(crate) fn executables(messages: &str) -> Result<Vec<Executable>> {
             continue;
         }
         if let (Some(target), Some(path)) = (message.target, message.executable) {
-            found.push(Executable { target: target.name, path });
+            found.push(Executable { kind: target.kind(), target: target.name, path });
         }
     }
     Ok(found)
@@ -114,9 +134,9 @@ mod tests {
     use super::*;
 
     const MESSAGES: &str = concat!(
-        r#"{"reason":"compiler-artifact","target":{"name":"libc"},"executable":null}"#,
+        r#"{"reason":"compiler-artifact","target":{"name":"libc","kind":["lib"]},"executable":null}"#,
         "\n",
-        r#"{"reason":"compiler-artifact","target":{"name":"kernel"},"executable":"/t/kernel-1f"}"#,
+        r#"{"reason":"compiler-artifact","target":{"name":"kernel","kind":["test"]},"executable":"/t/kernel-1f"}"#,
         "\nwarning: not a message\n",
         r#"{"reason":"build-finished","success":true}"#,
         "\n",
@@ -124,7 +144,7 @@ mod tests {
 
     #[test]
     fn libraries_and_stray_lines_are_no_executables() {
-        let kernel = Executable { target: "kernel".into(), path: "/t/kernel-1f".into() };
+        let kernel = Executable { target: "kernel".into(), kind: Kind::Test, path: "/t/kernel-1f".into() };
         assert_eq!(executables(MESSAGES).unwrap(), [kernel]);
     }
 

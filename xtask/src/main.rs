@@ -9,6 +9,10 @@ mod cargo;
 mod ebpf;
 mod paths;
 mod shell;
+mod tally;
+mod vm;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -28,13 +32,26 @@ enum Verb {
     BuildEbpf(ebpf::Args),
     /// Build the release binary: static, stripped, at target/dist/ctmon
     Build,
+    /// Boot real kernels under QEMU and run every kernel test on each
+    Vm(vm::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
+fn main() -> ExitCode {
+    // Not returned from `main`: where RUST_BACKTRACE is set, the way here would hide what went wrong.
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
     let paths = Paths::of_workspace()?;
     match cli.verb {
         Verb::BuildEbpf(args) => ebpf::run(&paths, &args).map(drop),
         Verb::Build => build::run(&paths).map(drop),
+        Verb::Vm(args) => vm::run(&paths, &args),
     }
 }

@@ -1,0 +1,252 @@
+//! `vm`: every kernel test on every kernel supported.
+//!
+//! In: the test targets `kernel*` of the package `tests`, and the binary. Out: a tally of all boots; console logs.
+//! Must not: install a kernel, or leave a virtual machine running.
+
+mod archive;
+mod console;
+mod initramfs;
+mod kernels;
+mod qemu;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use self::archive::Archive;
+use self::console::Verdict;
+use self::kernels::{Kernel, LOCKDOWN, Machine};
+use self::qemu::{Boot, Ending, Qemu};
+use crate::cargo::{Executable, Kind};
+use crate::paths::{ARCH, Paths};
+use crate::shell::{Run as _, say};
+use crate::tally::Tally;
+use crate::{apt, build, cargo};
+
+/// As many as the smallest machine has processors.
+const AT_A_TIME: usize = 2;
+
+#[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(crate) struct Args {
+    /// Kernels to boot, by name or series [default: all of `--list`]
+    series: Vec<String>,
+    /// Boot them with lockdown=confidentiality
+    #[arg(long)]
+    lockdown: bool,
+    /// Keep the unpacked initramfs under target/vm/initramfs
+    #[arg(long)]
+    keep: bool,
+    /// Run only tests whose name contains this
+    #[arg(long, value_name = "NAME")]
+    filter: Option<String>,
+    /// Seconds after which a boot counts as hung
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    timeout: u64,
+    /// Look for newer kernels of each series
+    #[arg(long)]
+    refresh: bool,
+    /// Print the kernels and what each proves, and exit
+    #[arg(long)]
+    list: bool,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self {
+            series: Vec::new(),
+            lockdown: false,
+            keep: false,
+            filter: None,
+            timeout: 300,
+            refresh: false,
+            list: false,
+        }
+    }
+}
+
+/// The verb: fails unless every boot passed.
+pub(crate) fn run(paths: &Paths, args: &Args) -> Result<()> {
+    if args.list {
+        for Machine { name, series: _, command_line: _, proves } in kernels::MACHINES {
+            println!("{name:<15} {proves}");
+        }
+        return Ok(());
+    }
+    let tally = boot_all(paths, args)?;
+    println!("{tally}");
+    if tally.failed > 0 {
+        bail!("not every kernel passed: the console logs are under target/vm/logs");
+    }
+    Ok(())
+}
+
+/// Boots the kernels asked for. What went wrong besides a failed test counts as one failure.
+pub(crate) fn boot_all(paths: &Paths, args: &Args) -> Result<Tally> {
+    if ARCH != "x86_64" {
+        bail!(
+            "the virtual machines are x86_64 and this machine is {ARCH}: run the kernel tests on it directly"
+        );
+    }
+    let mut machines = kernels::select(&args.series)?;
+    if args.lockdown {
+        for machine in &mut machines {
+            machine.command_line = LOCKDOWN;
+        }
+        machines.dedup_by_key(|machine| machine.series);
+    }
+    apt::ensure(&["busybox-static", "cpio", "gzip"], "booting kernels")?;
+    let dir = paths.target().join("vm");
+    let (qemu, machines) = prepare(&dir, &machines, args.refresh)?;
+    let ctmon = build::run(paths)?;
+    let executables = build_tests(paths)?;
+    let lab = Lab::pack(paths, args, qemu, &ctmon, &executables)?;
+    Ok(lab.boot(&machines).into_iter().sum())
+}
+
+/// The emulator and the kernels, downloaded only when missing.
+fn prepare(dir: &Path, machines: &[Machine], refresh: bool) -> Result<(Qemu, Vec<(Machine, Kernel)>)> {
+    let (qemu_dir, kernels_dir) = (dir.join("qemu"), dir.join("kernels"));
+    let open = || Archive::open(dir.join("apt"), kernels::SUITES, refresh);
+    let mut archive = if refresh { Some(open()?) } else { None };
+    let mut fetched: Vec<(Machine, Kernel)> = Vec::new();
+    for &machine in machines {
+        let same = fetched
+            .iter()
+            .find(|(other, _)| other.series == machine.series)
+            .map(|(_, kernel)| kernel.clone());
+        let known = if refresh { same } else { kernels::unpacked(&kernels_dir, machine.series) };
+        let kernel = match known {
+            Some(kernel) => kernel,
+            None => kernels::fetch(opened(&mut archive, open)?, &kernels_dir, machine.series)?,
+        };
+        fetched.push((machine, kernel));
+    }
+    let qemu = match Qemu::find(&qemu_dir) {
+        Some(qemu) => qemu,
+        None => Qemu::fetch(opened(&mut archive, open)?, &qemu_dir)?,
+    };
+    Ok((qemu, fetched))
+}
+
+fn opened(archive: &mut Option<Archive>, open: impl FnOnce() -> Result<Archive>) -> Result<&Archive> {
+    if archive.is_none() {
+        *archive = Some(open()?);
+    }
+    archive.as_ref().context("the archive was not opened")
+}
+
+fn build_tests(paths: &Paths) -> Result<Vec<Executable>> {
+    say("building the kernel tests, static");
+    let messages = cargo::cargo()
+        .args(["test", "--no-run", "--package", "tests", "--test", "kernel*", "--target", &build::triple()])
+        .args(["--message-format", "json-render-diagnostics"])
+        .current_dir(paths.root())
+        .env("RUSTFLAGS", build::static_rustflags())
+        .read("build the kernel tests")?;
+    let executables = cargo::executables(&messages)?;
+    if !executables.iter().any(|executable| executable.kind == Kind::Test) {
+        bail!("the package tests has no test target called kernel*");
+    }
+    Ok(executables)
+}
+
+/// Everything that the boots share.
+struct Lab {
+    qemu: Qemu,
+    initramfs: PathBuf,
+    logs: PathBuf,
+    binaries: Vec<String>,
+    timeout: Duration,
+}
+
+impl Lab {
+    fn pack(
+        paths: &Paths,
+        args: &Args,
+        qemu: Qemu,
+        ctmon: &Path,
+        executables: &[Executable],
+    ) -> Result<Self> {
+        let dir = paths.target().join("vm");
+        let (tree, initramfs, logs) = (dir.join("initramfs"), dir.join("initramfs.gz"), dir.join("logs"));
+        fs::create_dir_all(&logs).with_context(|| format!("failed to create {}", logs.display()))?;
+        let package = paths.root().join("tests");
+        let contents =
+            initramfs::Contents { ctmon, executables, package: &package, filter: args.filter.as_deref() };
+        initramfs::pack(&contents, &tree, &initramfs)?;
+        if !args.keep {
+            fs::remove_dir_all(&tree).with_context(|| format!("failed to remove {}", tree.display()))?;
+        }
+        let tests = executables.iter().filter(|executable| executable.kind == Kind::Test);
+        let binaries = tests.map(|executable| executable.target.clone()).collect();
+        Ok(Self { qemu, initramfs, logs, binaries, timeout: Duration::from_secs(args.timeout) })
+    }
+
+    fn boot(&self, machines: &[(Machine, Kernel)]) -> Vec<Tally> {
+        let names: Vec<_> = machines.iter().map(|(machine, _)| machine.name).collect();
+        say(&format!("booting {}", names.join(", ")));
+        let waiting = Mutex::new(machines.iter());
+        let done = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            for _ in 0..AT_A_TIME {
+                scope.spawn(|| {
+                    loop {
+                        // A statement of its own: the lock must not be held during the boot.
+                        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+                        let Some((machine, kernel)) = next else { break };
+                        let tally = self.boot_one(machine, kernel);
+                        done.lock().unwrap_or_else(PoisonError::into_inner).push(tally);
+                    }
+                });
+            }
+        });
+        done.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Boots, judges and reports.
+    fn boot_one(&self, machine: &Machine, kernel: &Kernel) -> Tally {
+        let start = Instant::now();
+        let verdict = self
+            .judge(machine, kernel)
+            .unwrap_or_else(|error| Verdict { problems: vec![format!("{error:#}")], ..Verdict::default() });
+        let Verdict { mut tally, failed, problems } = verdict;
+        if !problems.is_empty() {
+            tally += Tally::ONE_FAILED;
+        }
+        let mut report = format!(
+            "{} ({}): {tally} in {:.1} s",
+            machine.name,
+            kernel.release,
+            start.elapsed().as_secs_f32()
+        );
+        for line in failed.iter().chain(&problems) {
+            report.push_str("\n  ");
+            report.push_str(line);
+        }
+        say(&report);
+        tally
+    }
+
+    fn judge(&self, machine: &Machine, kernel: &Kernel) -> Result<Verdict> {
+        let console = self.logs.join(format!("{}.log", machine.name));
+        // A log of an earlier boot must not be read as this one's.
+        fs::write(&console, "").with_context(|| format!("failed to create {}", console.display()))?;
+        let ending = self.qemu.boot(&Boot {
+            kernel: &kernel.image,
+            initramfs: &self.initramfs,
+            command_line: machine.command_line,
+            console: &console,
+            timeout: self.timeout,
+        })?;
+        let mut verdict = console::judge(&qemu::read_console(&console)?, &self.binaries);
+        if let Ending::Hung(after) = ending {
+            verdict.problems.insert(0, format!("it hung and was stopped after {} s", after.as_secs()));
+        }
+        Ok(verdict)
+    }
+}
