@@ -4,6 +4,7 @@
 //! Must not: answer where the clock is unknown: `None` is for the caller to report.
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use monitor_abi::class::{Direction, State};
 
 use crate::source::cilium::judge::{CtFacts, NatFacts};
@@ -39,21 +40,23 @@ pub struct CtSelectArgs {
     #[arg(long = "state", value_name = "STATE", value_delimiter = ',', value_parser = state, env = "CTMON_STATE")]
     pub states: Vec<State>,
     /// Only stale entries: with one closing bit or both
-    #[arg(long, env = "CTMON_STALE")]
+    #[arg(long, env = "CTMON_STALE", value_parser = BoolishValueParser::new())]
     pub stale: bool,
     /// Only stale entries that have been silent for longer than `stale_after`
-    #[arg(long, env = "CTMON_LINGERING")]
+    #[arg(long, env = "CTMON_LINGERING", value_parser = BoolishValueParser::new())]
     pub lingering: bool,
     /// Only entries whose lifetime has passed
-    #[arg(long, env = "CTMON_EXPIRED")]
+    #[arg(long, env = "CTMON_EXPIRED", value_parser = BoolishValueParser::new())]
     pub expired: bool,
 }
 
-/// A name that no target or service has.
+/// A name that no map, target or service has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     #[error("no target is called {name:?}: use one of {known}")]
     Target { name: String, known: String },
+    #[error("map {name} is not there: the maps that are can be seen in the metric ctmon_map_present")]
+    Map { name: String },
     #[error("no service is called {name:?}: use one of {known}")]
     Service { name: String, known: String },
 }
@@ -123,8 +126,15 @@ impl SelectArgs {
     /// Whether a map is asked for; one that is not need not be opened.
     #[must_use]
     pub fn wants_map(&self, map: &str) -> bool {
-        self.maps.is_empty()
-            || self.maps.iter().any(|name| name.strip_prefix("cilium_").unwrap_or(name) == map)
+        self.maps.is_empty() || self.maps.iter().any(|name| map_name(name) == map)
+    }
+
+    /// Complains about a map that was asked for by name and did not come, given those that did.
+    pub(crate) fn all_came(&self, came: &[String]) -> Result<(), FilterError> {
+        match self.maps.iter().find(|name| !came.iter().any(|map| map == map_name(name))) {
+            Some(name) => Err(FilterError::Map { name: name.clone() }),
+            None => Ok(()),
+        }
     }
 
     fn wants_target(&self, target: &str, service: &str) -> bool {
@@ -137,6 +147,11 @@ impl SelectArgs {
         self.addresses.is_empty()
             || self.addresses.iter().any(|prefix| addresses.iter().any(|&address| prefix.contains(address)))
     }
+}
+
+/// A map's name from that of its pin.
+fn map_name(pin: &str) -> &str {
+    pin.strip_prefix("cilium_").unwrap_or(pin)
 }
 
 /// Names in order, each once.

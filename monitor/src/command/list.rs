@@ -7,6 +7,7 @@ use std::io::Write;
 use std::ops::ControlFlow;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
 use super::filter::{CtSelectArgs, Filter};
 use super::printer::{EntryFormat, PrintArgs, Printer};
@@ -24,7 +25,7 @@ pub struct ListArgs {
     #[command(flatten)]
     pub print: PrintArgs,
     /// With `-o cilium`, also print the seconds left, as Cilium's `--time-diff` does
-    #[arg(short = 'd', long, env = "CTMON_TIME_DIFF")]
+    #[arg(short = 'd', long, env = "CTMON_TIME_DIFF", value_parser = BoolishValueParser::new())]
     pub time_diff: bool,
 }
 

@@ -6,6 +6,7 @@
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 
 use super::lines::Lines;
@@ -18,7 +19,7 @@ pub struct PrintArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), env = "CTMON_LIMIT")]
     pub limit: Option<u64>,
     /// Print only how many entries there are
-    #[arg(long, env = "CTMON_COUNT")]
+    #[arg(long, env = "CTMON_COUNT", value_parser = BoolishValueParser::new())]
     pub count: bool,
     /// How to print entries
     #[arg(short = 'o', long, value_enum, default_value_t, value_name = "FORMAT", env = "CTMON_OUTPUT")]
@@ -54,9 +55,10 @@ impl<'o, W: Write> Printer<'o, W> {
 
     /// A map begins, so the one before has ended.
     pub(crate) fn begin_map(&mut self) -> ControlFlow<()> {
-        let flow = self.end_map();
+        self.end_map()?;
         self.within_map = true;
-        flow
+        // What the maps before have left in the buffer must not wait for this one.
+        self.lines.other(Write::flush)
     }
 
     /// Prints an entry, or only counts it.

@@ -8,12 +8,14 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use clap::Parser;
+use proptest::prelude::*;
 
 use super::list::{self, ListArgs, Listed};
 use super::nat::{self, NatArgs};
 use super::top::{self, TopArgs};
 use crate::output::cilium::{CT_ORDER, NAT_ORDER};
 use crate::source::cilium::capture::{self, CT_NOW, NAT_NOW};
+use crate::source::cilium::clock::Reading;
 use crate::source::cilium::judge::Judge;
 use crate::source::cilium::linger::LingerRule;
 use crate::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
@@ -287,6 +289,58 @@ fn json_has_one_object_per_entry_and_the_documented_keys() {
 }
 
 #[test]
+fn a_map_that_did_not_come_is_an_error_after_what_did() {
+    let mut out = Vec::new();
+    let args: NatArgs = parse("--count --map snat_v4_external,cilium_snat_v9");
+    let error = nat::run(&args, &judge(), capture::walk(&NAT_ORDER, None), &mut out).unwrap_err();
+    assert!(error.to_string().starts_with("map cilium_snat_v9 is not there"), "{error}");
+    assert_eq!(out, b"490\n");
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_print_one_line_in_every_format(
+        key in prop_oneof![prop::collection::vec(any::<u8>(), 14), prop::collection::vec(any::<u8>(), 38)],
+        value in prop::collection::vec(any::<u8>(), 56),
+        now in any::<u32>(),
+        hz in any::<u32>(),
+    ) {
+        let nat_value = if key.len() == 14 { &value[..40] } else { &value[..] };
+        for clock in [None, Some(Reading::ktime(now)), Some(Reading::jiffies(now, hz))] {
+            for format in ["table", "json", "cilium"] {
+                let line = format!("-o {format}");
+                let walk = |value| one_entry(clock, &key, value);
+                let (mut ct, mut nat) = (Vec::new(), Vec::new());
+                list::run(&parse(&line), &judge(), walk(&value), &mut ct).unwrap();
+                nat::run(&parse(&line), &judge(), walk(nat_value), &mut nat).unwrap();
+                for out in [ct, nat] {
+                    let lines = String::from_utf8(out).unwrap().lines().count();
+                    // A header, or the empty line after the map.
+                    let around = usize::from(format != "json");
+                    let skipped = format == "cilium" && key[key.len() - 2] == 0;
+                    prop_assert_eq!(lines, 1 + around - usize::from(skipped));
+                }
+            }
+            let mut out = Vec::new();
+            top::run(&parse("-o json"), &judge(), one_entry(clock, &key, &value), &mut out).unwrap();
+            prop_assert_eq!(&json_lines(&String::from_utf8(out).unwrap())[0]["entries"], 1);
+        }
+    }
+}
+
+fn one_entry(
+    clock: Option<Reading>,
+    key: &[u8],
+    value: &[u8],
+) -> impl FnOnce(&mut Visitor<'_>) -> anyhow::Result<()> {
+    move |visitor| {
+        let _ = visitor(Step::Map { name: "map", clock });
+        let _ = visitor(Step::Entry { key, value });
+        Ok(())
+    }
+}
+
+#[test]
 fn nat_json_has_the_documented_keys() {
     let objects = json_lines(&nat("-o json"));
     assert_eq!(objects.len(), 592);
@@ -310,11 +364,11 @@ fn tables_are_aligned_and_repeat_the_header_where_the_family_changes() {
     assert_eq!(
         lines,
         [
-            "MAP             PROTO  DIR     STATE       INITIATOR             RESPONDER                 LEFT \
+            "MAP              PROTO  DIR     STATE       INITIATOR             RESPONDER                 LEFT \
              TARGET                   FLAGS",
-            "ct4_global      tcp    service established 10.10.0.5:38820       10.96.0.10:445           5h59m \
+            "ct4_global       tcp    service established 10.10.0.5:38820       10.96.0.10:445           5h59m \
              -                        SeenNonSyn",
-            "ct4_global      tcp    out     rx_closing  192.168.100.10:59764  192.168.100.180:3260     5h59m \
+            "ct4_global       tcp    out     rx_closing  192.168.100.10:59764  192.168.100.180:3260     5h59m \
              qnap/iscsi               RxClosing,SeenNonSyn",
         ]
     );

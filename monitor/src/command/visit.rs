@@ -29,6 +29,7 @@ pub(crate) fn visit_entries(
     mut visit: impl FnMut(Visit<'_>) -> Result<ControlFlow<()>, LayoutError>,
 ) -> anyhow::Result<()> {
     let mut current: Option<MapJudge<'_>> = None;
+    let (mut came, mut ended_early) = (Vec::new(), false);
     let mut broken = None;
     let walked = walk(&mut |step| {
         let flow = match step {
@@ -37,6 +38,7 @@ pub(crate) fn visit_entries(
                 if current.is_none() {
                     return ControlFlow::Continue(());
                 }
+                came.push(name.to_owned());
                 visit(Visit::Map)
             }
             Step::Entry { key, value } => {
@@ -44,14 +46,20 @@ pub(crate) fn visit_entries(
                 visit(Visit::Entry { map, key, value })
             }
         };
-        flow.unwrap_or_else(|error| {
+        let flow = flow.unwrap_or_else(|error| {
             let map = current.as_ref().map_or("?", MapJudge::map);
             broken = Some(anyhow::Error::new(error).context(format!("failed to read map {map}")));
             ControlFlow::Break(())
-        })
+        });
+        ended_early |= flow.is_break();
+        flow
     });
-    match broken {
-        Some(error) => Err(error),
-        None => walked,
+    if let Some(error) = broken {
+        return Err(error);
     }
+    walked?;
+    if !ended_early {
+        select.all_came(&came)?;
+    }
+    Ok(())
 }

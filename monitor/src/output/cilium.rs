@@ -102,7 +102,7 @@ const fn related(tuple_flags: u8) -> &'static str {
     if tuple_flags & TUPLE_F_RELATED != 0 { "related " } else { "" }
 }
 
-/// A protocol as `u8proto` names it: by number where it knows no name.
+/// A protocol as `u8proto` of 1.18 names it: by number where it knows no name. Later versions know a few more.
 struct ProtocolName(u8);
 
 impl fmt::Display for ProtocolName {
@@ -113,7 +113,6 @@ impl fmt::Display for ProtocolName {
             proto::UDP => f.write_str("UDP"),
             proto::ICMPV6 => f.write_str("ICMPv6"),
             proto::SCTP => f.write_str("SCTP"),
-            112 => f.write_str("VRRP"),
             number => number.fmt(f),
         }
     }

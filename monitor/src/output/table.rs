@@ -4,7 +4,7 @@
 //! Must not: hold rows back to measure them: columns have fixed widths, so that a table of a million entries streams.
 //!
 //! Addresses of the two families differ too much in length for one width. A map has one family, so the header is
-//! written anew where the family changes.
+//! written anew where the family changes, and where a map of another cluster brings a longer name.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -17,6 +17,8 @@ use crate::source::cilium::judge::{CtFacts, NatFacts};
 use crate::source::cilium::top::{Grouping, TopReport, TopRow};
 use crate::source::cilium::tuple::Endpoint;
 
+/// `snat_v4_external`; only maps of other clusters have longer names.
+const MAP_WIDTH: usize = 16;
 /// `255.255.255.255:65535`
 const V4_WIDTH: usize = 21;
 /// `[8 groups of 4 digits]:65535`
@@ -25,24 +27,27 @@ const V6_WIDTH: usize = 47;
 /// A table of entries; it knows which header stands above the next line.
 #[derive(Debug, Default)]
 pub struct EntryTable {
-    width: Option<usize>,
+    shape: Option<Shape>,
 }
+
+/// The widths that differ between maps: of the map's name, and of addresses.
+type Shape = (usize, usize);
 
 impl EntryTable {
     /// Writes a conntrack entry.
     pub fn ct(&mut self, out: &mut impl Write, facts: &CtFacts<'_>) -> io::Result<()> {
         let row = &facts.row;
-        let width = address_width(row.initiator);
-        if self.begins(width) {
+        let (map, width) = shape(facts.map, row.initiator);
+        if self.begins((map, width)) {
             writeln!(
                 out,
-                "{:<15} {:<6} {:<7} {:<11} {:<width$} {:<width$} {:>8} {:<24} FLAGS",
+                "{:<map$} {:<6} {:<7} {:<11} {:<width$} {:<width$} {:>8} {:<24} FLAGS",
                 "MAP", "PROTO", "DIR", "STATE", "INITIATOR", "RESPONDER", "LEFT", "TARGET"
             )?;
         }
         write!(
             out,
-            "{:<15} {:<6} {:<7} {:<11} {:<width$} {:<width$} {:>8} {:<24} ",
+            "{:<map$} {:<6} {:<7} {:<11} {:<width$} {:<width$} {:>8} {:<24} ",
             facts.map,
             row.protocol.name(),
             row.direction.name(),
@@ -58,17 +63,17 @@ impl EntryTable {
     /// Writes a NAT entry.
     pub fn nat(&mut self, out: &mut impl Write, facts: &NatFacts<'_>) -> io::Result<()> {
         let row = &facts.row;
-        let width = address_width(row.source);
-        if self.begins(width) {
+        let (map, width) = shape(facts.map, row.source);
+        if self.begins((map, width)) {
             writeln!(
                 out,
-                "{:<16} {:<6} {:<7} {:<width$} {:<width$} {:<width$} {:>8} {:>2} TARGET",
+                "{:<map$} {:<6} {:<7} {:<width$} {:<width$} {:<width$} {:>8} {:>2} TARGET",
                 "MAP", "PROTO", "DIR", "SOURCE", "DESTINATION", "TRANSLATED", "AGE", "CT"
             )?;
         }
         writeln!(
             out,
-            "{:<16} {:<6} {:<7} {:<width$} {:<width$} {:<width$} {:>8} {:>2} {}",
+            "{:<map$} {:<6} {:<7} {:<width$} {:<width$} {:<width$} {:>8} {:>2} {}",
             facts.map,
             row.protocol.name(),
             row.direction.name(),
@@ -81,9 +86,9 @@ impl EntryTable {
         )
     }
 
-    /// Whether a header with columns of this width has to be written first.
-    fn begins(&mut self, width: usize) -> bool {
-        self.width.replace(width) != Some(width)
+    /// Whether a header with columns of these widths has to be written first.
+    fn begins(&mut self, shape: Shape) -> bool {
+        self.shape.replace(shape) != Some(shape)
     }
 }
 
@@ -161,11 +166,12 @@ fn write_flags(out: &mut impl Write, facts: &CtFacts<'_>) -> io::Result<()> {
     }
 }
 
-const fn address_width(end: Endpoint) -> usize {
-    match end.address {
+fn shape(map: &str, end: Endpoint) -> Shape {
+    let addresses = match end.address {
         IpAddr::V4(_) => V4_WIDTH,
         IpAddr::V6(_) => V6_WIDTH,
-    }
+    };
+    (map.len().max(MAP_WIDTH), addresses)
 }
 
 /// An address and port, padded as a whole.

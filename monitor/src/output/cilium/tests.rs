@@ -94,7 +94,7 @@ fn ipv4_mapped_addresses_keep_the_brackets_of_nat_lines() {
 #[test]
 fn protocols_without_a_name_print_their_number() {
     for (nexthdr, name) in
-        [(1, "ICMP"), (58, "ICMPv6"), (132, "SCTP"), (112, "VRRP"), (47, "47"), (255, "255")]
+        [(1, "ICMP"), (58, "ICMPv6"), (132, "SCTP"), (112, "112"), (47, "47"), (255, "255")]
     {
         check_start(&v6_key("fd00::1", "fd00::2", nexthdr, 0), &format!("{name} OUT fd00::1"));
     }

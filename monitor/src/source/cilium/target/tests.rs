@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::tables::{KernelTables, LpmEntry};
 use super::*;
 
 fn service(name: &str, ports: &[u16], protocol: Option<u8>) -> ServiceSpec {
@@ -208,8 +209,6 @@ fn as_in_kernel(tables: &KernelTables, row: &CtRow) -> Option<u32> {
     Some(named.unwrap_or(value & 0xff))
 }
 
-use tables::{KernelTables, LpmEntry};
-
 /// Addresses from a small world, so that prefixes overlap and addresses hit them.
 fn address() -> impl Strategy<Value = IpAddr> {
     let byte = prop_oneof![Just(0_u8), Just(1), Just(128), Just(255)];
@@ -255,7 +254,7 @@ fn any_row() -> impl Strategy<Value = CtRow> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn index_and_kernel_tables_both_follow_the_rule(
