@@ -111,7 +111,7 @@ mod tests {
     fn the_log_crate_is_heard_too() {
         // The only test that sets the process's log: the log crate has one for the process.
         init("off", Format::Text).unwrap();
-        let text = logged("info", Format::Text, || aya_log_line());
+        let text = logged("info", Format::Text, aya_log_line);
         assert!(text.contains("WARN") && text.contains("entry with nexthdr 0"), "{text}");
         assert!(init("info", Format::Text).is_err());
     }

@@ -4,6 +4,7 @@ use std::io::{BufReader, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::crypto::SupportedKxGroup;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned, SupportedProtocolVersion, version};
 
@@ -92,7 +93,7 @@ fn versions_suites_and_curves_are_limited_as_configured() {
         stream.conn.negotiated_cipher_suite().map(|suite| suite.suite()),
         Some(rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256)
     );
-    let group = stream.conn.negotiated_key_exchange_group().map(|group| group.name());
+    let group = stream.conn.negotiated_key_exchange_group().map(SupportedKxGroup::name);
     assert_eq!(group, Some(rustls::NamedGroup::secp384r1));
 }
 

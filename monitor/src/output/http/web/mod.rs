@@ -37,7 +37,7 @@ pub struct Web {
 /// The outcome of the last reading: the same one again is not worth a line in the log.
 #[derive(PartialEq, Eq)]
 enum Attempt {
-    Read(WebFile),
+    Read(Box<WebFile>),
     Failed(String),
 }
 
@@ -56,7 +56,7 @@ impl Web {
         Ok(Self {
             path: Some(path.to_owned()),
             terms: watch::Sender::new(Arc::new(terms)),
-            last: Mutex::new(Attempt::Read(file)),
+            last: Mutex::new(Attempt::Read(Box::new(file))),
         })
     }
 
@@ -64,24 +64,27 @@ impl Web {
     pub fn reload(&self) {
         let Some(path) = &self.path else { return };
         let mut last = self.last();
-        let attempt = WebFile::read(path);
-        match &attempt {
-            Ok(file) if *last == Attempt::Read(file.clone()) => return,
-            _ => {}
-        }
-        let outcome = attempt.and_then(|file| Terms::of(&file).map(|terms| (file, terms)));
+        let outcome = WebFile::read(path).and_then(|file| {
+            if matches!(&*last, Attempt::Read(before) if **before == file) {
+                return Ok(None);
+            }
+            Terms::of(&file).map(|terms| Some((file, terms)))
+        });
         match outcome {
-            Ok((file, terms)) => {
+            Ok(None) => {}
+            Ok(Some((file, terms))) => {
                 tracing::info!(path = %path.display(), "web configuration read again: now in force");
-                *last = Attempt::Read(file);
+                *last = Attempt::Read(Box::new(file));
                 self.terms.send_replace(Arc::new(terms));
             }
             Err(error) => {
-                let failed = Attempt::Failed(error.with_causes());
-                if *last != failed {
-                    let error = error.with_causes();
-                    tracing::error!(error, "web configuration refused: the one read before stays in force");
-                    *last = failed;
+                let why = error.with_causes();
+                if *last != Attempt::Failed(why.clone()) {
+                    tracing::error!(
+                        error = why,
+                        "web configuration refused: the one read before stays in force"
+                    );
+                    *last = Attempt::Failed(why);
                 }
             }
         }

@@ -193,7 +193,7 @@ fn suites(file: &WebFile, settings: &TlsSettings) -> Result<Vec<SupportedCipherS
     Ok(chosen)
 }
 
-/// Go has a short name too for the suites with ChaCha20.
+/// Go has a short name too for the suites with `ChaCha20`.
 fn go_names(suite: CipherSuite, name: &str) -> bool {
     suite.as_str().is_some_and(|known| known == name || known.strip_suffix("_SHA256") == Some(name))
 }
