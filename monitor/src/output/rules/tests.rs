@@ -1,0 +1,202 @@
+//! The committed rules, and what Prometheus's own tool says of them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use yaml_serde::Value;
+
+use super::*;
+use crate::check::catalog::ALERTS;
+
+fn rules(settings: &Settings, format: Format) -> String {
+    let mut out = Vec::new();
+    write(settings, format, &mut out).expect("writing to memory");
+    String::from_utf8(out).expect("text")
+}
+
+/// Compares with the committed file; `CTMON_BLESS=1` writes it instead.
+fn committed(name: &str, format: Format) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/prometheus").join(name);
+    let printed = rules(&Settings::default(), format);
+    if std::env::var_os("CTMON_BLESS").is_some() {
+        std::fs::write(&path, &printed).expect("a writable tree");
+    }
+    let file = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(file == printed, "{} is not what is printed: run this test with CTMON_BLESS=1", path.display());
+}
+
+#[test]
+fn the_committed_rules_are_what_is_printed() {
+    committed("ctmon.rules.yaml", Format::Plain);
+}
+
+#[test]
+fn the_committed_custom_resource_is_what_is_printed() {
+    committed("ctmon.prometheusrule.yaml", Format::Crd);
+}
+
+#[test]
+fn both_formats_hold_the_same_groups() {
+    let plain: Value = yaml_serde::from_str(&rules(&Settings::default(), Format::Plain)).expect("YAML");
+    let crd: Value = yaml_serde::from_str(&rules(&Settings::default(), Format::Crd)).expect("YAML");
+    assert_eq!(plain, crd["spec"]);
+}
+
+#[test]
+fn times_and_windows_come_from_the_settings() {
+    let settings = crate::config::parse(
+        "thresholds: {LiveEvictions: {warning: {window: 7m, for: 3s, keep_firing_for: 0s}, critical: null}}",
+    )
+    .expect("valid");
+    let text = rules(&settings, Format::Plain);
+    let rule = text.split("- alert: ").find(|r| r.contains("severity: warning") && r.contains("[7m]"));
+    let rule = rule.expect("the rule");
+    assert!(rule.contains("        for: 3s\n") && !rule.contains("keep_firing_for"), "{rule}");
+    assert_eq!(text.matches("alert: CtmonLiveEvictions").count(), 2, "off is the exporter's to say");
+}
+
+#[test]
+fn only_an_alert_without_threshold_leaves_the_file() {
+    let settings = crate::config::parse("thresholds: {Down: null, MapFull: null}").expect("valid");
+    let text = rules(&settings, Format::Plain);
+    assert!(!text.contains("CtmonDown"));
+    assert!(text.contains("alert: CtmonMapFull\n"));
+}
+
+fn promtool(arguments: &[&str], files: &[PathBuf]) {
+    let output = Command::new("promtool").args(arguments).args(files).output().unwrap_or_else(|error| {
+        panic!(
+            "failed to run promtool: {error}: install Debian's package prometheus, or run `cargo xtask test`"
+        )
+    });
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "promtool {arguments:?} {files:?}:\n{text}");
+}
+
+fn tree(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+/// The test files, their texts read as YAML.
+fn cases() -> Vec<(PathBuf, Value)> {
+    let mut paths: Vec<_> = std::fs::read_dir(tree("tests/promtool"))
+        .expect("the folder of promtool's tests")
+        .map(|entry| entry.expect("readable").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    paths.sort();
+    assert!(paths.len() >= 4, "{paths:?}");
+    paths
+        .into_iter()
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).expect("readable");
+            let value = yaml_serde::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            (path, value)
+        })
+        .collect()
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value.get(key).and_then(Value::as_sequence).map_or(&[], Vec::as_slice)
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Files of nodes on which nothing is wrong.
+fn is_healthy(path: &Path) -> bool {
+    path.ends_with("healthy.yaml") || path.ends_with("drifted.yaml")
+}
+
+#[test]
+fn promtool_finds_nothing_wrong_with_the_rules() {
+    promtool(
+        &["check", "rules", "--lint=all", "--lint-fatal"],
+        &[tree("deploy/prometheus/ctmon.rules.yaml")],
+    );
+}
+
+#[test]
+fn every_case_fires_what_it_should_and_nothing_else() {
+    promtool(&["test", "rules"], &cases().into_iter().map(|(path, _)| path).collect::<Vec<_>>());
+}
+
+#[test]
+fn each_alert_has_a_case_that_fires_and_one_that_must_not() {
+    for alert in ALERTS {
+        let name = format!("alertname=\"{}\"", alert.name);
+        let severity = format!("severity=\"{}\"", alert.severity.name());
+        let threshold = format!("alert=\"{}\",{severity}", alert.name);
+        let fires = |check: &Value| {
+            list(check, "exp_samples").iter().any(|sample| {
+                let labels = text(sample, "labels");
+                labels.contains(&name) && labels.contains(&severity)
+            })
+        };
+        let (mut firing, mut silent) = (0, 0);
+        for (_, file) in cases() {
+            for case in list(&file, "tests") {
+                let checks = list(case, "promql_expr_test");
+                let known = list(case, "input_series").iter().any(|s| text(s, "series").contains(&threshold));
+                firing += usize::from(checks.iter().any(fires));
+                silent += usize::from(known && !checks.is_empty() && !checks.iter().any(fires));
+            }
+        }
+        assert!(firing > 0 && silent > 0, "{name} {severity}: {firing} cases fire, {silent} must not");
+    }
+}
+
+#[test]
+fn a_healthy_node_has_every_default_threshold() {
+    let (_, healthy) =
+        cases().into_iter().find(|(path, _)| path.ends_with("healthy.yaml")).expect("the file");
+    for case in list(&healthy, "tests") {
+        for alert in ALERTS {
+            let Some(value) = alert.value else { continue };
+            let start =
+                format!("ctmon_threshold{{alert=\"{}\",severity=\"{}\",", alert.name, alert.severity.name());
+            let series = list(case, "input_series").iter().find(|s| text(s, "series").starts_with(&start));
+            let values = series.map(|series| text(series, "values")).unwrap_or_default();
+            assert!(
+                values.starts_with(&format!("{value}+0x")),
+                "{start} {value} in {:?}: {values}",
+                case.get("name")
+            );
+        }
+    }
+}
+
+/// Every case again without thresholds: whatever happens on the node, only the absence of the exporter itself fires.
+#[test]
+fn a_missing_threshold_switches_each_alert_off() {
+    let folder = std::env::temp_dir().join(format!("ctmon-promtool-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    let rules = tree("deploy/prometheus/ctmon.rules.yaml").canonicalize().expect("committed");
+    let mut written = Vec::new();
+    let mut silenced = 0;
+    // Where nothing fires there is nothing to silence.
+    for (path, mut file) in cases().into_iter().filter(|(path, _)| !is_healthy(path)) {
+        file["rule_files"] = Value::Sequence(vec![rules.display().to_string().into()]);
+        for case in file["tests"].as_sequence_mut().expect("tests") {
+            let series = case["input_series"].as_sequence_mut().expect("series");
+            series.retain(|series| !text(series, "series").starts_with("ctmon_threshold{"));
+            case.as_mapping_mut().expect("a case").remove("alert_rule_test");
+            let checks = case.get_mut("promql_expr_test").and_then(Value::as_sequence_mut);
+            for check in checks.into_iter().flatten() {
+                let expected = check["exp_samples"].as_sequence_mut().expect("samples");
+                let before = expected.len();
+                expected.retain(|sample| text(sample, "labels").contains("alertname=\"CtmonDown\""));
+                silenced += before - expected.len();
+            }
+        }
+        let copy = folder.join(path.file_name().expect("a name"));
+        std::fs::write(&copy, yaml_serde::to_string(&file).expect("YAML")).expect("a writable folder");
+        written.push(copy);
+    }
+    assert!(silenced > ALERTS.len(), "{silenced}");
+    let result = std::panic::catch_unwind(|| promtool(&["test", "rules"], &written));
+    std::fs::remove_dir_all(&folder).expect("removable");
+    assert!(result.is_ok());
+}
