@@ -106,11 +106,11 @@ impl Default for Settings {
         Self {
             listen: vec![SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), DEFAULT_PORT)],
             interval: Duration::from_secs(15),
-            deep_interval: Duration::from_mins(5),
+            deep_interval: Duration::from_secs(300),
             clock: ClockChoice::Auto,
             evictions: EvictionMode::Auto,
             evictions_api: true,
-            stale_after: Duration::from_mins(10),
+            stale_after: Duration::from_secs(600),
             snat_port_range: 32_768..=65_535,
             targets_from_host: true,
             targets: Vec::new(),

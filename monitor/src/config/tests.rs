@@ -66,7 +66,7 @@ fn every_key_is_read() {
         (read.clock, read.evictions, read.evictions_api),
         (ClockChoice::Ktime, EvictionMode::Count, false)
     );
-    assert_eq!(read.stale_after, Duration::from_mins(15));
+    assert_eq!(read.stale_after, Duration::from_secs(900));
     assert_eq!(read.snat_port_range, 40_000..=50_000);
     assert!(!read.targets_from_host);
 
@@ -81,21 +81,24 @@ fn every_key_is_read() {
     assert!(!lan.covers("::1".parse().expect("an address")));
 
     assert_eq!(read.threshold("CtmonMapFilling", Severity::Warning), Some(0.8));
-    assert_eq!(read.for_("CtmonMapFilling", Severity::Warning), Some(Duration::from_mins(10)));
+    assert_eq!(read.for_("CtmonMapFilling", Severity::Warning), Some(Duration::from_secs(600)));
     assert_eq!(read.threshold("CtmonMapFull", Severity::Critical), None);
     assert_eq!(read.threshold("CtmonEntriesHigh", Severity::Warning), Some(10_000.0));
     assert_eq!(read.threshold("CtmonStaleConnections", Severity::Info), None);
     assert_eq!(read.threshold("CtmonStaleConnections", Severity::Warning), None);
-    assert_eq!(read.for_("CtmonStaleConnections", Severity::Warning), Some(Duration::from_mins(1)));
+    assert_eq!(read.for_("CtmonStaleConnections", Severity::Warning), Some(Duration::from_secs(60)));
     let evictions = read.thresholds.get("CtmonLiveEvictions", Severity::Critical).expect("in the catalogue");
-    assert_eq!((evictions.window, evictions.keep_firing_for), (Some(Duration::from_mins(5)), Duration::ZERO));
+    assert_eq!(
+        (evictions.window, evictions.keep_firing_for),
+        (Some(Duration::from_secs(300)), Duration::ZERO)
+    );
     assert_eq!(
         read.threshold("CtmonLiveEvictions", Severity::Warning),
         Some(0.0),
         "its other severity is untouched"
     );
 
-    assert_eq!(read.expect.gc_interval, Some(Bound::AtMost(Duration::from_mins(5))));
+    assert_eq!(read.expect.gc_interval, Some(Bound::AtMost(Duration::from_secs(300))));
     assert_eq!(read.expect.map_capacity.get(&MapKind::CtTcp), Some(&Bound::AtLeast(524_288)));
     let rmem = read.expect.sysctls.get("net.ipv4.tcp_rmem").expect("expected");
     assert!(rmem.holds_text("4096\t131072\t6291456\n"));
@@ -361,5 +364,13 @@ proptest::proptest! {
     #[test]
     fn any_text_is_read_without_panic(text in "(?s).{0,200}") {
         let _ = parse(&text);
+    }
+}
+
+#[test]
+fn the_configurations_we_ship_are_valid() {
+    for file in ["kustomize/base/config.yaml", "kustomize/overlays/talos/config.yaml"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(file);
+        load(Some(&path)).unwrap_or_else(|error| panic!("{error}"));
     }
 }

@@ -74,8 +74,8 @@ type Window = Bounded<2_000, 86_400_000>;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawRule {
-    #[serde(default, deserialize_with = "present")]
-    value: Option<Option<Number>>,
+    #[serde(default)]
+    value: Value,
     #[serde(rename = "for")]
     hold: Option<Hold>,
     keep_firing_for: Option<Hold>,
@@ -83,8 +83,17 @@ struct RawRule {
 }
 
 /// Tells `value: null` (off) from no `value` (the default).
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Number>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+#[derive(Default)]
+enum Value {
+    #[default]
+    Absent,
+    Given(Option<Number>),
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::deserialize(deserializer).map(Self::Given)
+    }
 }
 
 struct Number(f64);
@@ -210,7 +219,7 @@ impl<'de> Visitor<'de> for OneAlert<'_> {
 impl RawRule {
     fn apply(self, alert: &Alert, rule: &mut Rule) -> Result<(), String> {
         let Self { value, hold, keep_firing_for, window } = self;
-        if let Some(value) = value {
+        if let Value::Given(value) = value {
             rule.value = value.map(|number| number.0);
         }
         if let Some(hold) = hold {

@@ -133,8 +133,16 @@ fn write_expect(out: &mut String, expect: &Expect) {
 }
 
 fn mapping(out: &mut String, key: &str, pairs: impl Iterator<Item = (String, String)>) {
-    let pairs: String = pairs.map(|(key, value)| format!("    {key}: {value}\n")).collect();
-    let _ = if pairs.is_empty() { writeln!(out, "  {key}: {{}}") } else { write!(out, "  {key}:\n{pairs}") };
+    let start = out.len();
+    let _ = writeln!(out, "  {key}:");
+    let empty = out.len();
+    for (key, value) in pairs {
+        let _ = writeln!(out, "    {key}: {value}");
+    }
+    if out.len() == empty {
+        out.truncate(start);
+        let _ = writeln!(out, "  {key}: {{}}");
+    }
 }
 
 fn bound<T>(bound: &Bound<T>, show: impl Fn(&T) -> String) -> String {
