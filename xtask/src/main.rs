@@ -4,12 +4,15 @@
 //! Must not: hold anything that a plain `cargo build` or `cargo test` of one package already does.
 
 mod apt;
+mod bench;
 mod build;
 mod cargo;
 mod ebpf;
 mod paths;
+mod run;
 mod shell;
 mod tally;
+mod test;
 mod vm;
 
 use std::process::ExitCode;
@@ -32,8 +35,15 @@ enum Verb {
     BuildEbpf(ebpf::Args),
     /// Build the release binary: static, stripped, at target/dist/ctmon
     Build,
+    /// Build, then run ctmon on this node, or on a simulated one where there is no Cilium
+    Run(run::Args),
+    /// The whole suite, as a continuous integration server runs it
+    Test(test::Args),
     /// Boot real kernels under QEMU and run every kernel test on each
     Vm(vm::Args),
+    /// Measure what reading the maps costs
+    #[command(subcommand)]
+    Bench(bench::What),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +62,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.verb {
         Verb::BuildEbpf(args) => ebpf::run(&paths, &args).map(drop),
         Verb::Build => build::run(&paths).map(drop),
+        Verb::Run(args) => run::run(&paths, &args),
+        Verb::Test(args) => test::run(&paths, &args),
         Verb::Vm(args) => vm::run(&paths, &args),
+        Verb::Bench(what) => bench::run(&paths, &what),
     }
 }

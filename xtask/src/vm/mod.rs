@@ -27,6 +27,9 @@ use crate::shell::{Run as _, say};
 use crate::tally::Tally;
 use crate::{apt, build, cargo};
 
+/// Debian packages that pack the initramfs.
+pub(crate) const PACKAGES: &[&str] = &["busybox-static", "cpio"];
+
 /// As many as the smallest machine has processors.
 const AT_A_TIME: usize = 2;
 
@@ -99,7 +102,7 @@ pub(crate) fn boot_all(paths: &Paths, args: &Args) -> Result<Tally> {
         }
         machines.dedup_by_key(|machine| machine.series);
     }
-    apt::ensure(&["busybox-static", "cpio", "gzip"], "booting kernels")?;
+    apt::ensure(PACKAGES, "booting kernels")?;
     let dir = paths.target().join("vm");
     let (qemu, machines) = prepare(&dir, &machines, args.refresh)?;
     let ctmon = build::run(paths)?;

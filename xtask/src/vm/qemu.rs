@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::archive::Archive;
-use crate::shell::{Run as _, say};
+use crate::shell::{Run as _, ends_with_us, say};
 
 const PROGRAM: &str = "qemu-system-x86_64";
 const PACKAGE: &str = "qemu-system-x86";
@@ -75,24 +75,13 @@ impl Qemu {
     }
 
     fn command(&self) -> Command {
-        // It must not outlive us, however we end.
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]);
-        match &self.tree {
-            None => {
-                command.arg(PROGRAM);
-            }
-            Some(tree) => {
-                let lib = |dir: &str| tree.join(dir).join("x86_64-linux-gnu").display().to_string();
-                command
-                    .env("LD_LIBRARY_PATH", format!("{}:{}", lib("usr/lib"), lib("lib")))
-                    .arg(tree.join("usr/bin").join(PROGRAM))
-                    .arg("-L")
-                    .arg(tree.join("usr/share/qemu"))
-                    .arg("-L")
-                    .arg(tree.join("usr/share/seabios"));
-            }
+        let Some(tree) = &self.tree else { return ends_with_us("KILL", PROGRAM) };
+        let libraries = |dir: &str| tree.join(dir).join("x86_64-linux-gnu").display().to_string();
+        let mut command = ends_with_us("KILL", tree.join("usr/bin").join(PROGRAM));
+        for firmware in ["usr/share/qemu", "usr/share/seabios"] {
+            command.arg("-L").arg(tree.join(firmware));
         }
+        command.env("LD_LIBRARY_PATH", format!("{}:{}", libraries("usr/lib"), libraries("lib")));
         command
     }
 }

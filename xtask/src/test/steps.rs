@@ -1,0 +1,201 @@
+//! The steps of the suite.
+//!
+//! In: the workspace. Out: how many tests each step executed.
+//! Must not: hold state between steps; a step finds what another built where that one puts it.
+//!
+//! To add one: a line in `STEPS` and, mostly, a call of `cargo_test`.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::paths::Paths;
+use crate::shell::{Run as _, say};
+use crate::tally::Tally;
+use crate::{apt, build, cargo, ebpf, vm};
+
+/// One line of the suite.
+pub(super) struct Step {
+    pub(super) name: &'static str,
+    pub(super) proves: &'static str,
+    pub(super) kind: Kind,
+    /// Names of the builds it cannot do without.
+    pub(super) needs: &'static [&'static str],
+    /// Debian packages it calls programs of.
+    pub(super) packages: &'static [&'static str],
+    pub(super) run: fn(&Context<'_>) -> Result<Tally>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Later steps stand on it: if it fails they do not run. Counts as no test.
+    Build,
+    Check,
+}
+
+/// What a step may look at.
+pub(super) struct Context<'a> {
+    pub(super) paths: &'a Paths,
+    /// All that were chosen, so that set-up installs what they need and no more.
+    pub(super) steps: &'a [&'a Step],
+}
+
+const SET_UP: &[&str] = &["set-up"];
+const OBJECT: &[&str] = &["set-up", "build-ebpf"];
+const BINARY: &[&str] = &["set-up", "build-ebpf", "build"];
+
+/// Cheap steps first, so that the usual mistakes are found in the first minute.
+pub(super) const STEPS: &[Step] = &[
+    Step {
+        name: "set-up",
+        proves: "the programs that the other steps call are installed, or installs them",
+        kind: Kind::Build,
+        needs: &[],
+        packages: &[],
+        run: set_up,
+    },
+    Step {
+        name: "build-ebpf",
+        proves: "the programs for the kernel compile and link",
+        kind: Kind::Build,
+        needs: SET_UP,
+        packages: &[],
+        run: |context| ebpf::run(context.paths, &ebpf::Args::default()).map(|_| Tally::default()),
+    },
+    Step {
+        name: "fmt",
+        proves: "the code is formatted",
+        kind: Kind::Check,
+        needs: SET_UP,
+        packages: &[],
+        run: |context| check(cargo_in(context).args(["fmt", "--all", "--check"]), "check the format"),
+    },
+    Step {
+        name: "clippy",
+        proves: "no lint fires, in the agent, its tests and the kernel's programs",
+        kind: Kind::Check,
+        needs: OBJECT,
+        packages: &[],
+        run: clippy,
+    },
+    Step {
+        name: "docs",
+        proves: "the documentation builds and its links lead somewhere",
+        kind: Kind::Check,
+        needs: OBJECT,
+        packages: &[],
+        run: docs,
+    },
+    Step {
+        name: "unit",
+        proves: "every module by itself: layouts, decoding, classes, checks, outputs, and the tests' own tools",
+        kind: Kind::Check,
+        needs: OBJECT,
+        packages: &[],
+        run: unit,
+    },
+    Step {
+        name: "build",
+        proves: "the static release binary links",
+        kind: Kind::Build,
+        needs: OBJECT,
+        packages: &[],
+        run: |context| build::run(context.paths).map(|_| Tally::default()),
+    },
+    Step {
+        name: "kernel",
+        proves: "captures and generated maps, read by the running kernel, give the numbers of independent readers",
+        kind: Kind::Check,
+        needs: BINARY,
+        packages: &[],
+        run: |context| {
+            cargo_test(context, &["--package", "tests", "--test", "kernel*", "--", "--test-threads=1"])
+        },
+    },
+    Step {
+        name: "vm",
+        proves: "the same on every kernel supported, booted for it",
+        kind: Kind::Check,
+        needs: BINARY,
+        packages: vm::PACKAGES,
+        run: |context| vm::boot_all(context.paths, &vm::Args::default()),
+    },
+];
+
+fn set_up(context: &Context<'_>) -> Result<Tally> {
+    let mut packages: Vec<&str> = context.steps.iter().flat_map(|step| step.packages).copied().collect();
+    packages.sort_unstable();
+    packages.dedup();
+    apt::ensure(&packages, "the suite")?;
+    for (component, subcommand) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
+        let works = || cargo::cargo().args([subcommand, "--version"]).read_if_works().is_some();
+        if works() {
+            continue;
+        }
+        say(&format!("adding {component} to the toolchain"));
+        let added =
+            Command::new("rustup").args(["component", "add", component]).run_quietly("add a component");
+        if added.is_err() || !works() {
+            bail!("`cargo {subcommand}` does not work here: rustup component add {component}");
+        }
+    }
+    Ok(Tally::default())
+}
+
+fn clippy(context: &Context<'_>) -> Result<Tally> {
+    let deny = ["--", "-D", "warnings"];
+    let mut tally = check(
+        cargo_in(context)
+            .args(["clippy", "--workspace", "--exclude", "monitor-ebpf", "--all-targets"])
+            .args(deny),
+        "lint the workspace",
+    )?;
+    // For this machine instead of the BPF target, which the stable compiler does not know: the code is the same.
+    tally += check(
+        cargo_in(context).args(["clippy", "--package", "monitor-ebpf"]).args(deny),
+        "lint the kernel's programs",
+    )?;
+    Ok(tally)
+}
+
+fn docs(context: &Context<'_>) -> Result<Tally> {
+    check(
+        cargo_in(context)
+            .args(["doc", "--workspace", "--exclude", "monitor-ebpf", "--no-deps"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+        "build the documentation",
+    )
+}
+
+fn unit(context: &Context<'_>) -> Result<Tally> {
+    let mut tally =
+        cargo_test(context, &["--package", "monitor-abi", "--package", "monitor", "--package", "xtask"])?;
+    // Its other targets are steps of their own.
+    tally += cargo_test(context, &["--package", "tests", "--lib", "--bins"])?;
+    Ok(tally)
+}
+
+/// `cargo test`, every target to its end, with the binary under test named.
+fn cargo_test(context: &Context<'_>, arguments: &[&str]) -> Result<Tally> {
+    let (status, output) = cargo_in(context)
+        .args(["test", "--no-fail-fast"])
+        .args(arguments)
+        .env("CTMON_BIN", context.paths.dist_binary())
+        .run_and_copy("run the tests")?;
+    let tally = Tally::parse(&output).context("the tests did not build, or none printed a result")?;
+    if !status.success() && tally.failed == 0 {
+        bail!("a test runner ended badly without a failed test: {status}");
+    }
+    Ok(tally)
+}
+
+fn cargo_in(context: &Context<'_>) -> Command {
+    let mut command = cargo::cargo();
+    command.current_dir(context.paths.root());
+    command
+}
+
+/// One test: the command succeeds.
+fn check(command: &mut Command, what: &str) -> Result<Tally> {
+    command.run(what).map(|()| Tally::ONE_PASSED)
+}
