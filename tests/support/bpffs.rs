@@ -71,6 +71,12 @@ impl Bpffs {
         fs::create_dir_all(&globals).with_context(|| format!("failed to create {}", globals.display()))
     }
 
+    /// Whether this value mounted it, and takes it away with all pins.
+    #[must_use]
+    pub const fn is_own(&self) -> bool {
+        self.mounted
+    }
+
     /// What `ctmon --bpffs` is given.
     #[must_use]
     pub fn root(&self) -> &Path {

@@ -6,6 +6,7 @@
 use anyhow::{Context, Result};
 
 use crate::bpffs::Bpffs;
+use crate::simulate::table::Change;
 use crate::sys::{Kind, Map, Spec};
 
 /// Cilium's maps, in the order its command line prints them.
@@ -154,6 +155,26 @@ impl Maps {
     }
 }
 
+impl Maps {
+    /// Carries out changes: updates in batches per map, deletions one by one as an entry may be gone already.
+    pub fn apply(&self, changes: &[Change]) -> Result<()> {
+        for name in MapName::ALL {
+            let map = self.get(name);
+            let (mut keys, mut values) = (Vec::new(), Vec::new());
+            for change in changes.iter().filter(|change| change.map == name) {
+                if let Some(value) = &change.value {
+                    keys.extend_from_slice(&change.key);
+                    values.extend_from_slice(value);
+                } else {
+                    map.delete(&change.key)?;
+                }
+            }
+            map.update_batch(&keys, &values).with_context(|| format!("failed to write {}", name.pin()))?;
+        }
+        Ok(())
+    }
+}
+
 /// Creates one LRU hash map of Cilium's shape and pins it under any name.
 pub fn create(bpffs: &Bpffs, shape: MapName, pin: &str, max_entries: u32, flags: u32) -> Result<Map> {
     let map = Map::create(&Spec {
@@ -238,6 +259,21 @@ mod tests {
         assert_eq!(outer.lookup(&3u32.to_ne_bytes()).unwrap().unwrap(), three.info().id.to_ne_bytes());
         assert_eq!(outer.lookup(&9u32.to_ne_bytes()).unwrap().unwrap(), nine.info().id.to_ne_bytes());
         assert_eq!(Map::open(&bpffs.pin("cilium_per_cluster_ct_tcp4_3")).unwrap().info(), three.info());
+    }
+
+    #[test]
+    fn changes_are_carried_out_on_the_map_they_name() {
+        let bpffs = Bpffs::mount().unwrap();
+        let maps = Maps::create(&bpffs, Capacities::SMALL, 0).unwrap();
+        let change = |key: u8, value: Option<u8>| Change {
+            map: MapName::Snat4,
+            key: vec![key; 14],
+            value: value.map(|value| vec![value; 40]),
+        };
+        maps.apply(&[change(1, Some(1)), change(2, Some(2)), change(3, None)]).unwrap();
+        maps.apply(&[change(1, None), change(2, Some(9))]).unwrap();
+        assert_eq!(maps.get(MapName::Snat4).entries().unwrap(), [(vec![2; 14], vec![9; 40])]);
+        assert_eq!(maps.get(MapName::Ct4).count().unwrap(), 0);
     }
 
     #[test]

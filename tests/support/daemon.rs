@@ -27,6 +27,7 @@ const POLL: Duration = Duration::from_millis(20);
 pub struct Daemon {
     child: Child,
     output: Arc<Mutex<String>>,
+    readers: Vec<thread::JoinHandle<()>>,
 }
 
 /// What a process that ended left.
@@ -69,7 +70,7 @@ pub fn run<S: AsRef<OsStr>>(command: &Path, arguments: &[S], patience: Duration)
     let mut child = spawn(Command::new(command).args(arguments))?;
     let stdout = collect_all(child.stdout.take().context("no standard output")?);
     let stderr = collect_all(child.stderr.take().context("no standard error")?);
-    let mut daemon = Daemon { child, output: Arc::default() };
+    let mut daemon = Daemon { child, output: Arc::default(), readers: Vec::new() };
     let status = daemon.wait(patience)?;
     let joined = |reader: thread::JoinHandle<String>| {
         reader.join().map_err(|_| anyhow::anyhow!("the thread that reads output died"))
@@ -87,9 +88,11 @@ impl Daemon {
     pub fn start_command(command: &mut Command) -> Result<Self> {
         let mut child = spawn(command)?;
         let output = Arc::<Mutex<String>>::default();
-        collect_lines(child.stdout.take().context("no standard output")?, &output);
-        collect_lines(child.stderr.take().context("no standard error")?, &output);
-        Ok(Self { child, output })
+        let readers = vec![
+            collect_lines(child.stdout.take().context("no standard output")?, &output),
+            collect_lines(child.stderr.take().context("no standard error")?, &output),
+        ];
+        Ok(Self { child, output, readers })
     }
 
     #[must_use]
@@ -146,6 +149,9 @@ impl Daemon {
         let end = Instant::now() + patience;
         loop {
             let ended = self.child.try_wait().context("failed to look after the process")?;
+            if ended.is_some() {
+                self.finish_reading();
+            }
             if condition(self)? {
                 return Ok(());
             }
@@ -169,6 +175,7 @@ impl Daemon {
         let end = Instant::now() + patience;
         loop {
             if let Some(status) = self.child.try_wait().context("failed to wait for the process")? {
+                self.finish_reading();
                 return Ok(status);
             }
             if Instant::now() > end {
@@ -183,6 +190,14 @@ impl Daemon {
     pub fn stop(&mut self, patience: Duration) -> Result<ExitStatus> {
         self.signal(Signal::Terminate)?;
         self.wait(patience)
+    }
+
+    /// After the end: gives the readers a moment for what is still in the pipes (which a grandchild may hold open).
+    fn finish_reading(&self) {
+        let end = Instant::now() + Duration::from_secs(1);
+        while !self.readers.iter().all(thread::JoinHandle::is_finished) && Instant::now() < end {
+            thread::sleep(POLL);
+        }
     }
 
     fn kill(&mut self) {
@@ -207,7 +222,7 @@ fn spawn(command: &mut Command) -> Result<Child> {
         .with_context(|| format!("failed to start {}", command.get_program().display()))
 }
 
-fn collect_lines(from: impl Read + Send + 'static, to: &Arc<Mutex<String>>) {
+fn collect_lines(from: impl Read + Send + 'static, to: &Arc<Mutex<String>>) -> thread::JoinHandle<()> {
     let to = Arc::clone(to);
     thread::spawn(move || {
         let mut from = BufReader::new(from);
@@ -216,7 +231,7 @@ fn collect_lines(from: impl Read + Send + 'static, to: &Arc<Mutex<String>>) {
             to.lock().unwrap_or_else(PoisonError::into_inner).push_str(&String::from_utf8_lossy(&line));
             line.clear();
         }
-    });
+    })
 }
 
 fn collect_all(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> {

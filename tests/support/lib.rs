@@ -7,10 +7,12 @@
 pub mod bpffs;
 pub mod cilium;
 pub mod cli_text;
+pub mod clock;
 pub mod daemon;
 pub mod fixture;
 pub mod generate;
 pub mod http;
 pub mod page;
 pub mod reference;
+pub mod simulate;
 pub mod sys;

@@ -1,0 +1,119 @@
+//! Cilium's rule for how long its garbage collector waits between passes.
+//!
+//! In: how much a pass deleted. Out: the next interval. Must not: know what was deleted or when passes run.
+//!
+//! The rule of `GetInterval` and `calculateInterval` in
+//! <https://github.com/cilium/cilium/blob/v1.18.0/pkg/maps/ctmap/ctmap.go>: it compares with **`max_entries`**, so
+//! a big and lightly used table makes the collector slower and slower.
+
+use std::time::Duration;
+
+/// `defaults.ConntrackGCStartingInterval`.
+pub const START: Duration = Duration::from_secs(5 * 60);
+/// `defaults.ConntrackGCMinInterval`.
+pub const SHORTEST: Duration = Duration::from_secs(10);
+/// `defaults.ConntrackGCMaxLRUInterval`.
+pub const LONGEST: Duration = Duration::from_secs(12 * 3600);
+
+/// The collector's interval and what configuration says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Collector {
+    interval: Duration,
+    fixed: Option<Duration>,
+    cap: Option<Duration>,
+}
+
+impl Default for Collector {
+    fn default() -> Self {
+        Self { interval: START, fixed: None, cap: None }
+    }
+}
+
+impl Collector {
+    /// `conntrack-gc-interval` set: the rule is off.
+    #[must_use]
+    pub const fn fixed(interval: Duration) -> Self {
+        Self { interval, fixed: Some(interval), cap: None }
+    }
+
+    /// `conntrack-gc-max-interval` set.
+    #[must_use]
+    pub fn capped(cap: Duration) -> Self {
+        Self { interval: START.min(cap), fixed: None, cap: Some(cap) }
+    }
+
+    /// The present interval.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        self.cap.map_or(self.interval, |cap| self.interval.min(cap))
+    }
+
+    /// Learns what a pass did: the highest share of `max_entries` it deleted in any map. Gives the next interval.
+    pub fn finish_pass(&mut self, deleted_ratio: f64) -> Duration {
+        if let Some(fixed) = self.fixed {
+            return fixed;
+        }
+        if deleted_ratio > 0.25 {
+            self.interval = rounded(self.interval, 1.0 - deleted_ratio.min(0.9)).max(SHORTEST);
+        } else if deleted_ratio > 0.0 && deleted_ratio < 0.05 {
+            self.interval = rounded(self.interval, 1.5).min(LONGEST);
+        }
+        self.interval()
+    }
+}
+
+/// Go's `Round(time.Second)`: halves away from zero.
+fn rounded(interval: Duration, factor: f64) -> Duration {
+    Duration::from_secs_f64((interval.as_secs_f64() * factor).round())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(collector: &mut Collector, ratio: f64) -> u64 {
+        collector.finish_pass(ratio).as_secs()
+    }
+
+    #[test]
+    fn a_lightly_used_table_slows_the_collector_down_to_half_a_day() {
+        let mut collector = Collector::default();
+        let intervals: Vec<u64> = (0..13).map(|_| after(&mut collector, 0.01)).collect();
+        assert_eq!(intervals[..5], [450, 675, 1013, 1520, 2280]);
+        assert_eq!(intervals[12], 12 * 3600, "thirteen passes: {intervals:?}");
+        assert_eq!(after(&mut collector, 0.01), 12 * 3600);
+    }
+
+    #[test]
+    fn only_shares_below_five_and_above_twenty_five_per_cent_change_the_interval() {
+        for (ratio, expected) in [
+            (0.0, 300),
+            (0.000_01, 450),
+            (0.049_99, 450),
+            (0.05, 300),
+            (0.25, 300),
+            (0.3, 210),
+            (0.9, 30),
+            (1.0, 30),
+        ] {
+            assert_eq!(after(&mut Collector::default(), ratio), expected, "{ratio}");
+        }
+        let mut collector = Collector::default();
+        for _ in 0..5 {
+            collector.finish_pass(1.0);
+        }
+        assert_eq!(collector.interval(), SHORTEST);
+    }
+
+    #[test]
+    fn configuration_fixes_or_caps_the_interval() {
+        let five = Duration::from_secs(300);
+        let mut fixed = Collector::fixed(five);
+        assert_eq!((after(&mut fixed, 0.01), after(&mut fixed, 0.9)), (300, 300));
+        let mut capped = Collector::capped(Duration::from_secs(500));
+        assert_eq!(
+            (after(&mut capped, 0.01), after(&mut capped, 0.01), after(&mut capped, 0.9)),
+            (450, 500, 67)
+        );
+    }
+}
