@@ -100,6 +100,7 @@ pub(super) fn refuse_body() -> Response<Pieces> {
 /// What those get who may not read.
 pub(super) fn refuse(refusal: Refusal) -> Response<Pieces> {
     let (status, why) = match refusal {
+        Refusal::TooOften => (StatusCode::TOO_MANY_REQUESTS, "more requests than the rate limit allows\n"),
         Refusal::NoCertificate => (StatusCode::FORBIDDEN, "a client certificate is required here\n"),
         Refusal::NoCredentials => (StatusCode::UNAUTHORIZED, "a user and a password are required here\n"),
         Refusal::WrongCredentials => (StatusCode::UNAUTHORIZED, "the user or the password is wrong\n"),

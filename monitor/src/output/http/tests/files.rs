@@ -41,6 +41,8 @@ fn what_exporters_use_is_accepted() {
             indented(&inline.key)
         ),
         format!("basic_auth_users: {{alice: {}, bob: {}}}", hash("a"), hash("b")),
+        "rate_limit: {interval: 1s, burst: 20}".to_owned(),
+        "rate_limit: {interval: 0, burst: 0}".to_owned(),
         "http_server_config: {http2: true, headers: {X-Frame-Options: deny, Strict-Transport-Security: \
          max-age=31536000, X-XSS-Protection: ''}}"
             .to_owned(),
@@ -91,6 +93,8 @@ fn what_cannot_be_honoured_is_refused_with_its_key() {
         (format!("basic_auth_users: {{alice: {other_version}}}"), "\"alice\" has no bcrypt hash"),
         (format!("basic_auth_users: {{'a:b': {}}}", hash("a")), "cannot hold a colon"),
         (format!("basic_auth_users: {{a: {}}}", hash("a").replace("$04$", "$31$")), "a cost above 18"),
+        ("rate_limit: {interval: 1s}".to_owned(), "rate_limit.burst: must be at least 1"),
+        ("rate_limit: {interval: soon, burst: 1}".to_owned(), "rate_limit.interval: `soon`"),
         ("http_server_config: {headers: {X-Other: a}}".to_owned(), "\"X-Other\" cannot be set"),
         ("http_server_config: {headers: {X-Frame-Options: allow}}".to_owned(), "deny or sameorigin"),
         ("http_server_config: {headers: {X-XSS-Protection: \"a\\nb\"}}".to_owned(), "characters"),
@@ -115,4 +119,15 @@ fn configured_headers_are_on_every_answer_and_win_over_ours() {
         assert_eq!(answer.header("x-frame-options"), Some("DENY"), "{path}");
         assert_eq!(answer.header("content-security-policy"), Some("default-src 'self'"), "{path}");
     }
+}
+
+#[test]
+fn the_rate_limit_spares_probes() {
+    let folder = Folder::new();
+    let path = folder.write("web.yml", "rate_limit: {interval: 1h, burst: 2}");
+    let web = Web::load(&path).unwrap_or_else(|error| panic!("{}", error.with_causes()));
+    let server = start(Setup { web: Some(Arc::new(web)), ..Setup::default() });
+    let statuses = ["/metrics", "/", "/metrics", "/", "/healthz", "/readyz"];
+    let statuses = statuses.map(|path| server.ask("GET", path, &[]).status);
+    assert_eq!(statuses, [200, 200, 429, 429, 200, 200]);
 }

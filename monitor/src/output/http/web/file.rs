@@ -59,6 +59,7 @@ pub(super) struct Settings {
     pub(super) tls_server_config: Option<TlsSettings>,
     pub(super) http_server_config: Option<HttpSettings>,
     pub(super) basic_auth_users: Option<BTreeMap<String, String>>,
+    pub(super) rate_limit: Option<RateSettings>,
 }
 
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
@@ -84,6 +85,13 @@ pub(super) struct HttpSettings {
     /// Accepted, and without effect: one scraper's small page gains nothing from HTTP/2.
     pub(super) http2: Option<bool>,
     pub(super) headers: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RateSettings {
+    pub(super) interval: Option<String>,
+    pub(super) burst: Option<u32>,
 }
 
 impl WebFile {

@@ -16,6 +16,8 @@ mod tls;
 
 mod users;
 
+mod rate;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

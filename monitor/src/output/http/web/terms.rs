@@ -1,15 +1,17 @@
-//! What is in force: TLS, users, extra headers.
+//! What is in force: TLS, users, the rate limit, extra headers.
 //!
 //! In: a web configuration that was read. Out: a decision per request.
 //! Must not: ask the kubelet's probes for anything.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use rustls::ServerConfig;
 
 use super::file::{WebError, WebFile};
+use super::rate::Rate;
 use super::tls::Tls;
 use super::users::{Users, Verdict};
 
@@ -26,12 +28,14 @@ const HEADERS: [(&str, &[&str]); 5] = [
 pub(in super::super) struct Terms {
     tls: Option<Tls>,
     users: Option<Users>,
+    rate: Option<Rate>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// Why a request is not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Refusal {
+    TooOften,
     NoCertificate,
     NoCredentials,
     WrongCredentials,
@@ -40,13 +44,18 @@ pub(in super::super) enum Refusal {
 impl Terms {
     /// Everyone may read, in plain text.
     pub(super) const fn open() -> Self {
-        Self { tls: None, users: None, headers: Vec::new() }
+        Self { tls: None, users: None, rate: None, headers: Vec::new() }
     }
 
     pub(super) fn of(file: &WebFile) -> Result<Self, WebError> {
         let tls =
             file.settings.tls_server_config.as_ref().map(|settings| Tls::of(file, settings)).transpose()?;
-        Ok(Self { tls, users: Users::of(file)?, headers: headers(file)? })
+        Ok(Self {
+            tls,
+            users: Users::of(file)?,
+            rate: Rate::of(file, Instant::now())?,
+            headers: headers(file)?,
+        })
     }
 
     /// TLS for a new connection, if it needs it.
@@ -56,6 +65,10 @@ impl Terms {
 
     /// Whether a request may be answered. `certified`: its connection came with a verified certificate.
     pub(in super::super) async fn admit(&self, headers: &HeaderMap, certified: bool) -> Result<(), Refusal> {
+        // First, as in exporter-toolkit: it also slows down those who guess.
+        if self.rate.as_ref().is_some_and(|rate| !rate.allows(Instant::now())) {
+            return Err(Refusal::TooOften);
+        }
         if !certified && self.tls.as_ref().is_some_and(|tls| tls.certificate_required) {
             return Err(Refusal::NoCertificate);
         }
