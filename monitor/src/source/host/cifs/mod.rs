@@ -1,0 +1,145 @@
+//! Health of the kernel's SMB client: sessions, reconnects, what is in flight, what is asked of each share.
+//!
+//! In: `/proc/fs/cifs/Stats` and `DebugData`. Out: [`Cifs`]. Must not: depend on a kernel's exact wording: both
+//! files are for people and change with every few versions, so a line is used when it is understood, and a field
+//! stays `None` when its line was not there.
+//!
+//! Operations are counted per mounted share since it was mounted. Reconnects of one server are
+//! [`Server::reconnects`]; [`Stats::session_reconnects`] is the sum over all servers since the module was loaded.
+
+use super::{Host, Sample, read_optional};
+
+mod debug_data;
+mod stats;
+
+pub use debug_data::{Connection as Server, ServerStatus};
+pub use stats::{Op, OpKind, Operations, Share, Stats};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cifs {
+    pub stats: Stats,
+    /// `None`: the kernel was built without `CONFIG_CIFS_DEBUG`, or we may not read `DebugData`.
+    pub servers: Option<Vec<Server>>,
+}
+
+impl Cifs {
+    /// The shares of one server, by the name or address the mounts use.
+    pub fn shares_of<'a>(&'a self, server: &'a str) -> impl Iterator<Item = &'a Share> {
+        self.stats.shares.iter().filter(move |share| share.server.eq_ignore_ascii_case(server))
+    }
+}
+
+/// `Ok(None)`: the module is not loaded.
+pub fn read_cifs(host: &Host) -> Sample<Cifs> {
+    let path = host.proc("fs/cifs/Stats");
+    let Some(bytes) = read_optional(&path)? else { return Ok(None) };
+    let stats = stats::parse(&bytes).map_err(|error| error.at(&path))?;
+    let path = host.proc("fs/cifs/DebugData");
+    let servers = match read_optional(&path)? {
+        Some(bytes) => Some(debug_data::parse(&bytes).map_err(|error| error.at(&path))?),
+        None => None,
+    };
+    Ok(Some(Cifs { stats, servers }))
+}
+
+/// The numbers in a line, in order.
+fn numbers(line: &str) -> impl Iterator<Item = u64> {
+    line.split(|symbol: char| !symbol.is_ascii_digit()).filter_map(|digits| digits.parse().ok())
+}
+
+/// `\\server\share` in its two parts.
+fn split_unc(unc: &str) -> Option<(&str, &str)> {
+    unc.trim_start().strip_prefix("\\\\")?.split_once('\\')
+}
+
+/// `1) rest`: the kernel numbers everything it lists.
+fn item(line: &str) -> Option<&str> {
+    let (number, rest) = line.trim_start().split_once(')')?;
+    (!number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{TempDir, fixture, fixture_path};
+    use super::*;
+
+    fn cifs(state: &str) -> Cifs {
+        let dir = TempDir::new();
+        for name in ["Stats", "DebugData"] {
+            dir.write(&format!("proc/fs/cifs/{name}"), &fixture(&format!("cifs/{state}/{name}")));
+        }
+        read_cifs(&dir.host()).unwrap().unwrap()
+    }
+
+    #[test]
+    fn without_the_module_the_source_is_off() {
+        assert_eq!(read_cifs(&TempDir::new().host()).unwrap(), None);
+    }
+
+    #[test]
+    fn without_debug_data_the_statistics_remain() {
+        let dir = TempDir::new();
+        dir.write("proc/fs/cifs/Stats", &fixture("cifs/6.12-used/Stats"));
+        let cifs = read_cifs(&dir.host()).unwrap().unwrap();
+        assert_eq!((cifs.servers, cifs.stats.shares.len()), (None, 2));
+    }
+
+    #[test]
+    fn every_captured_kernel_and_state_is_understood() {
+        let mut compared = 0;
+        for entry in fixture_path("cifs").read_dir().unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if name == "ORIGIN.md" {
+                continue;
+            }
+            let cifs = cifs(&name);
+            let [server] = cifs.servers.as_deref().unwrap() else { panic!("{name}: {cifs:?}") };
+            assert_eq!(server.name.as_deref(), Some("192.168.100.180"), "{name}");
+            assert_eq!((server.dialect, server.sessions), (Some(0x311), 1), "{name}");
+            assert_eq!((cifs.stats.sessions, cifs.stats.share_mounts), (Some(1), Some(3)), "{name}");
+            assert_eq!(cifs.shares_of("192.168.100.180").count(), 2, "{name}");
+            let (status, reconnects, in_flight) = match name.split_once('-').unwrap().1 {
+                "used" => (ServerStatus::Good, 0, 0),
+                "silent" => (ServerStatus::Good, 0, 4),
+                "killed" => (ServerStatus::NeedReconnect, 0, 0),
+                "restarted" => (ServerStatus::Good, 1, 0),
+                other => panic!("a fixture without an expectation: {other}"),
+            };
+            assert_eq!((server.status, server.reconnects()), (Some(status), Some(reconnects)), "{name}");
+            assert_eq!(cifs.stats.session_reconnects, Some(reconnects), "{name}");
+            assert_eq!(server.in_flight, Some(in_flight), "{name}");
+            compared += 1;
+        }
+        assert!(compared >= 4);
+    }
+
+    #[test]
+    fn a_share_tells_metadata_from_data() {
+        let cifs = cifs("6.12-used");
+        let [downloads, media] = cifs.stats.shares.as_slice() else { panic!("{cifs:?}") };
+        assert_eq!((media.server.as_str(), media.share.as_str()), ("192.168.100.180", "media"));
+        assert_eq!((media.bytes_read, media.bytes_written), (Some(0), Some(180)));
+        assert_eq!(downloads.bytes_written, Some(4_194_304));
+        assert_eq!(media.operations.get(Op::Create), Some((155, 0)));
+        assert_eq!(media.operations.get(Op::QueryInfo), Some((35, 0)));
+        let total = |kind| media.operations.total(kind);
+        // 155 creates, 145 closes, 1 ioctl, 60 directory queries, 35 queries and 60 settings of information.
+        assert_eq!(total(OpKind::Metadata), 456);
+        // 30 flushes and 30 writes.
+        assert_eq!(total(OpKind::Data), 60);
+        assert_eq!((media.connected, media.open_files), (true, Some(10)));
+    }
+
+    #[test]
+    fn a_lost_server_is_seen_in_its_shares_too() {
+        let killed = cifs("6.12-killed");
+        assert!(killed.stats.shares.iter().all(|share| !share.connected), "{killed:?}");
+        let restarted = cifs("6.12-restarted");
+        assert!(restarted.stats.shares.iter().all(|share| share.connected));
+        assert_eq!(
+            (restarted.stats.session_reconnects, restarted.stats.share_reconnects),
+            (Some(1), Some(3))
+        );
+        assert_eq!(restarted.stats.slow_responses, [("192.168.100.180".to_owned(), 4)]);
+    }
+}
