@@ -1,0 +1,116 @@
+//! The chart renders what kustomize builds, and refuses what it does not know.
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::objects::{configuration, container, named, one, summary};
+use crate::{render, tools};
+
+/// Labels that only a chart sets.
+const OF_HELM: [&str; 3] =
+    ["helm.sh/chart", "app.kubernetes.io/managed-by", "app.kubernetes.io/version"];
+
+/// What two ways to install must have in common: all but Helm's labels, the namespace, and the spelling of a file.
+fn comparable(object: &Value, namespace: bool) -> Result<Value> {
+    let mut object = object.clone();
+    let metadata = object["metadata"].as_object_mut().context("no metadata")?;
+    if let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) {
+        for label in OF_HELM {
+            labels.remove(label);
+        }
+    }
+    if !namespace {
+        metadata.remove("namespace");
+    }
+    if let Some(data) = object.get_mut("data").and_then(Value::as_object_mut) {
+        for text in data.values_mut() {
+            let spelled = text.as_str().context("data is text")?;
+            *text = render::documents(spelled)?.into_iter().next().unwrap_or(Value::Null);
+        }
+    }
+    Ok(object)
+}
+
+/// Object by object: the same kinds and names, each the same.
+fn assert_same(kustomize: &[Value], chart: &[Value], namespace: bool) -> Result<()> {
+    for object in kustomize {
+        let (kind, name) = (&object["kind"], &object["metadata"]["name"]);
+        // A chart cannot label the namespace it is installed into.
+        if kind == "Namespace" {
+            continue;
+        }
+        let kind = kind.as_str().context("no kind")?;
+        let other = named(chart, kind, name.as_str().context("no name")?)?;
+        assert_eq!(comparable(object, namespace)?, comparable(other, namespace)?, "{kind}");
+    }
+    let expected = kustomize.iter().filter(|object| object["kind"] != "Namespace").count();
+    assert_eq!(chart.len(), expected, "{}", summary(chart));
+    Ok(())
+}
+
+#[test]
+fn its_defaults_are_the_base() -> Result<()> {
+    let base = render::kustomize(&tools::deploy("kustomize/base")?)?;
+    assert_same(&base, &render::chart(&tools::text("chart/ci/default-values.yaml")?)?, false)
+}
+
+#[test]
+fn the_talos_values_are_the_talos_overlay() -> Result<()> {
+    let overlay = render::kustomize(&tools::deploy("kustomize/overlays/talos")?)?;
+    assert_same(&overlay, &render::chart(&tools::text("chart/ci/talos-values.yaml")?)?, true)
+}
+
+#[test]
+fn the_agent_accepts_the_configuration_of_every_values_file() -> Result<()> {
+    for file in tools::files("chart/ci", "yaml")? {
+        let objects = render::chart(&std::fs::read_to_string(&file)?)?;
+        // By its content: the name follows fullnameOverride.
+        let mut texts = objects.iter().filter_map(|object| object["data"]["config.yaml"].as_str());
+        let text = texts.next().context("no config.yaml")?;
+        monitor::config::parse(text).with_context(|| format!("{}:\n{text}", file.display()))?;
+    }
+    let release = render::documents(&tools::text("flux/chart/helmrelease.yaml")?)?;
+    let values = serde_json::to_string(&one(&release, "HelmRelease")?["spec"]["values"])?;
+    monitor::config::parse(configuration(&render::chart(&values)?)?)?;
+    Ok(())
+}
+
+#[test]
+fn every_switch_reaches_its_object() -> Result<()> {
+    let objects = render::chart(&tools::text("chart/ci/everything-values.yaml")?)?;
+    let kinds = "CiliumClusterwideNetworkPolicy ConfigMap DaemonSet GrafanaDashboard PodMonitor PrometheusRule Service";
+    for kind in kinds.split(' ') {
+        assert!(objects.iter().any(|object| object["kind"] == kind), "no {kind}: {}", summary(&objects));
+    }
+    let digest = "a digest wins over a tag";
+    let image = container(&objects)?["image"].as_str().context("no image")?;
+    assert!(image.starts_with("registry.example.org/mirror/ctmon@sha256:"), "{digest}: {image}");
+    assert_eq!(one(&objects, "DaemonSet")?["spec"]["template"]["spec"]["priorityClassName"], Value::Null);
+
+    let rules = serde_json::to_string(one(&objects, "PrometheusRule")?)?;
+    assert!(!rules.contains("\"CtmonTargetUntracked\""), "disabled alerts are left out");
+    assert!(rules.contains("\"CtmonTargetUnanswered\"") && rules.contains("{{ $value"), "others stay as they are");
+
+    let tls = render::chart(&tools::text("chart/ci/tls-values.yaml")?)?;
+    let endpoint = &one(&tls, "PodMonitor")?["spec"]["podMetricsEndpoints"][0];
+    assert_eq!(endpoint["scheme"], "https");
+    assert_eq!(endpoint["basicAuth"]["username"]["name"], "ctmon-scrape");
+    assert_eq!(container(&tls)?["args"], json!(["run", "--web.config.file=/etc/ctmon-web/web.yaml"]));
+    Ok(())
+}
+
+#[test]
+fn a_value_it_does_not_know_is_an_error() {
+    // Each would otherwise be ignored in silence, as Cilium's chart ignored the tuning of the founding incident.
+    for (values, named) in [
+        ("podmonitor: {enabled: true}", "podmonitor"),
+        ("image: {tagg: 1.0.0}", "tagg"),
+        ("podMonitor: {interval: 30}", "interval"),
+        ("config: {listen: ':9469'}", "config"),
+        ("updateStrategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 1}}", "maxSurge"),
+        ("port: 0", "port"),
+    ] {
+        let error = render::chart(values).expect_err(values).to_string();
+        assert!(error.contains(named), "{values}: {error}");
+    }
+}

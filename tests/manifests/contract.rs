@@ -1,0 +1,88 @@
+//! The metrics a dashboard may use, with their labels: the contract that rules, dashboard and tests share.
+//!
+//! In: nothing. Out: names and labels.
+//! Must not: grow by what a dashboard wishes for: a metric is added here when the agent exports it.
+
+/// Labels that a scrape adds.
+pub(crate) const SCRAPE: [&str; 4] = ["cluster", "node", "instance", "job"];
+
+/// Labels of each metric, beside those of the scrape.
+pub(crate) const METRICS: &[(&str, &[&str])] = &[
+    ("ctmon_map_present", &["map_name"]),
+    ("ctmon_map_entries", &["map_name"]),
+    ("ctmon_map_capacity", &["map_name"]),
+    ("ctmon_map_fill_ratio", &["map_name"]),
+    ("ctmon_map_expected_capacity", &["map_name"]),
+    ("ctmon_map_memory_bytes", &["map_name"]),
+    ("ctmon_map_percpu_share", &["map_name"]),
+    ("ctmon_map_problem", &["map_name", "reason"]),
+    ("ctmon_map_info", &["map_name", "id", "key_size", "value_size", "flags", "lru"]),
+    ("ctmon_map_recreations_total", &["map_name"]),
+    ("ctmon_ct_entries", &["map_name", "direction", "state", "expired"]),
+    ("ctmon_ct_protocol_entries", &["map_name", "protocol"]),
+    ("ctmon_ct_due_entries", &["map_name", "due"]),
+    ("ctmon_ct_oldest_expired_seconds", &["map_name"]),
+    ("ctmon_ct_timeout_seconds", &["class", "source"]),
+    ("ctmon_clock_info", &["mode", "source", "hz"]),
+    ("ctmon_gc_last_pass_age_seconds", &["map_name"]),
+    ("ctmon_gc_interval_estimate_seconds", &["map_name"]),
+    ("ctmon_gc_last_removed_entries", &["map_name"]),
+    ("ctmon_expected_gc_interval_seconds", &[]),
+    ("ctmon_gc_passes_total", &["map_name"]),
+    ("ctmon_target_entries", &["target", "target_service", "state", "expired"]),
+    ("ctmon_target_stale_entries", &["target", "target_service"]),
+    ("ctmon_target_lingering_entries", &["target", "target_service", "kind"]),
+    ("ctmon_target_sockets", &["target", "target_service", "tcp_state"]),
+    ("ctmon_target_stalled_sockets", &["target"]),
+    ("ctmon_target_untracked_sockets", &["target"]),
+    ("ctmon_target_ghost_entries", &["target"]),
+    ("ctmon_target_reverse_tuple_collisions", &["target"]),
+    ("ctmon_target_nat_orphan_entries", &["target"]),
+    ("ctmon_target_nat_broken_pairs", &["target"]),
+    ("ctmon_target_nat_ports_used", &["target", "target_service"]),
+    ("ctmon_target_nat_port_usage_ratio", &["target", "target_service"]),
+    ("ctmon_nat_entries", &["map_name", "direction"]),
+    ("ctmon_nat_port_usage_max_ratio", &["map_name"]),
+    ("ctmon_nat_orphan_entries", &["map_name"]),
+    ("ctmon_nat_broken_pairs", &["map_name"]),
+    ("ctmon_nat_alloc_retries_total", &["family", "retries"]),
+    ("ctmon_evictions_total", &["map_name", "state", "expired"]),
+    ("ctmon_target_evictions_total", &["target", "target_service", "state", "expired"]),
+    ("ctmon_eviction_tracking", &["mode", "reason"]),
+    ("ctmon_datapath_drops_total", &["reason", "direction"]),
+    ("ctmon_sysctl_value", &["sysctl"]),
+    ("ctmon_sysctl_expected", &["sysctl"]),
+    ("ctmon_sysctl_in_force", &["sysctl"]),
+    ("ctmon_target_mounts", &["target"]),
+    ("ctmon_target_mount_option_mismatches", &["target"]),
+    ("ctmon_file_handles_used", &[]),
+    ("ctmon_file_handles_max", &[]),
+    ("ctmon_cifs_sessions", &["target"]),
+    ("ctmon_iscsi_sessions", &["target", "state"]),
+    ("ctmon_cifs_reconnects_total", &["target"]),
+    ("ctmon_cifs_operations_total", &["target", "op"]),
+    ("ctmon_softnet_dropped_total", &[]),
+    ("ctmon_listen_overflows_total", &[]),
+    ("ctmon_tcp_retransmits_total", &[]),
+    ("ctmon_tcp_keepalive_kills_total", &[]),
+    ("ctmon_log_matches_total", &["pattern"]),
+    ("ctmon_threshold", &["alert", "severity"]),
+    ("ctmon_alert_active", &["alert", "severity", "map_name", "target"]),
+    ("ctmon_source_up", &["source"]),
+    ("ctmon_source_duration_seconds", &["source"]),
+    ("ctmon_snapshot_timestamp_seconds", &[]),
+    ("ctmon_snapshot_age_seconds", &[]),
+    ("ctmon_snapshot_duration_seconds", &[]),
+    ("ctmon_scan_interval_seconds", &[]),
+    ("ctmon_scans_total", &[]),
+    ("ctmon_scan_errors_total", &[]),
+    ("ctmon_config_last_reload_successful", &[]),
+    ("ctmon_config_last_reload_success_timestamp_seconds", &[]),
+    ("ctmon_build_info", &["version", "revision"]),
+    ("process_resident_memory_bytes", &[]),
+];
+
+/// Labels of the metric with this name.
+pub(crate) fn labels_of(metric: &str) -> Option<&'static [&'static str]> {
+    METRICS.iter().find(|(name, _)| *name == metric).map(|(_, labels)| *labels)
+}

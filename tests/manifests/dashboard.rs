@@ -1,0 +1,213 @@
+//! The dashboard: readable for one node and for hundreds, explained, and made of metrics that exist.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+use monitor::check::catalog::ALERTS;
+use serde_json::{Value, json};
+
+use crate::{contract, tools};
+
+fn dashboard() -> Result<Value> {
+    Ok(serde_json::from_str(&tools::text("grafana/ctmon.json")?)?)
+}
+
+/// Rows and panels, those inside of collapsed rows too.
+fn panels(dashboard: &Value) -> Vec<&Value> {
+    let list = |value: &'_ Value| value.as_array().map_or(&[][..], Vec::as_slice).len();
+    let mut all = Vec::new();
+    for index in 0..list(&dashboard["panels"]) {
+        let panel = &dashboard["panels"][index];
+        all.push(panel);
+        all.extend((0..list(&panel["panels"])).map(|inner| &panel["panels"][inner]));
+    }
+    all
+}
+
+/// Panels that show data.
+fn shown(dashboard: &Value) -> Vec<&Value> {
+    panels(dashboard).into_iter().filter(|panel| panel["type"] != "row").collect()
+}
+
+/// A query: the panel's title, expression, legend.
+struct Query {
+    title: String,
+    expression: String,
+    legend: String,
+    panel: String,
+}
+
+fn queries(dashboard: &Value) -> Result<Vec<Query>> {
+    let mut all = Vec::new();
+    for panel in shown(dashboard) {
+        let targets = panel["targets"].as_array().context("no targets")?;
+        assert!(!targets.is_empty(), "{}", panel["title"]);
+        for target in targets {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            all.push(Query {
+                title: text(&panel["title"]),
+                expression: text(&target["expr"]),
+                legend: text(&target["legendFormat"]),
+                panel: text(&panel["type"]),
+            });
+        }
+    }
+    for annotation in dashboard["annotations"]["list"].as_array().context("no annotations")? {
+        if let Some(expression) = annotation["expr"].as_str() {
+            let title = annotation["name"].as_str().context("no name")?.to_owned();
+            let (expression, legend) = (expression.to_owned(), String::new());
+            all.push(Query { title, expression, legend, panel: "annotation".to_owned() });
+        }
+    }
+    Ok(all)
+}
+
+/// Metrics of ours and of the process that an expression names.
+fn metrics(expression: &str) -> BTreeSet<&str> {
+    let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
+    words.filter(|word| word.starts_with("ctmon_") || word.starts_with("process_")).collect()
+}
+
+/// What stands between two marks, as often as it occurs.
+fn between<'a>(text: &'a str, open: &'a str, close: &'a str) -> impl Iterator<Item = &'a str> {
+    text.split(open).skip(1).filter_map(move |rest| rest.split_once(close)).map(|(inside, _)| inside)
+}
+
+#[test]
+fn every_panel_is_explained_and_has_a_unit() -> Result<()> {
+    let dashboard = dashboard()?;
+    let shown = shown(&dashboard);
+    assert!(shown.len() > 60, "{} panels", shown.len());
+    for panel in shown {
+        let description = panel["description"].as_str().unwrap_or_default();
+        assert!(description.len() > 20 && description.ends_with('.'), "{}: {description}", panel["title"]);
+        let unit = panel["fieldConfig"]["defaults"]["unit"].as_str().unwrap_or_default();
+        assert!(!unit.is_empty(), "{} has no unit", panel["title"]);
+    }
+    Ok(())
+}
+
+#[test]
+fn it_works_with_any_data_source_and_on_any_grafana() -> Result<()> {
+    let dashboard = dashboard()?;
+    let text = tools::text("grafana/ctmon.json")?;
+    for uid in between(&text, "\"uid\": \"", "\"") {
+        assert!(["${datasource}", "-- Grafana --"].contains(&uid), "a hard-coded uid: {uid}");
+    }
+    assert_eq!(dashboard["uid"], Value::Null);
+    assert_eq!(dashboard["id"], Value::Null);
+    for panel in shown(&dashboard) {
+        assert_eq!(panel["datasource"], json!({"type": "prometheus", "uid": "${datasource}"}));
+    }
+    let variables: Vec<_> = dashboard["templating"]["list"].as_array().context("no variables")?.iter().collect();
+    let names: Vec<_> = variables.iter().filter_map(|variable| variable["name"].as_str()).collect();
+    assert_eq!(names, ["datasource", "cluster", "node", "target", "map", "top"]);
+    for variable in variables.iter().filter(|variable| variable["type"] == "query") {
+        // Not the list of all values: a label that is absent must match too.
+        assert_eq!(variable["allValue"], ".*", "{}", variable["name"]);
+    }
+    Ok(())
+}
+
+#[test]
+fn panels_have_their_own_ids_and_places() -> Result<()> {
+    let dashboard = dashboard()?;
+    let ids: BTreeSet<_> = panels(&dashboard).iter().filter_map(|panel| panel["id"].as_u64()).collect();
+    assert_eq!(ids.len(), panels(&dashboard).len(), "ids are unique");
+    let mut taken = BTreeSet::new();
+    for panel in panels(&dashboard) {
+        let place = |key: &str| panel["gridPos"][key].as_u64().context("no place");
+        let (x, y, w, h) = (place("x")?, place("y")?, place("w")?, place("h")?);
+        assert!(x + w <= 24, "{}", panel["title"]);
+        for cell in (x..x + w).flat_map(|column| (y..y + h).map(move |line| (column, line))) {
+            assert!(taken.insert(cell), "{} covers another panel", panel["title"]);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn it_uses_only_metrics_and_labels_of_the_contract() -> Result<()> {
+    let mut used = BTreeSet::new();
+    for Query { title, expression, legend, .. } in queries(&dashboard()?)? {
+        let mut labels: BTreeSet<&str> = contract::SCRAPE.into();
+        for metric in metrics(&expression) {
+            let known = contract::labels_of(metric).with_context(|| format!("{title}: no metric {metric}"))?;
+            labels.extend(known);
+            used.insert(metric.to_owned());
+        }
+        if expression.contains("ALERTS") {
+            continue;
+        }
+        assert!(!metrics(&expression).is_empty(), "{title}: {expression}");
+        for label in between(&legend, "{{", "}}") {
+            assert!(labels.contains(label), "{title}: the legend's label {label} does not exist");
+        }
+        for list in between(&expression, "by (", ")").chain(between(&expression, "without (", ")")) {
+            for label in list.split(", ") {
+                assert!(labels.contains(label), "{title}: the label {label} does not exist");
+            }
+        }
+    }
+    // What the dashboard has no use for is named here, so that a new metric is not forgotten.
+    let unused: Vec<_> =
+        contract::METRICS.iter().map(|(name, _)| *name).filter(|name| !used.contains(*name)).collect();
+    assert_eq!(unused, ["ctmon_map_present", "ctmon_snapshot_timestamp_seconds"]);
+    Ok(())
+}
+
+#[test]
+fn promtool_parses_every_expression() -> Result<()> {
+    let queries = queries(&dashboard()?)?;
+    assert!(queries.len() > 100);
+    let rules: Vec<_> = queries
+        .iter()
+        .enumerate()
+        .map(|(number, query)| {
+            let mut expression = query.expression.clone();
+            for (variable, value) in [("$__rate_interval", "4m"), ("$__range", "6h"), ("$top", "10")] {
+                expression = expression.replace(variable, value);
+            }
+            for variable in ["$cluster", "$node", "$target", "$map"] {
+                expression = expression.replace(variable, ".*");
+            }
+            assert!(!expression.contains('$'), "{}: an unknown variable: {expression}", query.title);
+            json!({"record": format!("dashboard:query:{number}"), "expr": expression})
+        })
+        .collect();
+    // JSON is YAML.
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("dashboard-{}.yaml", std::process::id()));
+    std::fs::write(&file, json!({"groups": [{"name": "dashboard", "rules": rules}]}).to_string())?;
+    let printed = tools::promtool_check_rules(&file);
+    std::fs::remove_file(&file)?;
+    assert!(printed?.contains(&format!("{} rules found", queries.len())));
+    Ok(())
+}
+
+#[test]
+fn hundreds_of_nodes_do_not_make_hundreds_of_lines() -> Result<()> {
+    for Query { title, expression, legend, panel } in queries(&dashboard()?)? {
+        if panel == "timeseries" && legend.contains("{{node}}") {
+            assert!(expression.contains("topk($top, "), "{title}: {expression}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn limits_are_drawn_from_thresholds_that_exist() -> Result<()> {
+    let mut drawn = BTreeSet::new();
+    for Query { title, expression, .. } in queries(&dashboard()?)? {
+        if expression.contains("ctmon_threshold") {
+            for alert in between(&expression, "alert=\"", "\"") {
+                assert!(ALERTS.iter().any(|known| known.name == alert), "{title}: no alert {alert}");
+                drawn.insert(alert.to_owned());
+            }
+        }
+    }
+    for alert in ["CtmonMapFilling", "CtmonStaleConnections", "CtmonTargetUnanswered", "CtmonCollectionLagging"] {
+        assert!(drawn.contains(alert), "{alert} is not drawn");
+    }
+    Ok(())
+}

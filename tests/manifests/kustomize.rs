@@ -1,0 +1,154 @@
+//! Base, components, overlays and examples build, alone and together.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::objects::{configuration, named, one, summary};
+use crate::{render, tools};
+
+/// Kinds without a namespace, among those we have.
+const CLUSTER_WIDE: [&str; 2] = ["Namespace", "CiliumClusterwideNetworkPolicy"];
+
+fn overlay() -> Result<Vec<Value>> {
+    render::kustomize(&tools::deploy("kustomize/overlays/talos")?)
+}
+
+#[test]
+fn base_is_four_objects_in_no_namespace() -> Result<()> {
+    let objects = render::kustomize(&tools::deploy("kustomize/base")?)?;
+    assert_eq!(summary(&objects), "ServiceAccount/ctmon, ConfigMap/ctmon, Service/ctmon, DaemonSet/ctmon");
+    for object in &objects {
+        assert_eq!(object["metadata"]["namespace"], Value::Null, "{object}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_combination_of_components_builds() -> Result<()> {
+    let brings: [(&str, &[&str]); 5] = [
+        ("prometheus-operator", &["PodMonitor/ctmon", "PrometheusRule/ctmon"]),
+        ("grafana-configmap", &["ConfigMap/ctmon-dashboard"]),
+        ("grafana-operator", &["ConfigMap/ctmon-dashboard", "GrafanaDashboard/ctmon"]),
+        ("namespace", &["Namespace/ctmon"]),
+        ("cilium-policy", &["CiliumClusterwideNetworkPolicy/ctmon"]),
+    ];
+    let mut built = 0;
+    for mask in 0..32_u32 {
+        let chosen: Vec<_> =
+            brings.iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1).map(|(_, c)| c).collect();
+        let names: Vec<_> = chosen.iter().map(|(name, _)| *name).collect();
+        // Two ways to hand over the same dashboard: one of them is to be chosen.
+        if names.contains(&"grafana-configmap") && names.contains(&"grafana-operator") {
+            continue;
+        }
+        let objects = render::components(&names)?;
+        let summary = summary(&objects);
+        for object in chosen.iter().flat_map(|(_, objects)| *objects) {
+            assert!(summary.contains(object), "{names:?} lack {object}: {summary}");
+        }
+        assert_eq!(objects.len(), 4 + chosen.iter().map(|(_, objects)| objects.len()).sum::<usize>());
+        for object in &objects {
+            let cluster_wide = CLUSTER_WIDE.iter().any(|kind| object["kind"] == *kind);
+            let expected =
+                if names.contains(&"namespace") && !cluster_wide { json!("ctmon") } else { Value::Null };
+            assert_eq!(object["metadata"]["namespace"], expected, "{names:?}: {}", object["kind"]);
+        }
+        built += 1;
+    }
+    assert_eq!(built, 24);
+    Ok(())
+}
+
+#[test]
+fn the_examples_build() -> Result<()> {
+    let kinds = [
+        ("flux/chart", "Namespace/ctmon, HelmRelease/ctmon, OCIRepository/ctmon"),
+        ("flux/kustomization", "Kustomization/ctmon, GitRepository/ctmon"),
+        (
+            "tuning/trident",
+            "MutatingAdmissionPolicy/trident-sidecars, MutatingAdmissionPolicyBinding/trident-sidecars",
+        ),
+    ];
+    for (folder, expected) in kinds {
+        assert_eq!(summary(&render::kustomize(&tools::deploy(folder)?)?), expected, "{folder}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_namespace_admits_host_paths() -> Result<()> {
+    let flux = render::kustomize(&tools::deploy("flux/chart")?)?;
+    for objects in [overlay()?, render::components(&["namespace"])?, flux] {
+        let labels = &one(&objects, "Namespace")?["metadata"]["labels"];
+        for mode in ["enforce", "audit", "warn"] {
+            assert_eq!(labels[format!("pod-security.kubernetes.io/{mode}")], "privileged");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_agent_accepts_every_configuration_we_ship() -> Result<()> {
+    let base = render::kustomize(&tools::deploy("kustomize/base")?)?;
+    let settings = monitor::config::parse(configuration(&base)?)?;
+    assert_eq!(settings, monitor::config::Settings::default(), "the base configures nothing but defaults");
+
+    let settings = monitor::config::parse(configuration(&overlay()?)?)?;
+    let qnap = settings.targets.first().expect("a target");
+    assert_eq!(qnap.name, "qnap");
+    let services: Vec<_> = qnap.services.iter().map(|service| service.name.as_str()).collect();
+    assert_eq!(services, ["smb", "iscsi", "api"]);
+    let flux = render::kustomize(&tools::deploy("flux/kustomization")?)?;
+    let patch = &named(&flux, "Kustomization", "ctmon")?["spec"]["patches"][0]["patch"];
+    let patched = render::documents(patch.as_str().expect("a patch"))?;
+    monitor::config::parse(configuration(&patched)?)?;
+    Ok(())
+}
+
+#[test]
+fn a_changed_configuration_restarts_nothing() -> Result<()> {
+    // A hash in the ConfigMap's name would change the pod template and restart the agent on every node.
+    for objects in [render::kustomize(&tools::deploy("kustomize/base")?)?, overlay()?] {
+        let volume = &crate::objects::by_name(&crate::objects::pod(&objects)?["volumes"], "config")?;
+        assert_eq!(volume["configMap"]["name"], "ctmon");
+        named(&objects, "ConfigMap", "ctmon")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_host_firewall_policy_only_adds_a_permission() -> Result<()> {
+    let objects = render::components(&["namespace", "cilium-policy"])?;
+    let spec = &one(&objects, "CiliumClusterwideNetworkPolicy")?["spec"];
+    assert_eq!(spec["enableDefaultDeny"], json!({"ingress": false, "egress": false}));
+    assert_eq!(spec["ingress"][0]["toPorts"][0]["ports"], json!([{"port": "9469", "protocol": "TCP"}]));
+    for forbidden in ["egress", "ingressDeny", "egressDeny", "endpointSelector"] {
+        assert_eq!(spec[forbidden], Value::Null, "{forbidden}");
+    }
+    Ok(())
+}
+
+#[test]
+fn prometheus_gets_the_node_as_a_label() -> Result<()> {
+    let objects = overlay()?;
+    let endpoint = &one(&objects, "PodMonitor")?["spec"]["podMetricsEndpoints"][0];
+    assert_eq!(endpoint["port"], "metrics");
+    assert_eq!(
+        endpoint["relabelings"],
+        json!([{"sourceLabels": ["__meta_kubernetes_pod_node_name"], "targetLabel": "node", "action": "replace"}])
+    );
+    let selected = &one(&objects, "PodMonitor")?["spec"]["selector"]["matchLabels"];
+    let labels = &one(&objects, "DaemonSet")?["spec"]["template"]["metadata"]["labels"];
+    for (label, value) in selected.as_object().expect("labels") {
+        assert_eq!(&labels[label], value, "the PodMonitor selects the pods");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_dashboard_fits_the_annotation_of_a_client_side_apply() -> Result<()> {
+    let objects = overlay()?;
+    let size = serde_json::to_string(named(&objects, "ConfigMap", "ctmon-dashboard")?)?.len();
+    assert!(size < 250_000, "{size} bytes, an object's annotations may hold 262,144");
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! Looking things up in parsed objects.
+//!
+//! In: objects. Out: parts of them, or an error that names what is missing.
+//! Must not: know what is right.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+/// The one object of this kind.
+pub(crate) fn one<'a>(objects: &'a [Value], kind: &str) -> Result<&'a Value> {
+    let mut found = objects.iter().filter(|object| object["kind"] == kind);
+    let first = found.next().with_context(|| format!("no {kind} among {}", summary(objects)))?;
+    anyhow::ensure!(found.next().is_none(), "more than one {kind} among {}", summary(objects));
+    Ok(first)
+}
+
+/// The object of this kind and name.
+pub(crate) fn named<'a>(objects: &'a [Value], kind: &str, name: &str) -> Result<&'a Value> {
+    objects
+        .iter()
+        .find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
+        .with_context(|| format!("no {kind} {name} among {}", summary(objects)))
+}
+
+/// Kinds and names, for messages.
+pub(crate) fn summary(objects: &[Value]) -> String {
+    let names = objects.iter().map(|object| format!("{}/{}", object["kind"], object["metadata"]["name"]));
+    names.collect::<Vec<_>>().join(", ").replace('"', "")
+}
+
+/// The pod of the DaemonSet.
+pub(crate) fn pod(objects: &[Value]) -> Result<&Value> {
+    Ok(&one(objects, "DaemonSet")?["spec"]["template"]["spec"])
+}
+
+/// Its only container.
+pub(crate) fn container(objects: &[Value]) -> Result<&Value> {
+    let containers = pod(objects)?["containers"].as_array().context("no containers")?;
+    anyhow::ensure!(containers.len() == 1, "{} containers, one is expected", containers.len());
+    containers.first().context("no container")
+}
+
+/// The element of a list with this name.
+pub(crate) fn by_name<'a>(list: &'a Value, name: &str) -> Result<&'a Value> {
+    let elements = list.as_array().with_context(|| format!("not a list: {list}"))?;
+    elements.iter().find(|element| element["name"] == name).with_context(|| format!("no {name} in {list}"))
+}
+
+/// The agent's configuration as it is mounted.
+pub(crate) fn configuration(objects: &[Value]) -> Result<&str> {
+    named(objects, "ConfigMap", "ctmon")?["data"]["config.yaml"].as_str().context("no config.yaml")
+}
