@@ -14,8 +14,8 @@ use monitor::source::cilium::linger::LingerRule;
 use monitor::source::cilium::target::TargetIndex;
 use monitor::source::cilium::walk::{Step, Visitor};
 
-/// Three times what the table of remote ends holds: from then on nothing grows, and a million take too long in a
-/// build without optimisation.
+/// Three times what the table of remote ends holds; that its index may double once more, much later, is in the sum
+/// that the table asserts when it is compiled.
 const ENTRIES: u32 = 200_000;
 /// What `list` and `top` may take beside the agent.
 const MOST_KIB: u64 = 24 * 1024;

@@ -23,11 +23,12 @@ pub const CAPACITY: usize = 65_536;
 const MOST_BYTES: usize = 24 << 20;
 
 const _: () = {
-    // A hash table of this capacity has at most twice as many buckets, each with one control byte more; a vector
-    // that grows holds its old half too.
-    let index = 2 * CAPACITY * (size_of::<(Endpoint, u32)>() + 1);
+    // The hash table has at most twice as many buckets, each with one control byte more. Taking slots over leaves
+    // tombstones: being more than half full it then doubles once, and has room to clean up in place ever after.
+    // A table or vector that grows holds its old half too.
+    let index = (4 + 2) * CAPACITY * (size_of::<(Endpoint, u32)>() + 1);
     let slots = CAPACITY * size_of::<Slot>();
-    assert!(index * 3 / 2 + slots * 3 / 2 + CAPACITY * 8 <= MOST_BYTES);
+    assert!(index + slots * 3 / 2 + CAPACITY * size_of::<u32>() <= MOST_BYTES);
 };
 
 /// What is counted together.
