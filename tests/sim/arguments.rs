@@ -60,6 +60,9 @@ pub(crate) struct Arguments {
     pub(crate) clock: Clock,
 
     /// `max_entries` of the TCP and NAT maps; the others get half [default: a 32 GB node's 295414]
+    ///
+    /// It steers the collector, whose rule compares with it. Below 40000 the kernel evicts entries at the incident's
+    /// height; the summary then tells what was written, not what the kernel kept.
     #[arg(long, value_name = "ENTRIES", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub(crate) capacity: Option<u32>,
 

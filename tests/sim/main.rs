@@ -139,3 +139,56 @@ impl Drop for ReadyFile {
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn arguments(bpffs: &Path, more: &[&str]) -> Arguments {
+        let bpffs = bpffs.to_str().unwrap();
+        Arguments::parse_from(["ctmon-sim", "--bpffs", bpffs].iter().chain(more))
+    }
+
+    #[test]
+    fn the_maps_hold_what_the_model_says_through_the_whole_incident() {
+        let bpffs = Bpffs::mount().unwrap();
+        let arguments = arguments(bpffs.root(), &["--duration", "30s", "--clock", "jiffies"]);
+        let clock = clock::Clock::jiffies().unwrap();
+        let setup = setup(&arguments, clock);
+        let pins = Pins::create(&arguments, &setup).unwrap();
+        let mut model = Model::new(setup);
+        let start = clock.now().unwrap();
+        let mut compared = 0;
+        for second in 0..40 {
+            let changes = model.advance(Duration::from_secs(second), start + u32::try_from(second).unwrap());
+            pins.maps.apply(&changes).unwrap();
+            if second % 10 != 9 {
+                continue;
+            }
+            let mut expected = BTreeMap::<_, BTreeMap<Vec<u8>, Vec<u8>>>::new();
+            for (map, key, value) in model.table().records() {
+                expected.entry(map).or_default().insert(key.to_vec(), value);
+            }
+            for (name, expected) in expected {
+                let held: BTreeMap<_, _> = pins.maps.get(name).entries().unwrap().into_iter().collect();
+                assert!(held == expected, "{} differs after {second} s", name.pin());
+                compared += held.len();
+            }
+        }
+        assert!(compared > 20_000, "{compared}");
+    }
+
+    #[test]
+    fn a_bpffs_that_was_there_is_left_as_it_was_and_pins_are_never_taken_over() {
+        let bpffs = Bpffs::mount().unwrap();
+        let arguments = arguments(bpffs.root(), &["--capacity", "4096", "--distributed-lru"]);
+        let setup = setup(&arguments, clock::Clock::ktime());
+        let pins = Pins::create(&arguments, &setup).unwrap();
+        let info = pins.maps.get(MapName::CtAny4).info();
+        assert_eq!((info.max_entries, info.flags), (2_048, NO_COMMON_LRU));
+        assert!(Pins::create(&arguments, &setup).is_err());
+        drop(pins);
+        assert_eq!(fs::read_dir(bpffs.globals()).unwrap().count(), 0);
+    }
+}

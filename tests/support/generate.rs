@@ -90,13 +90,37 @@ impl Generator {
 
     /// `count` conntrack records with distinct keys.
     pub fn conntrack(&mut self, family: Family, count: usize) -> Result<Vec<Record>> {
+        self.records(family, count, Self::value)
+    }
+
+    /// `count` NAT records with distinct keys; their values are created before now and lead anywhere.
+    pub fn nat(&mut self, family: Family, count: usize) -> Result<Vec<Record>> {
+        let length = if family == Family::V4 { 40 } else { 56 };
+        self.records(family, count, |generator| {
+            let created = generator.random.below(u64::from(generator.clock.now) + 1);
+            let mut value = created.to_ne_bytes().to_vec();
+            value.extend(generator.random.below(2).to_ne_bytes());
+            value.extend([0; 16]);
+            let address_and_port = if family == Family::V4 { 6 } else { 18 };
+            value.extend((0..address_and_port).map(|_| generator.random.u8()));
+            value.resize(length, 0);
+            Ok(value)
+        })
+    }
+
+    fn records(
+        &mut self,
+        family: Family,
+        count: usize,
+        value: impl Fn(&mut Self) -> Result<Vec<u8>>,
+    ) -> Result<Vec<Record>> {
         let near: Vec<Vec<u8>> = self.near.iter().filter_map(|address| octets(*address, family)).collect();
         let mut seen = HashSet::with_capacity(count);
         let mut records = Vec::with_capacity(count);
         while records.len() < count {
             let key = self.key(family, &near);
             if seen.insert(key.clone()) {
-                let value = self.value()?;
+                let value = value(self)?;
                 records.push(Record { key, value });
             }
         }
@@ -319,12 +343,31 @@ mod tests {
     }
 
     #[test]
+    fn generated_nat_entries_fit_their_maps() {
+        let bpffs = Bpffs::mount().unwrap();
+        for (name, family) in [(MapName::Snat4, Family::V4), (MapName::Snat6, Family::V6)] {
+            let map = cilium::create(&bpffs, name, name.pin(), 65_536, 0).unwrap();
+            let records = Generator::new(3, Clock::ktime(1_000), &near()).nat(family, 5_000).unwrap();
+            put(&map, &records).unwrap();
+            assert_eq!(map.count().unwrap(), 5_000);
+            let created = |record: &Record| u64::from_ne_bytes(record.value[..8].try_into().unwrap());
+            assert!(records.iter().all(|record| created(record) <= 1_000));
+        }
+    }
+
+    #[test]
     fn filling_a_map_puts_exactly_so_many_entries_into_it() {
         let bpffs = Bpffs::mount().unwrap();
-        for name in [MapName::Ct4, MapName::Ct6, MapName::Snat4] {
-            let map = cilium::create(&bpffs, name, name.pin(), 65_536, 0).unwrap();
-            fill(&map, 22_519, Clock::ktime(1_000_000)).unwrap();
-            assert_eq!(map.count().unwrap(), 22_519, "{}", name.pin());
+        for (name, count, capacity) in [
+            (MapName::Ct4, 400_000, 524_288),
+            (MapName::Ct6, 22_519, 65_536),
+            (MapName::Snat4, 22_519, 65_536),
+        ] {
+            let map = cilium::create(&bpffs, name, name.pin(), capacity, 0).unwrap();
+            fill(&map, count, Clock::ktime(1_000_000)).unwrap();
+            let mut held = 0;
+            map.for_each_batch(4_096, |_, _| held += 1).unwrap();
+            assert_eq!(held, count, "{}", name.pin());
         }
     }
 

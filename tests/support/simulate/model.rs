@@ -385,6 +385,7 @@ fn share(count: usize, capacity: u32) -> f64 {
 mod tests {
     use super::*;
     use crate::cilium::MapName;
+    use crate::reference::{Silence, classify};
     use std::collections::BTreeSet;
     use std::ops::Range;
 
@@ -445,6 +446,37 @@ mod tests {
         assert!(end.counts.stale < 150, "{end:?}");
         assert_eq!(end.interval, Duration::from_secs(300));
         assert_eq!((end.dropped, half_closed(&model, START + 259)), (0, 0));
+    }
+
+    #[test]
+    fn what_is_counted_is_what_the_reference_sees_on_both_clocks() {
+        let silence = Silence { stale_after: 600, fin_timeout: 10, tcp_timeout: None };
+        for units in [Units::Seconds, Units::Jiffies { hz: 250 }] {
+            let mut model = Model::new(Setup { units, ..setup(Scenario::Incident, 240) });
+            // 165 seconds of the incident with three ticks each: some of every state is there.
+            let mut now = 0;
+            for tick in 0..=495_u32 {
+                now = 16_777_216 + units.of(tick / 3);
+                model.advance(Duration::from_millis(u64::from(tick) * 1_000 / 3), now);
+            }
+            let mut counts = Counts::default();
+            for (map, key, value) in model.table().records() {
+                if map.is_nat() {
+                    counts.nat += 1;
+                    continue;
+                }
+                let class = classify(key, &value, units.reference(now), silence, &[]).unwrap();
+                counts.entries += 1;
+                counts.stale += usize::from(class.stale);
+                counts.opening += usize::from(class.state == "opening");
+                counts.expired += usize::from(class.expired);
+            }
+            assert_eq!(counts, model.status(now).counts);
+            assert!(
+                counts.stale > 5_000 && counts.opening > 50 && counts.expired > 1_000,
+                "{units:?} {counts:?}"
+            );
+        }
     }
 
     #[test]
