@@ -61,11 +61,11 @@ mod tests {
         let mut crossings = Crossings::default();
         let mut told =
             |active| crossings.next(&[reading(active)]).iter().map(|c| c.began).collect::<Vec<_>>();
-        assert_eq!(told(false), [false; 0]);
+        assert!(told(false).is_empty());
         assert_eq!(told(true), [true]);
-        assert_eq!(told(true), [false; 0]);
+        assert!(told(true).is_empty());
         assert_eq!(told(false), [false]);
-        assert_eq!(told(false), [false; 0]);
+        assert!(told(false).is_empty());
         assert_eq!(crossings.next(&[]).len(), 0);
     }
 }

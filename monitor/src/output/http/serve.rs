@@ -45,6 +45,7 @@ pub async fn serve(listeners: Vec<Listener>, server: Server, shutdown: impl Futu
     let places = Arc::new(Semaphore::new(server.limits.connections));
     let closing = watch::Sender::new(());
     let mut connections = JoinSet::new();
+    let mut failing = false;
     let mut shutdown = pin!(shutdown);
     let mut following = pin!(server.web.follow(server.limits.web_check));
     loop {
@@ -57,6 +58,9 @@ pub async fn serve(listeners: Vec<Listener>, server: Server, shutdown: impl Futu
         match accepted {
             Ok((stream, peer)) => {
                 stats::add(&server.stats.accepted);
+                if std::mem::take(&mut failing) {
+                    tracing::info!("connections are accepted again");
+                }
                 let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                     stats::add(&server.stats.refused);
                     tracing::debug!(%peer, limit = server.limits.connections, "too many connections: closed");
@@ -73,7 +77,11 @@ pub async fn serve(listeners: Vec<Listener>, server: Server, shutdown: impl Futu
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 stats::add(&server.stats.accept_errors);
-                tracing::warn!(%error, "failed to accept a connection: trying again shortly");
+                // One line for a row of failures: the log must not fill while descriptors are short.
+                if !failing {
+                    tracing::warn!(%error, "failed to accept a connection: trying again until it works");
+                }
+                failing = true;
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -47,10 +47,8 @@ impl Rate {
     pub(super) fn allows(&self, now: Instant) -> bool {
         let mut empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
         let since = now.saturating_duration_since(*empty).min(self.span);
-        if since < self.interval {
-            return false;
-        }
-        *empty = now.checked_sub(since - self.interval).unwrap_or(now);
+        let Some(rest) = since.checked_sub(self.interval) else { return false };
+        *empty = now.checked_sub(rest).unwrap_or(now);
         true
     }
 }

@@ -5,6 +5,7 @@
 //! a password, or tell by its time which users exist.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,8 +22,8 @@ use super::file::{WebError, WebFile};
 /// Credentials remembered, right ones and wrong ones each. More scrapers than this do not ask one node.
 const REMEMBERED: usize = 32;
 
-/// A hash of a higher cost takes a minute and more: no scraper waits that long.
-const HIGHEST_COST: u32 = 18;
+/// bcrypt knows none below; one above takes a minute and more, and no scraper waits that long.
+const COSTS: RangeInclusive<u32> = 4..=18;
 
 /// Who may read.
 pub(super) struct Users {
@@ -58,16 +59,15 @@ impl Users {
         let hashes = file.settings.basic_auth_users.clone().unwrap_or_default();
         let Some(decoy) = hashes.values().next().cloned() else { return Ok(None) };
         for (user, hash) in &hashes {
-            // The hash is a secret: it stays out of the message. The parser cuts at bytes, hence the first test.
-            let parts =
-                Some(hash).filter(|hash| hash.is_ascii()).and_then(|hash| HashParts::from_str(hash).ok());
-            let Some(parts) = parts else {
-                return Err(file
-                    .problem(KEY, format!("{user:?} has no bcrypt hash: make one with `htpasswd -nBC 10`")));
+            // The hash is a secret: it stays out of the messages.
+            let Ok(parts) = HashParts::from_str(hash) else {
+                let problem = format!("{user:?} has no bcrypt hash: make one with `htpasswd -nBC 10`");
+                return Err(file.problem(KEY, problem));
             };
-            if parts.get_cost() > HIGHEST_COST {
+            if !COSTS.contains(&parts.get_cost()) {
+                let (lowest, highest) = COSTS.into_inner();
                 let problem =
-                    format!("the hash of {user:?} has a cost above {HIGHEST_COST}: make a cheaper one");
+                    format!("the hash of {user:?} needs a cost from {lowest} to {highest}: make another");
                 return Err(file.problem(KEY, problem));
             }
             if user.contains(':') {
