@@ -126,12 +126,12 @@ fn rotation_loses_and_repeats_nothing_wherever_the_reading_falls() {
             count(&mut counter, &dir);
         }
         let expected_now = if reading_at == 0 { None } else { Some(expected) };
-        let counted = count(&mut counter, &dir);
+        let sum = count(&mut counter, &dir);
         // With no reading at all during the first rotation the second comes before the first was seen.
-        assert!(expected_now.is_none_or(|expected| expected == counted), "{reading_at:04b}: {counted}");
-        assert!(counted <= expected, "{reading_at:04b}: {counted} of {expected}: something was read twice");
+        assert!(expected_now.is_none_or(|expected| expected == sum), "{reading_at:04b}: {sum}");
+        assert!(sum <= expected, "{reading_at:04b}: {sum} of {expected}: something was read twice");
         drop(File::create(writer.folder.join("0.log.20261101-120000.gz")).unwrap());
-        assert_eq!(count(&mut counter, &dir), counted, "a packed file is not read");
+        assert_eq!(count(&mut counter, &dir), sum, "a packed file is not read");
     }
 }
 
