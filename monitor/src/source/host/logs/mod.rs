@@ -1,0 +1,271 @@
+//! Counts configured patterns in the logs of pods.
+//!
+//! In: `NAMESPACE_POD_UID/CONTAINER/N.log` below the kubelet's folder of pod logs, and [`PatternSpec`]s. Out: how
+//! many messages matched each pattern since the start. Must not: keep, show or pass on a message; read what was
+//! written before the start; or read without a bound.
+//!
+//! **Window.** Files that are there at the first reading are followed from their end, files that appear later
+//! from their beginning: after a restart nothing is counted twice, and what was written in between is not counted.
+//! **Bounds.** [`Limits`]: bytes per file and per reading, length of a message, number of files. What is passed
+//! over is counted in [`Totals`].
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use regex::bytes::{Regex, RegexBuilder};
+
+use super::{Host, Sample, list_optional};
+
+mod cri;
+mod follow;
+pub mod preset;
+mod select;
+
+use follow::{Budget, Follower};
+use select::Glob;
+
+/// A pattern as the configuration has it. An empty selector selects everything; `*` stands for any characters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PatternSpec {
+    pub name: String,
+    pub regex: String,
+    pub namespaces: Vec<String>,
+    pub pods: Vec<String>,
+    pub containers: Vec<String>,
+}
+
+/// How much one reading may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// All files together.
+    pub bytes_per_reading: u64,
+    /// One file; a file that is further behind is passed over up to this distance from its end.
+    pub bytes_per_file: u64,
+    /// A message's first bytes are matched, the rest is not.
+    pub message_bytes: usize,
+    pub files: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { bytes_per_reading: 8 << 20, bytes_per_file: 1 << 20, message_bytes: 32 << 10, files: 512 }
+    }
+}
+
+/// Sums since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub messages: u64,
+    pub bytes: u64,
+    /// Passed over because a file wrote faster than its bound.
+    pub skipped_bytes: u64,
+    /// Messages longer than the bound, of which only the beginning was matched.
+    pub cut_messages: u64,
+    /// Lines that are not in the CRI format.
+    pub malformed_lines: u64,
+    /// Files that became shorter than what was read of them.
+    pub truncations: u64,
+    /// Files that could not be opened or read.
+    pub failures: u64,
+}
+
+/// What is so after one reading.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Messages that matched, by pattern, since the start; every pattern is there, also at 0.
+    pub matches: Vec<(String, u64)>,
+    pub totals: Totals,
+    /// Files that are followed now.
+    pub files: usize,
+    /// Files that are not followed, beyond [`Limits::files`].
+    pub skipped_files: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("log pattern {name:?}: invalid regular expression {regex:?}: {source}")]
+pub struct PatternError {
+    pub name: String,
+    pub regex: String,
+    pub source: Box<regex::Error>,
+}
+
+/// One pattern, ready to be used.
+#[derive(Debug)]
+struct Pattern {
+    name: String,
+    regex: Regex,
+    namespaces: Vec<Glob>,
+    pods: Vec<Glob>,
+    containers: Vec<Glob>,
+    matches: u64,
+}
+
+impl Pattern {
+    fn new(spec: &PatternSpec) -> Result<Self, PatternError> {
+        let regex = RegexBuilder::new(&spec.regex).size_limit(1 << 20).dfa_size_limit(1 << 20).build();
+        let globs = |names: &[String]| names.iter().map(|name| Glob::new(name)).collect();
+        Ok(Self {
+            regex: regex.map_err(|source| PatternError {
+                name: spec.name.clone(),
+                regex: spec.regex.clone(),
+                source: Box::new(source),
+            })?,
+            name: spec.name.clone(),
+            namespaces: globs(&spec.namespaces),
+            pods: globs(&spec.pods),
+            containers: globs(&spec.containers),
+            matches: 0,
+        })
+    }
+
+    fn selects_pod(&self, pod: &PodFolder<'_>) -> bool {
+        select::selects(&self.namespaces, pod.namespace) && select::selects(&self.pods, pod.name)
+    }
+}
+
+/// Follows the logs. One value lives as long as the daemon: the counters start with it.
+#[derive(Debug)]
+pub struct LogCounter {
+    patterns: Vec<Pattern>,
+    limits: Limits,
+    followers: BTreeMap<PathBuf, Follower>,
+    totals: Totals,
+    /// `None` before the first reading, then the file after which the next reading goes on.
+    next: Option<PathBuf>,
+    started: bool,
+}
+
+impl LogCounter {
+    pub fn new(specs: &[PatternSpec], limits: Limits) -> Result<Self, PatternError> {
+        let patterns = specs.iter().map(Pattern::new).collect::<Result<_, _>>()?;
+        let (followers, totals) = (BTreeMap::new(), Totals::default());
+        Ok(Self { patterns, limits, followers, totals, next: None, started: false })
+    }
+
+    /// Reads what was written since the last time; `Ok(None)`: there are no pod logs here, or no patterns.
+    pub fn read(&mut self, host: &Host) -> Sample<Reading> {
+        if self.patterns.is_empty() {
+            return Ok(None);
+        }
+        let Some(found) = self.find(&host.pod_logs)? else { return Ok(None) };
+        let mut reading = Reading { skipped_files: found.skipped, ..Reading::default() };
+        self.followers
+            .retain(|path, follower| found.files.contains_key(path) || follower.outlives_its_path());
+        for (path, patterns) in found.files {
+            // What is there at the start is followed from its end.
+            let from_end = !self.started;
+            self.followers.entry(path).or_insert_with(|| Follower::new(patterns, from_end));
+        }
+        self.started = true;
+        self.read_followers();
+        reading.files = self.followers.len();
+        reading.totals = self.totals;
+        reading.matches =
+            self.patterns.iter().map(|pattern| (pattern.name.clone(), pattern.matches)).collect();
+        Ok(Some(reading))
+    }
+
+    /// Every follower once, starting behind the one at which the last reading ran out of its budget, so that a
+    /// busy file cannot starve those behind it.
+    fn read_followers(&mut self) {
+        let Self { patterns, limits, followers, totals, next, .. } = self;
+        let mut budget = Budget { left: limits.bytes_per_reading, limits };
+        let mut stopped_at = None;
+        let start = next.take().unwrap_or_default();
+        let behind: Vec<PathBuf> = followers
+            .range(start.clone()..)
+            .chain(followers.range(..start))
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in behind {
+            if budget.left == 0 {
+                stopped_at = Some(path);
+                break;
+            }
+            let Some(follower) = followers.get_mut(&path) else { continue };
+            follower.read(&path, &mut budget, totals, &mut |indices, message| {
+                for index in indices {
+                    if let Some(pattern) = patterns.get_mut(*index) {
+                        pattern.matches += u64::from(pattern.regex.is_match(message));
+                    }
+                }
+            });
+        }
+        *next = stopped_at;
+    }
+
+    /// The files that patterns select, each with the patterns that do.
+    fn find(&self, root: &Path) -> Sample<Found> {
+        let Some(folders) = list_optional(root)? else { return Ok(None) };
+        let mut found = Found::default();
+        for folder in &folders {
+            let Some(pod) = PodFolder::parse(folder) else { continue };
+            let of_pod = |pattern: &&(usize, &Pattern)| pattern.1.selects_pod(&pod);
+            let indexed: Vec<(usize, &Pattern)> = self.patterns.iter().enumerate().collect();
+            let patterns: Vec<_> = indexed.iter().filter(of_pod).copied().collect();
+            if patterns.is_empty() {
+                continue;
+            }
+            // A pod that is deleted while we look has no containers.
+            for container in list_optional(&root.join(folder)).ok().flatten().unwrap_or_default() {
+                let selected: Vec<usize> = patterns
+                    .iter()
+                    .filter(|(_, pattern)| select::selects(&pattern.containers, &container))
+                    .map(|(index, _)| *index)
+                    .collect();
+                if !selected.is_empty() {
+                    let folder = root.join(folder).join(&container);
+                    self.find_in_container(&folder, &selected, &mut found);
+                }
+            }
+        }
+        Ok(Some(found))
+    }
+
+    fn find_in_container(&self, folder: &Path, patterns: &[usize], found: &mut Found) {
+        for name in list_optional(folder).ok().flatten().unwrap_or_default() {
+            if !is_current_log(&name) {
+                continue;
+            }
+            let path = folder.join(name);
+            // Those already followed have their place; a new one must find one.
+            if self.followers.contains_key(&path) || found.files.len() < self.limits.files {
+                found.files.insert(path, patterns.to_vec());
+            } else {
+                found.skipped += 1;
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    files: BTreeMap<PathBuf, Vec<usize>>,
+    skipped: usize,
+}
+
+/// `N.log`: what is being written. Rotated files have a time behind it (`0.log.20261101-120000`, later `.gz`).
+fn is_current_log(name: &str) -> bool {
+    name.strip_suffix(".log")
+        .is_some_and(|number| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
+}
+
+/// `NAMESPACE_POD_UID`; none of the three may hold an underscore.
+#[derive(Debug, PartialEq, Eq)]
+struct PodFolder<'a> {
+    namespace: &'a str,
+    name: &'a str,
+}
+
+impl<'a> PodFolder<'a> {
+    fn parse(folder: &'a str) -> Option<Self> {
+        let mut parts = folder.split('_');
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(namespace), Some(name), Some(_), None) => Some(Self { namespace, name }),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
