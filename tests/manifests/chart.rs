@@ -7,8 +7,7 @@ use crate::objects::{configuration, container, named, one, summary};
 use crate::{render, tools};
 
 /// Labels that only a chart sets.
-const OF_HELM: [&str; 3] =
-    ["helm.sh/chart", "app.kubernetes.io/managed-by", "app.kubernetes.io/version"];
+const OF_HELM: [&str; 3] = ["helm.sh/chart", "app.kubernetes.io/managed-by", "app.kubernetes.io/version"];
 
 /// What two ways to install must have in common: all but Helm's labels, the namespace, and the spelling of a file.
 fn comparable(object: &Value, namespace: bool) -> Result<Value> {
@@ -89,7 +88,10 @@ fn every_switch_reaches_its_object() -> Result<()> {
 
     let rules = serde_json::to_string(one(&objects, "PrometheusRule")?)?;
     assert!(!rules.contains("\"CtmonTargetUntracked\""), "disabled alerts are left out");
-    assert!(rules.contains("\"CtmonTargetUnanswered\"") && rules.contains("{{ $value"), "others stay as they are");
+    assert!(
+        rules.contains("\"CtmonTargetUnanswered\"") && rules.contains("{{ $value"),
+        "others stay as they are"
+    );
 
     let tls = render::chart(&tools::text("chart/ci/tls-values.yaml")?)?;
     let endpoint = &one(&tls, "PodMonitor")?["spec"]["podMetricsEndpoints"][0];

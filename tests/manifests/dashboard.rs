@@ -99,7 +99,8 @@ fn it_works_with_any_data_source_and_on_any_grafana() -> Result<()> {
     for panel in shown(&dashboard) {
         assert_eq!(panel["datasource"], json!({"type": "prometheus", "uid": "${datasource}"}));
     }
-    let variables: Vec<_> = dashboard["templating"]["list"].as_array().context("no variables")?.iter().collect();
+    let variables: Vec<_> =
+        dashboard["templating"]["list"].as_array().context("no variables")?.iter().collect();
     let names: Vec<_> = variables.iter().filter_map(|variable| variable["name"].as_str()).collect();
     assert_eq!(names, ["datasource", "cluster", "node", "target", "map", "top"]);
     for variable in variables.iter().filter(|variable| variable["type"] == "query") {
@@ -132,7 +133,8 @@ fn it_uses_only_metrics_and_labels_of_the_contract() -> Result<()> {
     for Query { title, expression, legend, .. } in queries(&dashboard()?)? {
         let mut labels: BTreeSet<&str> = contract::SCRAPE.into();
         for metric in metrics(&expression) {
-            let known = contract::labels_of(metric).with_context(|| format!("{title}: no metric {metric}"))?;
+            let known =
+                contract::labels_of(metric).with_context(|| format!("{title}: no metric {metric}"))?;
             labels.extend(known);
             used.insert(metric.to_owned());
         }
@@ -206,7 +208,9 @@ fn limits_are_drawn_from_thresholds_that_exist() -> Result<()> {
             }
         }
     }
-    for alert in ["CtmonMapFilling", "CtmonStaleConnections", "CtmonTargetUnanswered", "CtmonCollectionLagging"] {
+    for alert in
+        ["CtmonMapFilling", "CtmonStaleConnections", "CtmonTargetUnanswered", "CtmonCollectionLagging"]
+    {
         assert!(drawn.contains(alert), "{alert} is not drawn");
     }
     Ok(())

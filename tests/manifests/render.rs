@@ -25,7 +25,8 @@ pub(crate) fn kustomize(folder: &Path) -> Result<Vec<Value>> {
 pub(crate) fn components(names: &[&str]) -> Result<Vec<Value>> {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kustomize-{}-{number}", std::process::id()));
+    let folder =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kustomize-{}-{number}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let base = relative(&folder, &tools::deploy("kustomize/base")?);
     let mut text = format!("resources: [{}]\ncomponents:\n", base.display());

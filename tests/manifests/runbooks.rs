@@ -71,7 +71,8 @@ fn links_lead_to_files_that_exist() -> Result<()> {
     for folder in ["runbooks", "tuning", "flux", "."] {
         for file in tools::files(folder, "md")? {
             let text = std::fs::read_to_string(&file)?;
-            for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+            for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link)
+            {
                 if link.starts_with("https://") {
                     continue;
                 }

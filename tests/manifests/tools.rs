@@ -43,7 +43,12 @@ pub(crate) fn files(folder: &str, extension: &str) -> Result<Vec<PathBuf>> {
 
 /// Runs kubectl.
 pub(crate) fn kubectl(arguments: &[&OsStr]) -> Result<String> {
-    run(Path::new("kubectl"), arguments, "", "install kubectl 1.27 or later, its kustomize is the one users have")
+    run(
+        Path::new("kubectl"),
+        arguments,
+        "",
+        "install kubectl 1.27 or later, its kustomize is the one users have",
+    )
 }
 
 /// Runs promtool over a file of rules.

@@ -41,7 +41,8 @@ fn the_values_make_the_expected_maps_and_interval() -> Result<()> {
     assert!(values["bpf"]["natMax"].as_u64() <= Some(entries), "Cilium refuses a larger NAT map at start");
     let interval = values["conntrackGCInterval"].as_str().context("no interval")?;
     let written = monitor::config::parse(&format!("expect: {{gc_interval: {{equals: {interval}}}}}"))?;
-    let (Some(Bound::Equals(interval)), Some(bound)) = (written.expect.gc_interval, expect.gc_interval) else {
+    let (Some(Bound::Equals(interval)), Some(bound)) = (written.expect.gc_interval, expect.gc_interval)
+    else {
         anyhow::bail!("no interval to compare");
     };
     assert!(bound.holds(&interval));

@@ -3,7 +3,7 @@
 //! In: YAML text. Out: [`Settings`], or one line that names key and line.
 //! Must not: let a key pass that means nothing: a typing error would silently keep a default.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use serde::Deserialize;
@@ -85,9 +85,16 @@ pub(super) fn read(text: &str) -> Result<Settings, String> {
 }
 
 /// An address to listen on; `:9469` is every address.
+///
+/// Brackets are taken around IPv4 too: a manifest that puts the node's address between them does not know its family.
 pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     let spelled = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
-    spelled.parse().map_err(|_| format!("`{text}` is not an address and port: write it like [::]:9469"))
+    let bracketed = || {
+        let (address, port) = spelled.strip_prefix('[')?.split_once("]:")?;
+        Some(SocketAddr::new(address.parse::<Ipv4Addr>().ok()?.into(), port.parse().ok()?))
+    };
+    let parsed = spelled.parse().ok().or_else(bracketed);
+    parsed.ok_or_else(|| format!("`{text}` is not an address and port: write it like [::]:9469"))
 }
 
 /// Where a key at the top level stands, for errors found after reading.

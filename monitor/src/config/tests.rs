@@ -57,6 +57,21 @@ fn an_empty_file_is_the_defaults() {
 }
 
 #[test]
+fn brackets_are_taken_around_both_families() {
+    for (text, expected) in [
+        ("[10.0.0.1]:9469", "10.0.0.1:9469"),
+        ("10.0.0.1:9469", "10.0.0.1:9469"),
+        ("[fd00::1]:9469", "[fd00::1]:9469"),
+        (":9469", "[::]:9469"),
+    ] {
+        assert_eq!(parse_listen(text).map(|address| address.to_string()).as_deref(), Ok(expected), "{text}");
+    }
+    for text in ["fd00::1:9469:x", "[10.0.0.1]", "[10.0.0.1]:", "[10.0.0.1]:99999", "[localhost]:9469"] {
+        assert!(parse_listen(text).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn every_key_is_read() {
     let read = settings(FULL);
     assert_eq!(read.listen, ["127.0.0.1:9469", "[::]:9470"].map(|a| a.parse().expect("an address")));
@@ -208,6 +223,7 @@ fn errors_are_one_line_with_key_and_line() {
     check("stale_after: 3h", &["stale_after: 3h is not between 20s and 2h"]);
     check("listen: localhost", &["listen: `localhost` is not an address and port", "[::]:9469"]);
     check("listen: []", &["listen: ", "at least one"]);
+    check("listen: '[10.0.0.1:9469'", &["listen: `[10.0.0.1:9469` is not an address and port"]);
     check("snat_port_range: [9, 3]", &["snat_port_range: ", "in this order"]);
     check("snat_port_range: [1, 2, 3]", &["snat_port_range: "]);
     check("snat_port_range: [1, 70000]", &["snat_port_range", "70000"]);
