@@ -1,0 +1,209 @@
+//! The ways to read a conntrack map.
+//!
+//! In: one map of Cilium's shape. Out: how long each way took, and how many entries it saw.
+//! Must not: let one way do less than another, except where its name says so.
+
+use std::fs::File;
+use std::hint::black_box;
+use std::io::{ErrorKind, Read as _};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use aya::programs::Iter;
+use aya::{Btf, Ebpf, EbpfLoader};
+use monitor::source::bpf::{self, Ask, Kernel, Link, OBJECT, sys};
+use monitor::source::cilium::clock::Reading;
+use monitor::source::cilium::linger::LingerRule;
+use monitor::source::cilium::pins;
+use monitor::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
+use monitor_abi::cell::map_cell;
+use monitor_abi::cilium::{CtEntry, TupleV4};
+use monitor_abi::class::{DUE_BOUNDS, Direction, Due, Protocol, State};
+use monitor_abi::scan::{Clock, found};
+use support::bpffs::Bpffs;
+use support::cilium::MapName;
+use support::sys::Map;
+
+/// What Cilium's agent asks for per batch lookup.
+const BATCH: usize = 4096;
+/// The storage server a tenth of the generated entries belong to.
+const NAS: [u8; 4] = [192, 168, 100, 180];
+
+/// One way to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    Ctmon,
+    Empty,
+    Batch,
+    KeyByKey,
+    Bpftool,
+}
+
+impl Method {
+    pub(crate) const ALL: [Self; 5] = [Self::Ctmon, Self::Empty, Self::Batch, Self::KeyByKey, Self::Bpftool];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Ctmon => "ctmon: iterator, aggregating in the kernel",
+            Self::Empty => "iterator whose program is empty",
+            Self::Batch => "batch lookups, classified in user space",
+            Self::KeyByKey => "key by key (get_next_key and lookup)",
+            Self::Bpftool => "bpftool -j map dump",
+        }
+    }
+}
+
+/// Everything the methods need, made once.
+pub(crate) struct Methods<'m> {
+    kernel: Kernel,
+    link: Link,
+    ask: Ask,
+    // Dropping the object would unload the empty program.
+    _empty: Ebpf,
+    empty_link: std::os::fd::OwnedFd,
+    map: &'m Map,
+    pin: PathBuf,
+    now: u32,
+}
+
+impl<'m> Methods<'m> {
+    pub(crate) fn new(bpffs: &Bpffs, map: &'m Map, now: u32) -> Result<Self> {
+        let name = pins::global_maps().into_iter().next().context("no maps")?;
+        let open = name
+            .open(bpffs.root())
+            .map_err(|problem| anyhow::anyhow!(problem.detail))?
+            .context("the map is not pinned")?;
+        let btf = Btf::from_sys_fs()?;
+        let mut kernel = Kernel::load_with(&btf)?;
+        kernel.set_targets(targets()?.tables())?;
+        let link = kernel.link(name.shape(), open.fd.as_fd())?;
+        let mut empty = EbpfLoader::new().btf(Some(&btf)).load(OBJECT)?;
+        bpf::load_iterator(&mut empty, "empty", &btf)?;
+        let program: &Iter = empty.program("empty").context("no empty program")?.try_into()?;
+        let empty_link = sys::link_iterator(program.fd()?.as_fd(), open.fd.as_fd())?;
+        let rule = LingerRule {
+            stale_after: Duration::from_secs(600),
+            fin_timeout: Duration::from_secs(10),
+            tcp_timeout: Some(Duration::from_secs(8000)),
+        };
+        let (linger_closed, linger_half_closed) = rule.bounds(Some(Reading::ktime(now))).for_kernel();
+        let mut bounds = [0; 11];
+        for (bound, seconds) in bounds.iter_mut().zip(DUE_BOUNDS) {
+            *bound = i32::try_from(seconds)?;
+        }
+        let ask = Ask { clock: Clock::Ktime, bounds, linger_closed, linger_half_closed, log: false };
+        Ok(Self {
+            kernel,
+            link,
+            ask,
+            _empty: empty,
+            empty_link,
+            map,
+            pin: bpffs.pin(MapName::Ct4.pin()),
+            now,
+        })
+    }
+
+    /// Reads the map once this way: the time it took, and the entries it saw where it can tell.
+    pub(crate) fn read(&mut self, method: Method) -> Result<(Duration, Option<usize>)> {
+        let start = Instant::now();
+        let seen = match method {
+            Method::Ctmon => {
+                let scan = self.kernel.scan(&self.link, &self.ask)?;
+                Some(usize::try_from(scan.word(found::WALKED))?)
+            }
+            Method::Empty => {
+                drain(sys::start_iterator(self.empty_link.as_fd())?)?;
+                None
+            }
+            Method::Batch => {
+                let mut classifier = Classifier::new(self.ask.bounds, self.now);
+                self.map.for_each_batch(BATCH, |key, value| classifier.add(key, value))?;
+                Some(classifier.seen())
+            }
+            Method::KeyByKey => {
+                let mut classifier = Classifier::new(self.ask.bounds, self.now);
+                self.map.for_each(|key, value| classifier.add(key, value))?;
+                Some(classifier.seen())
+            }
+            Method::Bpftool => {
+                let status = Command::new("bpftool")
+                    .args(["-j", "map", "dump", "pinned"])
+                    .arg(&self.pin)
+                    .stdout(Stdio::null())
+                    .status()
+                    .context("failed to run bpftool: install it")?;
+                ensure!(status.success(), "bpftool failed");
+                None
+            }
+        };
+        Ok((start.elapsed(), seen))
+    }
+}
+
+/// The same partition as in the kernel, in user space.
+struct Classifier {
+    cells: Vec<u64>,
+    of_target: [u64; 64],
+    bounds: [i32; 11],
+    now: u32,
+}
+
+impl Classifier {
+    fn new(bounds: [i32; 11], now: u32) -> Self {
+        Self { cells: vec![0; 4096], of_target: [0; 64], bounds, now }
+    }
+
+    fn add(&mut self, key: &[u8], value: &[u8]) {
+        let (Some(key), Some(entry)) = (TupleV4::from_bytes(key), CtEntry::from_bytes(value)) else { return };
+        let state = State::of(key.nexthdr, key.flags, entry.flags);
+        let left = entry.lifetime.wrapping_sub(self.now).cast_signed();
+        let due = Due::number_of(left, &self.bounds);
+        let direction = Direction::of(key.flags);
+        let cell = map_cell(direction as u8, state as u8, due, Protocol::of(key.nexthdr) as u8);
+        if let Some(count) = self.cells.get_mut(cell as usize) {
+            *count += 1;
+        }
+        if (key.daddr == NAS || key.saddr == NAS)
+            && let Some(count) = self.of_target.get_mut(state as usize * 2 + usize::from(left < 0))
+        {
+            *count += 1;
+        }
+    }
+
+    fn seen(self) -> usize {
+        black_box(self.of_target);
+        usize::try_from(black_box(self.cells).iter().sum::<u64>()).unwrap_or(usize::MAX)
+    }
+}
+
+fn drain(iterator: std::os::fd::OwnedFd) -> Result<()> {
+    let mut file = File::from(iterator);
+    let mut buffer = [0; 4096];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                return Err(error.into());
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+fn targets() -> Result<TargetIndex> {
+    let service = |name: &str, ports: &[u16]| ServiceSpec {
+        name: name.to_owned(),
+        ports: ports.to_vec(),
+        protocol: None,
+    };
+    Ok(TargetIndex::new(vec![TargetSpec {
+        name: "qnap".to_owned(),
+        prefixes: vec![(IpAddr::V4(Ipv4Addr::from(NAS)), 32)],
+        services: vec![service("smb", &[445]), service("iscsi", &[3260]), service("api", &[8080, 443])],
+    }])?)
+}
