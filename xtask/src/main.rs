@@ -9,6 +9,7 @@ mod build;
 mod cargo;
 mod ebpf;
 mod paths;
+mod python;
 mod run;
 mod shell;
 mod tally;

@@ -33,9 +33,15 @@ pub(crate) struct Args {
     /// Simulate a node even where Cilium runs
     #[arg(long)]
     simulate: bool,
-    /// How many times faster than life the simulated incident plays
+    /// Length of the simulated incident, like 90s or 4m
+    #[arg(long, value_name = "TIME")]
+    duration: Option<String>,
+    /// How many seconds of the simulated collector pass in a real one
     #[arg(long, value_name = "N")]
-    speed: Option<u32>,
+    speed: Option<String>,
+    /// Play the simulated incident again and again
+    #[arg(long = "loop")]
+    repeat: bool,
     /// Handed to `ctmon run`
     #[arg(last = true)]
     arguments: Vec<OsString>,
@@ -73,8 +79,13 @@ async fn simulate(paths: &Paths, args: &Args, ctmon: &Path, simulator: &Path) ->
     let (bpffs, ready) = (scratch.dir.join("bpffs"), scratch.dir.join("ready"));
     let mut simulation = ends_with_us("TERM", simulator);
     simulation.arg("--bpffs").arg(&bpffs).arg("--ready-file").arg(&ready);
-    if let Some(speed) = args.speed {
-        simulation.arg("--speed").arg(speed.to_string());
+    for (flag, value) in [("--duration", &args.duration), ("--speed", &args.speed)] {
+        if let Some(value) = value {
+            simulation.args([flag, value]);
+        }
+    }
+    if args.repeat {
+        simulation.arg("--loop");
     }
     let mut node = Running::start("the simulated node", &mut simulation)?;
     let started = Instant::now();

@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -92,7 +93,9 @@ impl Run for Command {
 }
 
 fn failed_to(what: &str, command: &Command) -> String {
-    let mut line = command.get_program().to_string_lossy().into_owned();
+    // The name is enough: where a toolchain lies only makes the line longer.
+    let program = Path::new(command.get_program());
+    let mut line = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
     for argument in command.get_args() {
         line.push(' ');
         line.push_str(&argument.to_string_lossy());

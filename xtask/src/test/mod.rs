@@ -39,8 +39,8 @@ enum End {
     Built,
     Tested(Tally),
     Failed(Tally, anyhow::Error),
-    /// What came before it did not build.
-    NotRun,
+    /// This build, which it needs, is not there.
+    NotRun(&'static str),
 }
 
 struct Row {
@@ -58,16 +58,19 @@ pub(crate) fn run(paths: &Paths, args: &Args) -> Result<()> {
     }
     let steps = select(STEPS, &args.only, &args.skip);
     let mut rows: Vec<Row> = Vec::new();
-    let mut broken = false;
+    // What failed to build, and what stood on it.
+    let mut missing: Vec<&str> = Vec::new();
     for &step in &steps {
         let start = Instant::now();
-        let end = if broken {
-            End::NotRun
+        let end = if let Some(need) = step.needs.iter().find(|need| missing.contains(need)) {
+            End::NotRun(need)
         } else {
             say(&format!("== {}: {}", step.name, step.proves));
             run_step(step, &steps::Context { paths, steps: &steps })
         };
-        broken |= step.kind == Kind::Build && matches!(end, End::Failed(..));
+        if step.kind == Kind::Build && !matches!(end, End::Built) {
+            missing.push(step.name);
+        }
         rows.push(Row { step, end, took: start.elapsed() });
     }
     let sum = report(&rows);
@@ -106,7 +109,7 @@ fn report(rows: &[Row]) -> Tally {
             End::Built => (Tally::default(), String::new()),
             End::Tested(tally) => (*tally, String::new()),
             End::Failed(tally, error) => (*tally, format!("  {error:#}")),
-            End::NotRun => (Tally::default(), "  not run: what it needs was not built".to_owned()),
+            End::NotRun(need) => (Tally::default(), format!("  not run: it needs {need}")),
         };
         let Tally { passed, failed } = tally;
         println!("{:<12} {passed:>7} {failed:>7} {:>9.1}{note}", step.name, took.as_secs_f32());

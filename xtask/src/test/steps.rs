@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::paths::Paths;
 use crate::shell::{Run as _, say};
 use crate::tally::Tally;
-use crate::{apt, build, cargo, ebpf, vm};
+use crate::{apt, build, cargo, ebpf, python, vm};
 
 /// One line of the suite.
 pub(super) struct Step {
@@ -28,7 +28,7 @@ pub(super) struct Step {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Later steps stand on it: if it fails they do not run. Counts as no test.
+    /// Others need it: if it fails they do not run. Counts as no test.
     Build,
     Check,
 }
@@ -43,6 +43,9 @@ pub(super) struct Context<'a> {
 const SET_UP: &[&str] = &["set-up"];
 const OBJECT: &[&str] = &["set-up", "build-ebpf"];
 const BINARY: &[&str] = &["set-up", "build-ebpf", "build"];
+
+/// Debian's prometheus brings promtool, which reads the rules as a server would.
+const PROMTOOL: &[&str] = &["prometheus"];
 
 /// Cheap steps first, so that the usual mistakes are found in the first minute.
 pub(super) const STEPS: &[Step] = &[
@@ -91,7 +94,7 @@ pub(super) const STEPS: &[Step] = &[
         proves: "every module by itself: layouts, decoding, classes, checks, outputs, and the tests' own tools",
         kind: Kind::Check,
         needs: OBJECT,
-        packages: &[],
+        packages: PROMTOOL,
         run: unit,
     },
     Step {
@@ -111,6 +114,22 @@ pub(super) const STEPS: &[Step] = &[
         run: |context| {
             cargo_test(context, &["--package", "tests", "--test", "kernel*", "--", "--test-threads=1"])
         },
+    },
+    Step {
+        name: "python",
+        proves: "helm and the schemas of Kubernetes objects are there",
+        kind: Kind::Build,
+        needs: SET_UP,
+        packages: &[],
+        run: |context| python::ensure(context.paths).map(|()| Tally::default()),
+    },
+    Step {
+        name: "manifests",
+        proves: "base, overlays and chart render, agree with each other, and ask for no more than they say",
+        kind: Kind::Check,
+        needs: &["set-up", "build-ebpf", "build", "python"],
+        packages: PROMTOOL,
+        run: |context| cargo_test(context, &["--package", "tests", "--test", "manifests"]),
     },
     Step {
         name: "vm",
@@ -181,6 +200,7 @@ fn cargo_test(context: &Context<'_>, arguments: &[&str]) -> Result<Tally> {
         .args(["test", "--no-fail-fast"])
         .args(arguments)
         .env("CTMON_BIN", context.paths.dist_binary())
+        .env("PATH", python::search_path(context.paths)?)
         .run_and_copy("run the tests")?;
     let tally = Tally::parse(&output).context("the tests did not build, or none printed a result")?;
     if !status.success() && tally.failed == 0 {
