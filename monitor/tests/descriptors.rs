@@ -3,7 +3,7 @@
 //! A test binary of its own, since the limit is the whole process's.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd as _;
 use std::process::{Child, Command, Stdio};
@@ -18,16 +18,16 @@ use tokio::sync::{oneshot, watch};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Sets the number below which this process's next descriptors must lie.
-fn set_limit(limit: i32) {
+fn set_limit(limit: i32) -> io::Result<bool> {
     let pid = std::process::id().to_string();
-    let status = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={limit}:")]).status();
-    assert!(status.unwrap().success(), "prlimit failed");
+    let status = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={limit}:")]).status()?;
+    Ok(status.success())
 }
 
 /// A shell that lifts this process's limit once its standard input ends: by then we could not start one.
-fn lifter() -> Child {
+fn lifter() -> io::Result<Child> {
     let command = format!("read -r line; exec prlimit --pid {} --nofile=512:", std::process::id());
-    Command::new("sh").args(["-c", &command]).stdin(Stdio::piped()).spawn().unwrap()
+    Command::new("sh").args(["-c", &command]).stdin(Stdio::piped()).spawn()
 }
 
 #[test]
@@ -51,10 +51,10 @@ fn without_descriptors_the_server_waits_and_then_goes_on() {
     let mut client = TcpStream::connect(listener.address()).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.write_all(b"GET /healthz HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").unwrap();
-    let mut lifter = lifter();
+    let mut lifter = lifter().unwrap();
     // The lowest free descriptor is the one that accepting would get.
     let free = File::open("/dev/null").unwrap().as_raw_fd();
-    set_limit(free);
+    assert!(set_limit(free).unwrap(), "the limit was not set");
 
     let (end, ended) = oneshot::channel::<()>();
     let thread = std::thread::spawn(move || {
