@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::objects::{configuration, container, named, one, summary};
+use crate::objects::{at, configuration, container, name, named, one, summary};
 use crate::{render, tools};
 
 /// Labels that only a chart sets.
@@ -12,7 +12,7 @@ const OF_HELM: [&str; 3] = ["helm.sh/chart", "app.kubernetes.io/managed-by", "ap
 /// What two ways to install must have in common: all but Helm's labels, the namespace, and the spelling of a file.
 fn comparable(object: &Value, namespace: bool) -> Result<Value> {
     let mut object = object.clone();
-    let metadata = object["metadata"].as_object_mut().context("no metadata")?;
+    let metadata = object.pointer_mut("/metadata").and_then(Value::as_object_mut).context("no metadata")?;
     if let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) {
         for label in OF_HELM {
             labels.remove(label);
@@ -33,7 +33,7 @@ fn comparable(object: &Value, namespace: bool) -> Result<Value> {
 /// Object by object: the same kinds and names, each the same.
 fn assert_same(kustomize: &[Value], chart: &[Value], namespace: bool) -> Result<()> {
     for object in kustomize {
-        let (kind, name) = (&object["kind"], &object["metadata"]["name"]);
+        let (kind, name) = (&object["kind"], name(object));
         // A chart cannot label the namespace it is installed into.
         if kind == "Namespace" {
             continue;
@@ -64,7 +64,7 @@ fn the_agent_accepts_the_configuration_of_every_values_file() -> Result<()> {
     for file in tools::files("chart/ci", "yaml")? {
         let objects = render::chart(&std::fs::read_to_string(&file)?)?;
         // By its content: the name follows fullnameOverride.
-        let mut texts = objects.iter().filter_map(|object| object["data"]["config.yaml"].as_str());
+        let mut texts = objects.iter().filter_map(|object| at(object, "/data/config.yaml").as_str());
         let text = texts.next().context("no config.yaml")?;
         monitor::config::parse(text).with_context(|| format!("{}:\n{text}", file.display()))?;
     }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use monitor::check::catalog::ALERTS;
 use serde_json::{Value, json};
 
+use crate::objects::at;
 use crate::{contract, tools};
 
 fn dashboard() -> Result<Value> {
@@ -14,12 +15,10 @@ fn dashboard() -> Result<Value> {
 
 /// Rows and panels, those inside of collapsed rows too.
 fn panels(dashboard: &Value) -> Vec<&Value> {
-    let list = |value: &'_ Value| value.as_array().map_or(&[][..], Vec::as_slice).len();
     let mut all = Vec::new();
-    for index in 0..list(&dashboard["panels"]) {
-        let panel = &dashboard["panels"][index];
+    for panel in dashboard["panels"].as_array().into_iter().flatten() {
         all.push(panel);
-        all.extend((0..list(&panel["panels"])).map(|inner| &panel["panels"][inner]));
+        all.extend(panel["panels"].as_array().into_iter().flatten());
     }
     all
 }
@@ -52,7 +51,7 @@ fn queries(dashboard: &Value) -> Result<Vec<Query>> {
             });
         }
     }
-    for annotation in dashboard["annotations"]["list"].as_array().context("no annotations")? {
+    for annotation in at(dashboard, "/annotations/list").as_array().context("no annotations")? {
         if let Some(expression) = annotation["expr"].as_str() {
             let title = annotation["name"].as_str().context("no name")?.to_owned();
             let (expression, legend) = (expression.to_owned(), String::new());

@@ -24,4 +24,6 @@ mod dashboard;
 
 mod runbooks;
 
+mod commands;
+
 mod tuning;

@@ -6,6 +6,16 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+/// The part at this JSON pointer; null where there is none.
+pub(crate) fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
+}
+
+/// The name of an object.
+pub(crate) fn name(object: &Value) -> &Value {
+    at(object, "/metadata/name")
+}
+
 /// The one object of this kind.
 pub(crate) fn one<'a>(objects: &'a [Value], kind: &str) -> Result<&'a Value> {
     let mut found = objects.iter().filter(|object| object["kind"] == kind);
@@ -18,19 +28,19 @@ pub(crate) fn one<'a>(objects: &'a [Value], kind: &str) -> Result<&'a Value> {
 pub(crate) fn named<'a>(objects: &'a [Value], kind: &str, name: &str) -> Result<&'a Value> {
     objects
         .iter()
-        .find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
+        .find(|object| object["kind"] == kind && self::name(object) == name)
         .with_context(|| format!("no {kind} {name} among {}", summary(objects)))
 }
 
 /// Kinds and names, for messages.
 pub(crate) fn summary(objects: &[Value]) -> String {
-    let names = objects.iter().map(|object| format!("{}/{}", object["kind"], object["metadata"]["name"]));
+    let names = objects.iter().map(|object| format!("{}/{}", object["kind"], name(object)));
     names.collect::<Vec<_>>().join(", ").replace('"', "")
 }
 
 /// The pod of the DaemonSet.
 pub(crate) fn pod(objects: &[Value]) -> Result<&Value> {
-    Ok(&one(objects, "DaemonSet")?["spec"]["template"]["spec"])
+    Ok(at(one(objects, "DaemonSet")?, "/spec/template/spec"))
 }
 
 /// Its only container.
@@ -48,5 +58,5 @@ pub(crate) fn by_name<'a>(list: &'a Value, name: &str) -> Result<&'a Value> {
 
 /// The agent's configuration as it is mounted.
 pub(crate) fn configuration(objects: &[Value]) -> Result<&str> {
-    named(objects, "ConfigMap", "ctmon")?["data"]["config.yaml"].as_str().context("no config.yaml")
+    at(named(objects, "ConfigMap", "ctmon")?, "/data/config.yaml").as_str().context("no config.yaml")
 }

@@ -1,13 +1,24 @@
 //! The pod asks for what it needs and for nothing else, however it is installed.
 
-use anyhow::{Context, Result};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
 
 use crate::objects::{by_name, container, named, one, pod};
 use crate::{render, tools};
 
-/// Every way to install it, with a name for messages.
-fn installations() -> Result<Vec<(String, Vec<Value>)>> {
+/// A way to install it: a name for messages, and the objects.
+type Installation = (String, Vec<Value>);
+
+/// Every way to install it, rendered once.
+fn installations() -> Result<&'static [Installation]> {
+    static RENDERED: OnceLock<Result<Vec<Installation>, String>> = OnceLock::new();
+    let rendered = RENDERED.get_or_init(|| render_all().map_err(|error| format!("{error:#}")));
+    rendered.as_deref().map_err(|error| anyhow!("{error}"))
+}
+
+fn render_all() -> Result<Vec<Installation>> {
     let mut all = vec![
         ("base".to_owned(), render::kustomize(&tools::deploy("kustomize/base")?)?),
         ("overlay talos".to_owned(), render::kustomize(&tools::deploy("kustomize/overlays/talos")?)?),
@@ -31,14 +42,14 @@ fn the_container_has_two_capabilities_and_no_way_to_more() -> Result<()> {
             "runAsGroup": 0,
             "capabilities": {"drop": ["ALL"], "add": ["BPF", "PERFMON"]},
         });
-        assert_eq!(container(&objects)?["securityContext"], expected, "{name}");
-        let pod = pod(&objects)?;
+        assert_eq!(container(objects)?["securityContext"], expected, "{name}");
+        let pod = pod(objects)?;
         assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault", "{name}");
         assert_eq!(pod["hostPID"], false, "{name}");
         assert_eq!(pod["hostIPC"], false, "{name}");
         assert_eq!(pod["initContainers"], Value::Null, "{name}");
         assert_eq!(pod["automountServiceAccountToken"], false, "{name}");
-        if let Ok(account) = one(&objects, "ServiceAccount") {
+        if let Ok(account) = one(objects, "ServiceAccount") {
             assert_eq!(account["automountServiceAccountToken"], false, "{name}");
         }
     }
@@ -48,22 +59,22 @@ fn the_container_has_two_capabilities_and_no_way_to_more() -> Result<()> {
 #[test]
 fn everything_of_the_host_is_read_only() -> Result<()> {
     for (name, objects) in installations()? {
-        let mounts = container(&objects)?["volumeMounts"].as_array().context("no mounts")?;
+        let mounts = container(objects)?["volumeMounts"].as_array().context("no mounts")?;
         assert!(mounts.len() >= 4, "{name}");
         for mount in mounts {
             assert_eq!(mount["readOnly"], true, "{name}: {mount}");
             assert_eq!(mount["subPath"], Value::Null, "{name}: a subPath does not follow changes: {mount}");
         }
-        for volume in pod(&objects)?["volumes"].as_array().context("no volumes")? {
+        for volume in pod(objects)?["volumes"].as_array().context("no volumes")? {
             if volume["hostPath"].is_object() {
                 // `Directory`: nothing is made on the host.
                 assert_eq!(volume["hostPath"]["type"], "Directory", "{name}: {volume}");
             }
         }
-        let bpffs = by_name(&container(&objects)?["volumeMounts"], "bpffs")?;
+        let bpffs = by_name(&container(objects)?["volumeMounts"], "bpffs")?;
         assert_eq!(bpffs["mountPath"], "/sys/fs/bpf", "{name}");
         assert_eq!(bpffs["mountPropagation"], "HostToContainer", "{name}");
-        assert_eq!(by_name(&container(&objects)?["volumeMounts"], "config")?["mountPath"], "/etc/ctmon");
+        assert_eq!(by_name(&container(objects)?["volumeMounts"], "config")?["mountPath"], "/etc/ctmon");
     }
     Ok(())
 }
@@ -71,9 +82,9 @@ fn everything_of_the_host_is_read_only() -> Result<()> {
 #[test]
 fn it_listens_on_the_node_and_on_loopback_only() -> Result<()> {
     for (name, objects) in installations()? {
-        let container = container(&objects)?;
-        assert_eq!(pod(&objects)?["hostNetwork"], true, "{name}");
-        assert_eq!(pod(&objects)?["dnsPolicy"], "ClusterFirstWithHostNet", "{name}");
+        let container = container(objects)?;
+        assert_eq!(pod(objects)?["hostNetwork"], true, "{name}");
+        assert_eq!(pod(objects)?["dnsPolicy"], "ClusterFirstWithHostNet", "{name}");
         let port = by_name(&container["ports"], "metrics")?["containerPort"].clone();
         let listen = &by_name(&container["env"], "CTMON_LISTEN")?["value"];
         assert_eq!(listen, &json!(format!("[$(NODE_IP)]:{port},127.0.0.1:{port}")), "{name}");
@@ -83,7 +94,7 @@ fn it_listens_on_the_node_and_on_loopback_only() -> Result<()> {
         assert_eq!(names.first(), Some(&"NODE_IP"), "{name}");
         let source = &by_name(&container["env"], "NODE_IP")?["valueFrom"]["fieldRef"]["fieldPath"];
         assert_eq!(source, "status.hostIP", "{name}");
-        if let Ok(service) = one(&objects, "Service") {
+        if let Ok(service) = one(objects, "Service") {
             assert_eq!(service["spec"]["clusterIP"], "None", "{name}");
             assert_eq!(service["spec"]["ports"][0]["port"], port, "{name}");
         }
@@ -126,7 +137,7 @@ fn it_is_the_last_to_be_evicted_and_runs_everywhere() -> Result<()> {
 #[test]
 fn probes_ask_paths_that_need_no_credentials() -> Result<()> {
     for (name, objects) in installations()? {
-        let container = container(&objects)?;
+        let container = container(objects)?;
         for (probe, path) in
             [("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")]
         {

@@ -3,6 +3,7 @@
 //! In: kustomizations, the chart and values. Out: parsed objects.
 //! Must not: judge them.
 
+use std::fmt::Write;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -29,13 +30,13 @@ pub(crate) fn components(names: &[&str]) -> Result<Vec<Value>> {
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kustomize-{}-{number}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let base = relative(&folder, &tools::deploy("kustomize/base")?);
-    let mut text = format!("resources: [{}]\ncomponents:\n", base.display());
+    let mut text = format!("resources: [{}]\n", base.display());
+    if !names.is_empty() {
+        text += "components:\n";
+    }
     for name in names {
         let component = tools::deploy("kustomize/components")?.join(name);
-        text += &format!("  - {}\n", relative(&folder, &component).display());
-    }
-    if names.is_empty() {
-        text = text.replace("components:\n", "");
+        writeln!(text, "  - {}", relative(&folder, &component).display())?;
     }
     std::fs::write(folder.join("kustomization.yaml"), text)?;
     let objects = kustomize(&folder);

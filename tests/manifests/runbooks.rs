@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use monitor::check::catalog::ALERTS;
 
+use crate::objects::at;
 use crate::{render, tools};
 
 /// In this order, so that whoever is woken up finds them.
@@ -21,11 +22,11 @@ fn pages() -> Result<BTreeSet<String>> {
 fn alerts() -> Result<BTreeSet<String>> {
     let mut names: BTreeSet<String> = ALERTS.iter().map(|alert| alert.name.to_owned()).collect();
     let rule = render::documents(&tools::text("prometheus/ctmon.prometheusrule.yaml")?)?;
-    for group in rule.first().context("no rules")?["spec"]["groups"].as_array().context("no groups")? {
+    for group in at(rule.first().context("no rules")?, "/spec/groups").as_array().context("no groups")? {
         for rule in group["rules"].as_array().context("no rules")? {
             if let Some(alert) = rule["alert"].as_str() {
                 names.insert(alert.to_owned());
-                let url = rule["annotations"]["runbook_url"].as_str().unwrap_or_default();
+                let url = at(rule, "/annotations/runbook_url").as_str().unwrap_or_default();
                 assert!(url.ends_with(&format!("/deploy/runbooks/{alert}.md")), "{alert}: {url}");
             }
         }

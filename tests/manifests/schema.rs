@@ -34,7 +34,7 @@ sys.exit('\\n'.join(errors) or 0)
     let kubernetes: Vec<_> =
         objects.iter().filter(|object| !CUSTOM.iter().any(|kind| object["kind"] == *kind)).collect();
     ensure!(!kubernetes.is_empty(), "nothing to validate");
-    let versions: Vec<_> = versions.iter().map(|version| version.as_ref()).collect();
+    let versions: Vec<_> = versions.iter().map(AsRef::as_ref).collect();
     tools::python(PROGRAM, &versions, &serde_json::to_string(&kubernetes)?)?;
     Ok(())
 }
