@@ -267,7 +267,8 @@ mod tests {
         let mut daemon = shell("trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 0.05; done");
         daemon.wait_for_output("ready", SOON).unwrap();
         assert_eq!(daemon.stop(SOON).unwrap().code(), Some(7));
-        let mut daemon = shell("sleep 60");
+        // Without a shell in between, which would take a SIGINT that comes while it starts for its child's.
+        let mut daemon = Daemon::start_command(Command::new("sleep").arg("60")).unwrap();
         daemon.signal(Signal::Interrupt).unwrap();
         assert_eq!(daemon.wait(SOON).unwrap().signal(), Some(libc::SIGINT));
     }
