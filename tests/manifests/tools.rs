@@ -59,9 +59,8 @@ pub(crate) fn promtool_check_rules(file: &Path) -> Result<String> {
 
 /// Runs a Python program that needs `helm-python-sdk` and `kubernetes-validate`, with this on its standard input.
 pub(crate) fn python(program: &str, arguments: &[&OsStr], input: &str) -> Result<String> {
-    const MISSING: &str = "make a virtual environment at target/tools/venv with what \
-                           tests/manifests/requirements.txt lists (`cargo xtask test` does), or name a python that has \
-                           it in CTMON_PYTHON";
+    const MISSING: &str = "make a virtual environment with helm-python-sdk and kubernetes-validate at \
+                           target/tools/venv (`cargo xtask test` does), or name its python in CTMON_PYTHON";
     let python = match std::env::var_os("CTMON_PYTHON") {
         Some(path) => PathBuf::from(path),
         None => root()?.join("target/tools/venv/bin/python"),
