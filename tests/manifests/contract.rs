@@ -18,6 +18,9 @@ pub(crate) const METRICS: &[(&str, &[&str])] = &[
     ("ctmon_map_problem", &["map_name", "reason"]),
     ("ctmon_map_info", &["map_name", "id", "key_size", "value_size", "flags", "lru"]),
     ("ctmon_map_recreations_total", &["map_name"]),
+    ("ctmon_map_scan_interval_seconds", &["map_name"]),
+    ("ctmon_map_odd_entries", &["map_name", "what"]),
+    ("ctmon_maps_skipped", &[]),
     ("ctmon_ct_entries", &["map_name", "direction", "state", "expired"]),
     ("ctmon_ct_protocol_entries", &["map_name", "protocol"]),
     ("ctmon_ct_due_entries", &["map_name", "due"]),
@@ -79,6 +82,8 @@ pub(crate) const METRICS: &[(&str, &[&str])] = &[
     ("ctmon_config_last_reload_successful", &[]),
     ("ctmon_config_last_reload_success_timestamp_seconds", &[]),
     ("ctmon_build_info", &["version", "revision"]),
+    ("ctmon_http_requests_total", &["route", "code"]),
+    ("ctmon_http_connections_total", &["outcome"]),
     ("process_resident_memory_bytes", &[]),
 ];
 

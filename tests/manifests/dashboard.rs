@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 use monitor::check::catalog::ALERTS;
+use monitor::output::prometheus::REGISTRY;
 use serde_json::{Value, json};
 
 use crate::objects::at;
@@ -155,6 +156,14 @@ fn it_uses_only_metrics_and_labels_of_the_contract() -> Result<()> {
         contract::METRICS.iter().map(|(name, _)| *name).filter(|name| !used.contains(*name)).collect();
     assert_eq!(unused, ["ctmon_map_present", "ctmon_snapshot_timestamp_seconds"]);
     Ok(())
+}
+
+#[test]
+fn the_contract_knows_every_metric_of_the_page() {
+    for metric in REGISTRY.iter().copied().flatten() {
+        let known = contract::labels_of(metric.name).is_some();
+        assert!(known, "{} is new: add it to tests/manifests/contract.rs and to the dashboard", metric.name);
+    }
 }
 
 #[test]

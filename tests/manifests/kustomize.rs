@@ -16,7 +16,7 @@ fn overlay() -> Result<Vec<Value>> {
 #[test]
 fn base_is_four_objects_in_no_namespace() -> Result<()> {
     let objects = render::kustomize(&tools::deploy("kustomize/base")?)?;
-    assert_eq!(summary(&objects), "ServiceAccount/ctmon, ConfigMap/ctmon, Service/ctmon, DaemonSet/ctmon");
+    assert_eq!(summary(&objects), "ConfigMap/ctmon, DaemonSet/ctmon, Service/ctmon, ServiceAccount/ctmon");
     for object in &objects {
         assert_eq!(object["metadata"]["namespace"], Value::Null, "{object}");
     }
@@ -62,8 +62,8 @@ fn every_combination_of_components_builds() -> Result<()> {
 #[test]
 fn the_examples_build() -> Result<()> {
     let kinds = [
-        ("flux/chart", "Namespace/ctmon, HelmRelease/ctmon, OCIRepository/ctmon"),
-        ("flux/kustomization", "Kustomization/ctmon, GitRepository/ctmon"),
+        ("flux/chart", "HelmRelease/ctmon, Namespace/ctmon, OCIRepository/ctmon"),
+        ("flux/kustomization", "GitRepository/ctmon, Kustomization/ctmon"),
         (
             "tuning/trident",
             "MutatingAdmissionPolicy/trident-sidecars, MutatingAdmissionPolicyBinding/trident-sidecars",

@@ -32,10 +32,13 @@ pub(crate) fn named<'a>(objects: &'a [Value], kind: &str, name: &str) -> Result<
         .with_context(|| format!("no {kind} {name} among {}", summary(objects)))
 }
 
-/// Kinds and names, for messages.
+/// Kinds and names, sorted: versions of kustomize differ in their order.
 pub(crate) fn summary(objects: &[Value]) -> String {
-    let names = objects.iter().map(|object| format!("{}/{}", object["kind"], name(object)));
-    names.collect::<Vec<_>>().join(", ").replace('"', "")
+    let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    let mut names: Vec<_> =
+        objects.iter().map(|object| format!("{}/{}", text(&object["kind"]), text(name(object)))).collect();
+    names.sort();
+    names.join(", ")
 }
 
 /// The pod of the DaemonSet.
