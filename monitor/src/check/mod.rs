@@ -7,6 +7,7 @@ pub mod alerts;
 pub mod catalog;
 pub mod crossing;
 pub mod finding;
+pub mod manifest;
 
 pub use alerts::{Reading, readings};
 pub use finding::{Finding, Level, findings};

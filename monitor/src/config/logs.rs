@@ -7,6 +7,7 @@ use regex::Regex;
 use serde::Deserialize;
 
 use super::field::{Field, check_name, choice, read_as};
+use super::log_preset::{PresetPattern, TRIDENT_QNAP};
 
 /// One counter: lines of the selected containers that match.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,29 +55,9 @@ enum Preset {
 choice!(Preset { TridentQnap => "trident-qnap" });
 
 impl Preset {
-    /// What the founding documents search for, and the spelling of the error that their own search misses.
     fn patterns(self) -> Vec<LogPattern> {
         let Self::TridentQnap = self;
-        let trident = |name: &str, pattern: &str| LogPattern {
-            name: name.to_owned(),
-            pattern: pattern.to_owned(),
-            namespaces: vec!["*trident*".to_owned()],
-            pods: Vec::new(),
-            containers: Vec::new(),
-        };
-        let anywhere = |name, pattern| LogPattern { namespaces: Vec::new(), ..trident(name, pattern) };
-        vec![
-            trident("rate_limiter", "client rate limiter Wait returned an error"),
-            trident("storage_not_exists", "storage .* not exists"),
-            trident("storage_not_added", "storage.*not.*added"),
-            trident("publish_deadline", "ControllerPublishVolume.*context deadline exceeded"),
-            anywhere(
-                "smb_mount_error",
-                r"(?i)(mount error\(\d+\)|mount failed.*cifs|failed to mount.*(smb|cifs))",
-            ),
-            anywhere("input_output_error", "(?i)input/output error"),
-            anywhere("lock_conflict", "(?i)(lock conflict|conflicting lock|database is locked)"),
-        ]
+        TRIDENT_QNAP.iter().map(PresetPattern::pattern).collect()
     }
 }
 

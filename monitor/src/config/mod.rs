@@ -6,6 +6,7 @@
 pub mod duration;
 pub mod expect;
 mod field;
+pub mod log_preset;
 pub mod logs;
 mod raw;
 pub mod target;

@@ -4,3 +4,4 @@ pub mod bpf;
 pub mod cilium;
 pub mod collect;
 pub mod host;
+pub mod manifest;

@@ -1,5 +1,6 @@
 //! Cilium's maps: pins, and bytes into rows.
 
+pub mod agent_config;
 pub mod clock;
 pub mod ct;
 pub mod detect;

@@ -93,7 +93,7 @@ impl ParseError {
 const READ_LIMIT: u64 = 4 << 20;
 
 /// The bytes of a file, `None` when it does not exist.
-fn read_optional(path: &Path) -> Sample<Vec<u8>> {
+pub(crate) fn read_optional(path: &Path) -> Sample<Vec<u8>> {
     let fail = |source: io::Error| HostError::Read { path: path.to_owned(), source };
     let file = match File::open(path) {
         Ok(file) => file,

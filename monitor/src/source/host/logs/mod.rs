@@ -1,6 +1,6 @@
 //! Counts configured patterns in the logs of pods.
 //!
-//! In: `NAMESPACE_POD_UID/CONTAINER/N.log` below the kubelet's folder of pod logs, and [`PatternSpec`]s. Out: how
+//! In: `NAMESPACE_POD_UID/CONTAINER/N.log` below the kubelet's folder of pod logs, and configured [`LogPattern`]s. Out: how
 //! many messages matched each pattern since the start. Must not: keep, show or pass on a message; read what was
 //! written before the start; or read without a bound.
 //!
@@ -15,24 +15,12 @@ use std::path::{Path, PathBuf};
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::{Host, Sample, list_optional};
+use crate::config::LogPattern;
 
 mod cri;
 mod follow;
-pub mod preset;
-mod select;
 
 use follow::{Budget, Follower};
-use select::Glob;
-
-/// A pattern as the configuration has it. An empty selector selects everything; `*` stands for any characters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PatternSpec {
-    pub name: String,
-    pub regex: String,
-    pub namespaces: Vec<String>,
-    pub pods: Vec<String>,
-    pub containers: Vec<String>,
-}
 
 /// How much one reading may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,34 +80,20 @@ pub struct PatternError {
 /// One pattern, ready to be used.
 #[derive(Debug)]
 struct Pattern {
-    name: String,
+    spec: LogPattern,
     regex: Regex,
-    namespaces: Vec<Glob>,
-    pods: Vec<Glob>,
-    containers: Vec<Glob>,
     matches: u64,
 }
 
 impl Pattern {
-    fn new(spec: &PatternSpec) -> Result<Self, PatternError> {
-        let regex = RegexBuilder::new(&spec.regex).size_limit(1 << 20).dfa_size_limit(1 << 20).build();
-        let globs = |names: &[String]| names.iter().map(|name| Glob::new(name)).collect();
-        Ok(Self {
-            regex: regex.map_err(|source| PatternError {
-                name: spec.name.clone(),
-                regex: spec.regex.clone(),
-                source: Box::new(source),
-            })?,
+    fn new(spec: &LogPattern) -> Result<Self, PatternError> {
+        let regex = RegexBuilder::new(&spec.pattern).size_limit(1 << 20).dfa_size_limit(1 << 20).build();
+        let regex = regex.map_err(|source| PatternError {
             name: spec.name.clone(),
-            namespaces: globs(&spec.namespaces),
-            pods: globs(&spec.pods),
-            containers: globs(&spec.containers),
-            matches: 0,
-        })
-    }
-
-    fn selects_pod(&self, pod: &PodFolder<'_>) -> bool {
-        select::selects(&self.namespaces, pod.namespace) && select::selects(&self.pods, pod.name)
+            regex: spec.pattern.clone(),
+            source: Box::new(source),
+        })?;
+        Ok(Self { spec: spec.clone(), regex, matches: 0 })
     }
 }
 
@@ -136,8 +110,8 @@ pub struct LogCounter {
 }
 
 impl LogCounter {
-    pub fn new(specs: &[PatternSpec], limits: Limits) -> Result<Self, PatternError> {
-        let patterns = specs.iter().map(Pattern::new).collect::<Result<_, _>>()?;
+    pub fn new(patterns: &[LogPattern], limits: Limits) -> Result<Self, PatternError> {
+        let patterns = patterns.iter().map(Pattern::new).collect::<Result<_, _>>()?;
         let (followers, totals) = (BTreeMap::new(), Totals::default());
         Ok(Self { patterns, limits, followers, totals, next: None, started: false })
     }
@@ -161,7 +135,7 @@ impl LogCounter {
         reading.files = self.followers.len();
         reading.totals = self.totals;
         reading.matches =
-            self.patterns.iter().map(|pattern| (pattern.name.clone(), pattern.matches)).collect();
+            self.patterns.iter().map(|pattern| (pattern.spec.name.clone(), pattern.matches)).collect();
         Ok(Some(reading))
     }
 
@@ -200,19 +174,12 @@ impl LogCounter {
         let mut found = Found::default();
         for folder in &folders {
             let Some(pod) = PodFolder::parse(folder) else { continue };
-            let of_pod = |pattern: &&(usize, &Pattern)| pattern.1.selects_pod(&pod);
-            let indexed: Vec<(usize, &Pattern)> = self.patterns.iter().enumerate().collect();
-            let patterns: Vec<_> = indexed.iter().filter(of_pod).copied().collect();
-            if patterns.is_empty() {
-                continue;
-            }
             // A pod that is deleted while we look has no containers.
             for container in list_optional(&root.join(folder)).ok().flatten().unwrap_or_default() {
-                let selected: Vec<usize> = patterns
-                    .iter()
-                    .filter(|(_, pattern)| select::selects(&pattern.containers, &container))
-                    .map(|(index, _)| *index)
-                    .collect();
+                let selects = |pattern: &Pattern| pattern.spec.selects(pod.namespace, pod.name, &container);
+                let indexed = self.patterns.iter().enumerate();
+                let selected: Vec<usize> =
+                    indexed.filter(|(_, pattern)| selects(pattern)).map(|(index, _)| index).collect();
                 if !selected.is_empty() {
                     let folder = root.join(folder).join(&container);
                     self.find_in_container(&folder, &selected, &mut found);

@@ -40,11 +40,12 @@ impl Writer {
     }
 }
 
-fn spec(name: &str, regex: &str) -> PatternSpec {
-    PatternSpec { name: name.to_owned(), regex: regex.to_owned(), ..PatternSpec::default() }
+fn spec(name: &str, pattern: &str) -> LogPattern {
+    let (name, pattern) = (name.to_owned(), pattern.to_owned());
+    LogPattern { name, pattern, namespaces: vec![], pods: vec![], containers: vec![] }
 }
 
-fn counter(specs: &[PatternSpec]) -> LogCounter {
+fn counter(specs: &[LogPattern]) -> LogCounter {
     LogCounter::new(specs, Limits::default()).unwrap()
 }
 
@@ -185,7 +186,7 @@ fn selectors_choose_namespaces_pods_and_containers() {
     let select = |namespaces: &[&str], pods: &[&str], containers: &[&str]| {
         let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let (namespaces, pods, containers) = (own(namespaces), own(pods), own(containers));
-        PatternSpec { namespaces, pods, containers, ..spec("p", "error") }
+        LogPattern { namespaces, pods, containers, ..spec("p", "error") }
     };
     let specs = [
         select(&["trident"], &[], &[]),

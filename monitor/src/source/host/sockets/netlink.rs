@@ -175,9 +175,48 @@ fn decode(response: &InetResponse) -> Option<Socket> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
+    use super::super::super::testing::fixture;
     use super::*;
+
+    /// The first dump in a file of `ss -D`, IPv4.
+    fn captured(name: &str) -> [Socket; 2] {
+        let mut sockets = Vec::new();
+        let bytes = fixture(&format!("sockets/{name}"));
+        let done = parse_datagram(Family::V4, &bytes, &mut |socket| sockets.push(socket.expect("decoded")));
+        assert_eq!(done.unwrap(), Progress::Done);
+        sockets.sort_by_key(|socket| socket.remote.port());
+        sockets.try_into().unwrap()
+    }
+
+    #[test]
+    fn a_mount_whose_server_went_silent_is_told_by_its_socket() {
+        let [cifs, iscsi] = captured("6.12-silent");
+        assert_eq!(cifs.remote, "192.168.100.180:445".parse().unwrap());
+        assert_eq!((cifs.state, cifs.send_queue), (TcpState::Established, 348));
+        assert!(matches!(cifs.timer, Some(Timer::Retransmit { retransmits: 21, .. })), "{cifs:?}");
+        let info = cifs.info.unwrap();
+        assert_eq!((info.unacked, info.backoff), (1, 4));
+        assert_eq!(info.retransmission_timeout, Duration::from_millis(3584));
+        assert!(cifs.silent_for().unwrap() > Duration::from_secs(42), "{info:?}");
+        assert!(cifs.is_stalled(Duration::from_secs(30)) && !cifs.is_stalled(Duration::from_secs(600)));
+        assert_eq!(cifs.uses_keepalive(), None);
+        // The initiator gave its connection up and tries to open another.
+        assert_eq!((iscsi.remote.port(), iscsi.state), (3260, TcpState::SynSent));
+        assert!(iscsi.is_stalled(Duration::from_secs(30)), "{iscsi:?}");
+    }
+
+    #[test]
+    fn the_kernels_storage_clients_do_not_use_keepalive() {
+        for socket in captured("6.12-restarted") {
+            assert_eq!((socket.state, socket.timer), (TcpState::Established, None), "{socket:?}");
+            assert_eq!(socket.uses_keepalive(), Some(false));
+            assert!(!socket.is_stalled(Duration::ZERO));
+        }
+    }
 
     #[test]
     fn a_refusal_keeps_its_errno_and_what_to_do() {

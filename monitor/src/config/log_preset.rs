@@ -1,9 +1,9 @@
-//! Ready-made patterns.
+//! Ready-made log patterns.
 //!
 //! In: nothing. Out: const slices in the order they are shown. Must not: name a pattern after anything but what it
 //! finds: the names are label values.
 
-use super::PatternSpec;
+use super::LogPattern;
 
 /// A pattern of a preset, and why it is worth counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,43 +17,47 @@ pub struct PresetPattern {
 
 impl PresetPattern {
     #[must_use]
-    pub fn spec(&self) -> PatternSpec {
-        PatternSpec {
+    pub fn pattern(&self) -> LogPattern {
+        LogPattern {
             name: self.name.to_owned(),
-            regex: self.regex.to_owned(),
+            pattern: self.regex.to_owned(),
             namespaces: self.namespaces.iter().map(|name| (*name).to_owned()).collect(),
-            ..PatternSpec::default()
+            pods: Vec::new(),
+            containers: Vec::new(),
         }
     }
 }
 
-/// The presets by name.
-pub const PRESETS: &[(&str, &[PresetPattern])] = &[("trident-qnap", TRIDENT_QNAP)];
-
 /// QNAP's Trident driver with volumes over SMB and iSCSI.
 pub const TRIDENT_QNAP: &[PresetPattern] = &[
     PresetPattern {
-        name: "client_rate_limiter",
+        name: "rate_limiter",
         regex: r"client rate limiter Wait returned an error",
         why: "a CSI sidecar waits for its own rate limit: set --kube-api-qps and --kube-api-burst",
         namespaces: &["*trident*"],
     },
     PresetPattern {
-        name: "storage_not_added",
-        // The message is "storage (qts) not exists; add the storage first"; the grep that was handed around,
-        // `storage.*not.*added`, does not find it.
-        regex: r"(?i)storage .* not exists|storage.*not.*added",
+        name: "storage_not_exists",
+        regex: r"(?i)storage .* not exists",
         why: "the driver lost its session with the NAS: its management API was out of reach",
         namespaces: &["*trident*"],
     },
     PresetPattern {
-        name: "controller_publish_deadline",
-        regex: r"ControllerPublishVolume.*context deadline exceeded|context deadline exceeded.*ControllerPublishVolume",
-        why: "attaching a volume took longer than the attacher waits: the NAS or the path to it is slow",
-        namespaces: &[],
+        name: "storage_not_added",
+        // The grep that was handed around. The message of the incident is "storage (qts) not exists; add the
+        // storage first", which it does not find.
+        regex: r"(?i)storage.*not.*added",
+        why: "the same in other words",
+        namespaces: &["*trident*"],
     },
     PresetPattern {
-        name: "smb_mount_failed",
+        name: "publish_deadline",
+        regex: r"ControllerPublishVolume.*context deadline exceeded|context deadline exceeded.*ControllerPublishVolume",
+        why: "attaching a volume took longer than the attacher waits: the NAS or the path to it is slow",
+        namespaces: &["*trident*"],
+    },
+    PresetPattern {
+        name: "smb_mount_error",
         regex: concat!(
             r"mount error\((?:2|11|13|16|103|104|107|110|111|112|113|115)\)",
             r"|(?i:mount failed: exit status 32(?s:.*)-t cifs)",
@@ -77,16 +81,10 @@ pub const TRIDENT_QNAP: &[PresetPattern] = &[
     },
 ];
 
-/// The patterns of a preset.
-#[must_use]
-pub fn preset(name: &str) -> Option<&'static [PresetPattern]> {
-    PRESETS.iter().find(|(known, _)| *known == name).map(|(_, patterns)| *patterns)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::{Limits, LogCounter};
     use super::*;
+    use crate::source::host::logs::{Limits, LogCounter};
 
     fn matching(message: &str) -> Vec<&'static str> {
         TRIDENT_QNAP
@@ -99,20 +97,20 @@ mod tests {
     #[test]
     fn the_messages_of_the_incident_are_found() {
         let check = |message: &str, names: &[&str]| assert_eq!(matching(message), names, "{message}");
-        check("storage (qts) not exists; add the storage first", &["storage_not_added"]);
+        check("storage (qts) not exists; add the storage first", &["storage_not_exists"]);
         check("storage backend was not added", &["storage_not_added"]);
         check(
             "E1101 leaderelection.go:332] error retrieving resource lock trident/csi-qnap: client rate limiter Wait returned an error: context deadline exceeded",
-            &["client_rate_limiter"],
+            &["rate_limiter"],
         );
         check(
             "GRPC error: /csi.v1.Controller/ControllerPublishVolume rpc error: code = DeadlineExceeded desc = context deadline exceeded",
-            &["controller_publish_deadline"],
+            &["publish_deadline"],
         );
-        check("mount error(112): Host is down", &["smb_mount_failed"]);
+        check("mount error(112): Host is down", &["smb_mount_error"]);
         check(
             "rpc error: code = Internal desc = volume(pvc-1) mount \"//192.168.100.180/media\" on \"/var/lib/kubelet/x\" failed with mount failed: exit status 32",
-            &["smb_mount_failed"],
+            &["smb_mount_error"],
         );
         check("ls: reading directory '/media': Input/output error", &["input_output_error"]);
         check("sqlite3.OperationalError: database is locked", &["lock_conflict"]);
@@ -140,19 +138,16 @@ mod tests {
     }
 
     #[test]
-    fn names_are_unique_label_values_and_every_preset_compiles() {
-        for (preset, patterns) in PRESETS {
-            let specs: Vec<_> = patterns.iter().map(PresetPattern::spec).collect();
-            LogCounter::new(&specs, Limits::default()).unwrap();
-            for (index, pattern) in patterns.iter().enumerate() {
-                assert!(!patterns[..index].iter().any(|other| other.name == pattern.name), "{preset}");
-                assert!(
-                    pattern.name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'_')),
-                    "{}",
-                    pattern.name
-                );
-            }
+    fn names_are_unique_label_values_and_the_counter_takes_them_all() {
+        let patterns: Vec<_> = TRIDENT_QNAP.iter().map(PresetPattern::pattern).collect();
+        LogCounter::new(&patterns, Limits::default()).unwrap();
+        for (index, pattern) in TRIDENT_QNAP.iter().enumerate() {
+            assert!(
+                !TRIDENT_QNAP[..index].iter().any(|other| other.name == pattern.name),
+                "{}",
+                pattern.name
+            );
+            assert!(pattern.name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'_')), "{}", pattern.name);
         }
-        assert!(preset("trident-qnap").is_some() && preset("unknown").is_none());
     }
 }

@@ -1,0 +1,362 @@
+//! What the agent was told: timeouts, the collector's interval, map sizes, the clock.
+//!
+//! In: a mounted ConfigMap `cilium-config` (a folder, one file per key) or a YAML file (the ConfigMap, or its
+//! data). Out: [`AgentConfig`]: every field `None` when its key is not set, and the values that could not be
+//! understood. Must not: fill in a default: they differ between versions, and the maps tell what is in force.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use yaml_serde::Value;
+
+use crate::source::host::{Host, HostError, ParseError, Sample, read_optional};
+
+/// `bpf-ct-timeout-*`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CtTimeouts {
+    pub regular_tcp: Option<Duration>,
+    pub regular_any: Option<Duration>,
+    pub regular_tcp_syn: Option<Duration>,
+    pub regular_tcp_fin: Option<Duration>,
+    pub service_tcp: Option<Duration>,
+    pub service_any: Option<Duration>,
+    pub service_tcp_grace: Option<Duration>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AgentConfig {
+    pub ct_timeouts: CtTimeouts,
+    /// Zero: adaptive, from 5 minutes up to 12 hours.
+    pub gc_interval: Option<Duration>,
+    /// Zero: no cap.
+    pub gc_max_interval: Option<Duration>,
+    pub ct_tcp_max: Option<u64>,
+    pub ct_any_max: Option<u64>,
+    pub nat_max: Option<u64>,
+    /// Sizes follow the node's memory, except those set explicitly.
+    pub map_dynamic_size_ratio: Option<f64>,
+    pub distributed_lru: Option<bool>,
+    /// Conntrack times may be jiffies instead of seconds.
+    pub clock_probe: Option<bool>,
+    pub bpf_masquerade: Option<bool>,
+    pub conntrack_accounting: Option<bool>,
+    pub monitor_aggregation_interval: Option<Duration>,
+    pub enable_ipv4: Option<bool>,
+    pub enable_ipv6: Option<bool>,
+    /// Keys whose value is not what the agent expects there; it refuses to start with some, ignores others.
+    pub invalid: Vec<InvalidValue>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidValue {
+    pub key: &'static str,
+    pub value: String,
+    pub expected: &'static str,
+}
+
+/// The keys that are read, in the order of [`AgentConfig`].
+pub const KEYS: &[&str] = &[
+    "bpf-ct-timeout-regular-tcp",
+    "bpf-ct-timeout-regular-any",
+    "bpf-ct-timeout-regular-tcp-syn",
+    "bpf-ct-timeout-regular-tcp-fin",
+    "bpf-ct-timeout-service-tcp",
+    "bpf-ct-timeout-service-any",
+    "bpf-ct-timeout-service-tcp-grace",
+    "conntrack-gc-interval",
+    "conntrack-gc-max-interval",
+    "bpf-ct-global-tcp-max",
+    "bpf-ct-global-any-max",
+    "bpf-nat-global-max",
+    "bpf-map-dynamic-size-ratio",
+    "bpf-distributed-lru",
+    "enable-bpf-clock-probe",
+    "enable-bpf-masquerade",
+    "bpf-conntrack-accounting",
+    "monitor-aggregation-interval",
+    "enable-ipv4",
+    "enable-ipv6",
+];
+
+/// The configuration the user pointed at; `Ok(None)`: none was named, or nothing is there.
+pub fn read_agent_config(host: &Host) -> Sample<AgentConfig> {
+    let Some(path) = &host.cilium_config else { return Ok(None) };
+    if path.is_dir() {
+        return read_folder(path).map(Some);
+    }
+    let Some(bytes) = read_optional(path)? else { return Ok(None) };
+    let data = parse_yaml(&bytes).map_err(|error| error.at(path))?;
+    Ok(Some(parse_data(&data)))
+}
+
+/// Only keys that are understood are opened: the kubelet keeps its own links beside them.
+fn read_folder(folder: &Path) -> Result<AgentConfig, HostError> {
+    let mut data = BTreeMap::new();
+    for key in KEYS {
+        let path: PathBuf = folder.join(key);
+        if let Some(bytes) = read_optional(&path)? {
+            data.insert((*key).to_owned(), String::from_utf8_lossy(&bytes).trim().to_owned());
+        }
+    }
+    Ok(parse_data(&data))
+}
+
+/// The data of a ConfigMap: from the object, or from a mapping of keys to values.
+fn parse_yaml(bytes: &[u8]) -> Result<BTreeMap<String, String>, ParseError> {
+    let bad = |expected, found: &str| ParseError::new(1, expected, found);
+    let value: Value =
+        yaml_serde::from_slice(bytes).map_err(|error| bad("a ConfigMap or its data", &error.to_string()))?;
+    let data = match value.get("data") {
+        Some(data) => data,
+        None => &value,
+    };
+    let Some(mapping) = data.as_mapping() else {
+        return Err(bad("a mapping of keys to values", "something else"));
+    };
+    Ok(mapping.iter().filter_map(|(key, value)| Some((key.as_str()?.to_owned(), scalar(value)?))).collect())
+}
+
+/// The text of a plain value; lists and mappings have none.
+pub(crate) fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(word) => Some(word.to_string()),
+        _ => None,
+    }
+}
+
+/// What these keys and values say.
+#[must_use]
+pub fn parse_data(data: &BTreeMap<String, String>) -> AgentConfig {
+    let mut reader = Reader { data, invalid: Vec::new() };
+    let mut config = AgentConfig {
+        ct_timeouts: CtTimeouts {
+            regular_tcp: reader.duration("bpf-ct-timeout-regular-tcp"),
+            regular_any: reader.duration("bpf-ct-timeout-regular-any"),
+            regular_tcp_syn: reader.duration("bpf-ct-timeout-regular-tcp-syn"),
+            regular_tcp_fin: reader.duration("bpf-ct-timeout-regular-tcp-fin"),
+            service_tcp: reader.duration("bpf-ct-timeout-service-tcp"),
+            service_any: reader.duration("bpf-ct-timeout-service-any"),
+            service_tcp_grace: reader.duration("bpf-ct-timeout-service-tcp-grace"),
+        },
+        gc_interval: reader.duration("conntrack-gc-interval"),
+        gc_max_interval: reader.duration("conntrack-gc-max-interval"),
+        ct_tcp_max: reader.number("bpf-ct-global-tcp-max"),
+        ct_any_max: reader.number("bpf-ct-global-any-max"),
+        nat_max: reader.number("bpf-nat-global-max"),
+        map_dynamic_size_ratio: reader.ratio("bpf-map-dynamic-size-ratio"),
+        distributed_lru: reader.flag("bpf-distributed-lru"),
+        clock_probe: reader.flag("enable-bpf-clock-probe"),
+        bpf_masquerade: reader.flag("enable-bpf-masquerade"),
+        conntrack_accounting: reader.flag("bpf-conntrack-accounting"),
+        monitor_aggregation_interval: reader.duration("monitor-aggregation-interval"),
+        enable_ipv4: reader.flag("enable-ipv4"),
+        enable_ipv6: reader.flag("enable-ipv6"),
+        invalid: Vec::new(),
+    };
+    config.invalid = reader.invalid;
+    config
+}
+
+struct Reader<'a> {
+    data: &'a BTreeMap<String, String>,
+    invalid: Vec<InvalidValue>,
+}
+
+impl Reader<'_> {
+    fn read<T>(
+        &mut self,
+        key: &'static str,
+        expected: &'static str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let value = self.data.get(key)?.trim();
+        // An empty value is how the chart writes "not set".
+        if value.is_empty() {
+            return None;
+        }
+        let parsed = parse(value);
+        if parsed.is_none() {
+            self.invalid.push(InvalidValue { key, value: value.chars().take(80).collect(), expected });
+        }
+        parsed
+    }
+
+    fn duration(&mut self, key: &'static str) -> Option<Duration> {
+        self.read(key, "a duration such as 2h13m20s", parse_go_duration)
+    }
+
+    fn number(&mut self, key: &'static str) -> Option<u64> {
+        self.read(key, "a whole number", |value| value.parse().ok())
+    }
+
+    fn ratio(&mut self, key: &'static str) -> Option<f64> {
+        self.read(key, "a number from 0 to 1", |value| {
+            value.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio))
+        })
+    }
+
+    fn flag(&mut self, key: &'static str) -> Option<bool> {
+        // Go's strconv.ParseBool.
+        self.read(key, "true or false", |value| match value {
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+            "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+            _ => None,
+        })
+    }
+}
+
+/// A Go duration: `2h13m20s`, `1.5h`, `300ms`. A number without a unit is **nanoseconds** to the agent: a timeout
+/// of `21600` is none. Negative ones are refused: the agent has no use for them.
+#[must_use]
+pub fn parse_go_duration(text: &str) -> Option<Duration> {
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    if rest.bytes().all(|digit| digit.is_ascii_digit()) {
+        return rest.parse().ok().map(Duration::from_nanos);
+    }
+    let mut nanos: u128 = 0;
+    while !rest.is_empty() {
+        let (number, behind) = split_where(rest, |symbol| !symbol.is_ascii_digit() && symbol != '.');
+        let (unit, behind) = split_where(behind, |symbol| symbol.is_ascii_digit() || symbol == '.');
+        nanos = nanos.checked_add(parse_part(number, unit)?)?;
+        rest = behind;
+    }
+    // What the agent can hold: 2^63 nanoseconds, 292 years.
+    u64::try_from(nanos).ok().filter(|nanos| i64::try_from(*nanos).is_ok()).map(Duration::from_nanos)
+}
+
+fn split_where(text: &str, ends: impl Fn(char) -> bool) -> (&str, &str) {
+    text.split_at(text.find(ends).unwrap_or(text.len()))
+}
+
+fn parse_part(number: &str, unit: &str) -> Option<u128> {
+    let unit: u128 = match unit {
+        "ns" => 1,
+        "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        _ => return None,
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    // Digits beyond a nanosecond of an hour do not count.
+    let digits: String = fraction.chars().take(13).collect();
+    let part: u64 = if digits.is_empty() { 0 } else { digits.parse().ok()? };
+    let scale = 10_u128.checked_pow(u32::try_from(digits.len()).ok()?)?;
+    u128::from(whole).checked_mul(unit)?.checked_add(u128::from(part).checked_mul(unit)? / scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::source::host::testing::TempDir;
+
+    const CONFIG_MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cilium-config}\ndata:\n  \
+        bpf-ct-timeout-regular-tcp: 2h13m20s\n  bpf-ct-timeout-service-tcp-grace: \"60s\"\n  \
+        conntrack-gc-interval: \"0s\"\n  bpf-ct-global-tcp-max: \"524288\"\n  bpf-map-dynamic-size-ratio: \"0.0025\"\n  \
+        enable-bpf-clock-probe: \"true\"\n  enable-ipv6: \"false\"\n  bpf-nat-global-max: \"\"\n  cluster-name: home\n";
+
+    fn check_config(config: &AgentConfig) {
+        let expected = AgentConfig {
+            ct_timeouts: CtTimeouts {
+                regular_tcp: Some(Duration::from_secs(8000)),
+                service_tcp_grace: Some(Duration::from_secs(60)),
+                ..CtTimeouts::default()
+            },
+            gc_interval: Some(Duration::ZERO),
+            ct_tcp_max: Some(524_288),
+            map_dynamic_size_ratio: Some(0.0025),
+            clock_probe: Some(true),
+            enable_ipv6: Some(false),
+            ..AgentConfig::default()
+        };
+        assert_eq!(*config, expected);
+    }
+
+    #[test]
+    fn a_config_map_its_data_and_a_mounted_folder_say_the_same() {
+        let dir = TempDir::new();
+        let read = |path: PathBuf| {
+            read_agent_config(&Host { cilium_config: Some(path), ..dir.host() }).unwrap().unwrap()
+        };
+        check_config(&read(dir.write("cm.yaml", CONFIG_MAP.as_bytes())));
+        let (_, data) = CONFIG_MAP.split_once("data:\n").unwrap();
+        check_config(&read(dir.write("data.yaml", data.as_bytes())));
+        for line in data.lines() {
+            let (key, value) = line.trim().split_once(": ").unwrap();
+            dir.write(&format!("mounted/{key}"), value.trim_matches('"').as_bytes());
+        }
+        // The kubelet's own folder, whose name no key can have.
+        dir.write("mounted/..data/x", b"");
+        check_config(&read(dir.path().join("mounted")));
+    }
+
+    #[test]
+    fn without_a_configuration_the_source_is_off() {
+        let dir = TempDir::new();
+        assert_eq!(read_agent_config(&dir.host()).unwrap(), None);
+        let gone = Host { cilium_config: Some(dir.path().join("gone")), ..dir.host() };
+        assert_eq!(read_agent_config(&gone).unwrap(), None);
+        let broken = Host { cilium_config: Some(dir.write("list", b"- a\n- b\n")), ..dir.host() };
+        assert!(read_agent_config(&broken).unwrap_err().to_string().contains("a mapping of keys"));
+    }
+
+    #[test]
+    fn values_the_agent_does_not_understand_are_told() {
+        let data = [
+            ("conntrack-gc-interval", "5 minutes"),
+            ("enable-ipv4", "yes"),
+            ("bpf-ct-global-tcp-max", "512k"),
+            ("bpf-map-dynamic-size-ratio", "25"),
+        ];
+        let data = data.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let config = parse_data(&data);
+        let keys: Vec<_> = config.invalid.iter().map(|invalid| invalid.key).collect();
+        assert_eq!(
+            keys,
+            ["conntrack-gc-interval", "bpf-ct-global-tcp-max", "bpf-map-dynamic-size-ratio", "enable-ipv4"]
+        );
+        assert_eq!((config.gc_interval, config.enable_ipv4), (None, None));
+    }
+
+    #[test]
+    fn go_durations_are_read_as_the_agent_reads_them() {
+        let check = |text: &str, expected: Option<Duration>| {
+            assert_eq!(parse_go_duration(text), expected, "{text}");
+        };
+        check("2h13m20s", Some(Duration::from_secs(8000)));
+        check("1.5h", Some(Duration::from_secs(5400)));
+        check("300ms", Some(Duration::from_millis(300)));
+        check("1\u{b5}s", Some(Duration::from_micros(1)));
+        check(".5s", Some(Duration::from_millis(500)));
+        check("0", Some(Duration::ZERO));
+        check("21600", Some(Duration::from_nanos(21_600)));
+        for wrong in ["", "-5s", "h", "5x", "1h30", "1 h", ".s", "99999999999999999999h", "300000000h"] {
+            check(wrong, None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_configuration_or_refused(bytes: Vec<u8>, text: String) {
+            if let Ok(data) = parse_yaml(&bytes) {
+                let _ = parse_data(&data);
+            }
+            let _ = parse_go_duration(&text);
+        }
+
+        #[test]
+        fn whole_seconds_come_back(seconds in 0_u64..1_000_000_000) {
+            prop_assert_eq!(parse_go_duration(&format!("{seconds}s")), Some(Duration::from_secs(seconds)));
+        }
+    }
+}
