@@ -1,6 +1,11 @@
-//! Tests that need a kernel: the captured maps replayed into real ones, walked by the built programs.
+//! Tests that need a kernel: maps of Cilium's shape, walked by the built programs, told by the built binary.
 //!
-//! In: fixtures, this machine's (or the virtual machine's) kernel. Out: pass or fail, never a silent skip.
-//! Must not: touch the machine's own bpffs.
+//! In: embedded fixtures, this machine's (or the virtual machine's) kernel, the binary. Out: pass or fail, never a
+//! silent skip. Must not: touch the machine's own bpffs, or depend on how fast anything is.
 
+mod capture;
+mod daemon;
+mod generated;
+mod maps;
+mod node;
 mod scan;

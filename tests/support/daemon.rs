@@ -65,9 +65,14 @@ pub fn binary(name: &str, variable: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Runs a command to its end and collects what it says; one that takes longer than `patience` is killed.
-pub fn run<S: AsRef<OsStr>>(command: &Path, arguments: &[S], patience: Duration) -> Result<Finished> {
-    let mut child = spawn(Command::new(command).args(arguments))?;
+/// Runs a program to its end and collects what it says; one that takes longer than `patience` is killed.
+pub fn run<S: AsRef<OsStr>>(program: &Path, arguments: &[S], patience: Duration) -> Result<Finished> {
+    run_command(Command::new(program).args(arguments), patience)
+}
+
+/// Runs any command likewise.
+pub fn run_command(command: &mut Command, patience: Duration) -> Result<Finished> {
+    let mut child = spawn(command)?;
     let stdout = collect_all(child.stdout.take().context("no standard output")?);
     let stderr = collect_all(child.stderr.take().context("no standard error")?);
     let mut daemon = Daemon { child, output: Arc::default(), readers: Vec::new() };

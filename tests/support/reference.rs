@@ -119,7 +119,7 @@ pub fn classify(
         due: due(left),
         stale: matches!(state, "rx_closing" | "tx_closing" | "closed"),
         lingering: lingering(state, fields.lifetime, clock, silence),
-        target: target(&fields, direction, protocol, targets),
+        target: target(&fields, protocol, targets),
     })
 }
 
@@ -178,32 +178,30 @@ pub const fn due(left: i64) -> &'static str {
     }
 }
 
-/// Compared in fractions of a second, so that no rounding moves a border.
+/// In units of the clock, as the datapath makes them of a timeout: rounded down.
 fn lingering(state: &str, lifetime: u32, clock: Clock, silence: Silence) -> Option<bool> {
-    let left = clock.units_left(lifetime) * clock.numerator;
-    let scaled = |seconds: i64| seconds * clock.denominator;
+    let left = clock.units_left(lifetime);
+    let units = |seconds: i64| seconds * clock.denominator / clock.numerator;
     match state {
-        "closed" => Some(left <= scaled(silence.fin_timeout - silence.stale_after)),
+        "closed" => Some(left <= units(silence.fin_timeout) - units(silence.stale_after)),
         "rx_closing" | "tx_closing" => {
-            silence.tcp_timeout.map(|timeout| left < scaled(timeout - silence.stale_after))
+            silence.tcp_timeout.map(|timeout| left < units(timeout) - units(silence.stale_after))
         }
         _ => Some(false),
     }
 }
 
-fn target(
-    fields: &Fields,
-    direction: &str,
-    protocol: &str,
-    targets: &[Target],
-) -> Option<(&'static str, &'static str)> {
-    // The frontend of a service answers and stands first; otherwise who answers stands second.
+fn target(fields: &Fields, protocol: &str, targets: &[Target]) -> Option<(&'static str, &'static str)> {
+    // The frontend of a service answers and stands first, related or not; otherwise who answers stands second.
+    let mirrored = fields.tuple_flags & 4 != 0;
     let (responder, initiator) =
-        if direction == "service" { (fields.first, fields.second) } else { (fields.second, fields.first) };
+        if mirrored { (fields.first, fields.second) } else { (fields.second, fields.first) };
     let target = targets.iter().find(|target| target.has(responder.0) || target.has(initiator.0))?;
+    // Others have identifiers, or nothing, where these have ports.
+    let has_ports = matches!(protocol, "tcp" | "udp" | "sctp");
     let named = [responder, initiator]
         .into_iter()
-        .filter(|(address, _)| target.has(*address))
+        .filter(|(address, _)| has_ports && target.has(*address))
         .find_map(|(_, port)| target.service(port, protocol));
     Some((target.name, named.unwrap_or("other")))
 }

@@ -64,7 +64,7 @@ pub(super) fn run(global: &GlobalArgs, args: &RunArgs, mut settings: Settings) -
         for listener in &listeners {
             tracing::info!(address = %listener.address(), "serving /metrics");
         }
-        let mut reloader = reload::Reloader::new(global.clone(), settings);
+        let mut reloader = reload::Reloader::new(global.clone(), settings.listen, !args.listen.is_empty());
         let shutdown = async move {
             tokio::select! {
                 result = stop_signal() => result,

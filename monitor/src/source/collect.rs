@@ -70,6 +70,7 @@ pub struct Collector {
     kernel: Kernel,
     settings: CollectSettings,
     known: BTreeMap<MapName, Known>,
+    seen: BTreeMap<MapName, Seen>,
     clock: Clock,
     hz: Option<u32>,
     first_clocks: Option<Clocks>,
@@ -82,8 +83,15 @@ pub struct Collector {
 struct Known {
     open: OpenMap,
     link: Link,
-    recreations: u64,
     last: Option<Walked>,
+}
+
+/// What is remembered of a pin even while it is gone: a counter must not begin anew when it comes back.
+#[derive(Clone, Copy)]
+struct Seen {
+    /// Id of the map last found behind it.
+    id: u32,
+    recreations: u64,
 }
 
 /// A walk, decoded.
@@ -105,6 +113,7 @@ impl Collector {
             clock: settings.clock.unwrap_or(Clock::Undecided),
             settings,
             known: BTreeMap::new(),
+            seen: BTreeMap::new(),
             hz: None,
             timeouts: Timeouts::default(),
             totals: Totals::default(),
@@ -175,6 +184,8 @@ impl Collector {
     pub fn collect(&mut self) -> Snapshot {
         let (wall, monotonic) = (SystemTime::now(), sys::monotonic());
         let (names, maps_skipped, listing_error) = self.names();
+        // A per-cluster map that is not listed any more must not be kept alive by our descriptor.
+        self.known.retain(|name, _| names.contains(name));
         let opened: Vec<_> = names.into_iter().map(|name| (self.open(&name), name)).collect();
         self.learn(Learn::ClockAndTimeouts);
         let maps: Vec<_> =
@@ -222,22 +233,33 @@ impl Collector {
         }
     }
 
-    /// Opens the pin anew, so that a map Cilium re-created is noticed; keeps the old link while the id stays.
+    /// Opens the pin anew, so that a map Cilium re-created is noticed; keeps the old link while the id stays, and
+    /// nothing of a map that is not behind the pin any more.
     fn open(&mut self, name: &MapName) -> Result<bool, MapProblem> {
-        let Some(open) = name.open(&self.settings.bpffs)? else {
-            return Ok(false);
+        let open = match name.open(&self.settings.bpffs) {
+            Ok(Some(open)) => open,
+            Ok(None) => {
+                self.known.remove(name);
+                return Ok(false);
+            }
+            Err(problem) => {
+                self.known.remove(name);
+                return Err(problem);
+            }
         };
-        let before = self.known.get(name);
-        if before.is_some_and(|known| known.open.info.id == open.info.id) {
+        if self.known.get(name).is_some_and(|known| known.open.info.id == open.info.id) {
             return Ok(true);
         }
-        let recreations = before.map_or(0, |known| known.recreations + 1);
-        if recreations > 0 {
-            tracing::info!(map_name = %name, id = open.info.id, "map was re-created");
+        self.known.remove(name);
+        let id = open.info.id;
+        let seen = self.seen.entry(name.clone()).or_insert(Seen { id, recreations: 0 });
+        if seen.id != id {
+            *seen = Seen { id, recreations: seen.recreations + 1 };
+            tracing::info!(map_name = %name, id, "map was re-created");
         }
         let link =
             self.kernel.link(name.shape(), open.fd.as_fd()).map_err(|error| scan_problem(name, &error))?;
-        self.known.insert(name.clone(), Known { open, link, recreations, last: None });
+        self.known.insert(name.clone(), Known { open, link, last: None });
         Ok(true)
     }
 
@@ -258,7 +280,8 @@ impl Collector {
         let unknown = !self.timeouts.facts().iter().any(|fact| fact.class == TimeoutClass::Tcp);
         if unknown && self.clock != Clock::Undecided {
             // Once: the threshold of half-closed entries needs the timeout before the walk that counts them.
-            let ask = self.ask(sys::monotonic());
+            // What is odd is logged by the walk that counts it.
+            let ask = Ask { log: false, ..self.ask(sys::monotonic()) };
             let mut seen = Vec::new();
             for (name, known) in self.known.iter().filter(|(name, _)| name.table == Table::CtTcp) {
                 if let Ok(raw) = self.kernel.scan(&known.link, &ask) {
@@ -299,16 +322,13 @@ impl Collector {
     }
 
     fn walk(&mut self, name: MapName, opened: Result<bool, MapProblem>, monotonic: Duration) -> MapState {
-        let recreations = self.known.get(&name).map_or(0, |known| known.recreations);
+        let recreations = self.seen.get(&name).map_or(0, |seen| seen.recreations);
         let content = match opened {
             Ok(true) => self.present(&name, monotonic).unwrap_or_else(|problem| {
                 self.totals.scan_errors += 1;
                 Content::Problem(problem)
             }),
-            Ok(false) => {
-                self.known.remove(&name);
-                Content::Absent
-            }
+            Ok(false) => Content::Absent,
             Err(problem) => Content::Problem(problem),
         };
         MapState { map: name, content, recreations }

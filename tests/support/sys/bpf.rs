@@ -211,7 +211,8 @@ impl Map {
         Self::from_fd(fd)
     }
 
-    fn from_fd(fd: OwnedFd) -> Result<Self> {
+    /// Takes over a descriptor that somebody else opened.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self> {
         let mut info = Info::default();
         let mut attr = InfoAttr {
             bpf_fd: raw(&fd),

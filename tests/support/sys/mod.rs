@@ -4,7 +4,9 @@
 //! Must not: be used by the agent: it writes to maps, which the agent never does.
 
 mod bpf;
+mod capability;
 mod os;
 
 pub use bpf::{Info, Kind, Map, NO_COMMON_LRU, Spec, possible_cpus};
+pub use capability::{Capability, keep_only};
 pub use os::{Signal, Termination, is_bpffs, kill, monotonic, mount_bpffs, unmount};

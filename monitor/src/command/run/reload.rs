@@ -6,6 +6,7 @@
 //! The content is compared every few seconds instead of watched: a `ConfigMap` is swapped by a symbolic link two
 //! directories up, which file notifications miss or report several times.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::super::cli::GlobalArgs;
 use super::super::node;
 use super::scanner::Order;
-use crate::config::{self, DEFAULT_PATH, Settings};
+use crate::config::{self, DEFAULT_PATH};
 use crate::output::prometheus::Reload;
 
 /// How often the file is read.
@@ -25,16 +26,19 @@ const POLL: Duration = Duration::from_secs(2);
 /// Watches the configuration.
 pub(super) struct Reloader {
     global: GlobalArgs,
-    settings: Settings,
+    /// Where the daemon listens, until it is restarted.
+    listen: Vec<SocketAddr>,
+    /// Whether the command line said so, which goes before any configuration.
+    listen_ordered: bool,
     path: PathBuf,
     content: Option<Vec<u8>>,
 }
 
 impl Reloader {
-    pub(super) fn new(global: GlobalArgs, settings: Settings) -> Self {
+    pub(super) fn new(global: GlobalArgs, listen: Vec<SocketAddr>, listen_ordered: bool) -> Self {
         let path = global.config.clone().unwrap_or_else(|| DEFAULT_PATH.into());
         let content = std::fs::read(&path).ok();
-        Self { global, settings, path, content }
+        Self { global, listen, listen_ordered, path, content }
     }
 
     /// Runs until the scan thread is gone.
@@ -65,15 +69,13 @@ impl Reloader {
 
     fn reload(&mut self) -> anyhow::Result<Order> {
         let mut settings = config::load(self.global.config.as_deref())?;
-        // What the command line said of `listen` goes before the file, now as at the start.
-        if settings.listen != self.settings.listen {
+        if !self.listen_ordered && settings.listen != self.listen {
             tracing::warn!(
                 "`listen` needs a restart: the configured address is served from the next start on"
             );
-            settings.listen.clone_from(&self.settings.listen);
         }
+        settings.listen.clone_from(&self.listen);
         let collect = node::collect_settings(&self.global, &settings)?;
-        self.settings = settings.clone();
         tracing::info!(path = %self.path.display(), "configuration reloaded");
         Ok(Order::Settings(Box::new((settings, collect, Reload::now()))))
     }

@@ -1,0 +1,417 @@
+//! Large generated maps, cell by cell against the plain reference: every flag bit, both families, both clocks.
+//!
+//! In: seeds; `CTMON_TEST_ENTRIES` overrides how many entries. Out: pass or fail.
+//! Must not: compare with anything that shares code with what it checks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::net::IpAddr;
+
+use anyhow::{Context, Result, ensure};
+use monitor::snapshot::{Content, PresentMap, Snapshot};
+use monitor::source::cilium::clock::Clock as Mode;
+use monitor::source::cilium::linger::LingerRule;
+use monitor::source::collect::Collector;
+use support::cilium::{self, MapName};
+use support::clock::Clock;
+use support::fixture::Record;
+use support::generate::{self, Family, Generator};
+use support::reference::{self, Class, Service, Silence, Target, classify};
+use support::sys::Map;
+
+use crate::node::{Node, memory_mib, whole};
+
+/// Classes of an entry, but for its target.
+type Cell = (&'static str, &'static str, bool, &'static str, &'static str);
+/// Target, service, state, expired.
+type TargetCell = (String, String, &'static str, bool);
+
+/// What a map holds on one clock reading.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    cells: BTreeMap<Cell, u64>,
+    oldest: i64,
+    targets: BTreeMap<TargetCell, u64>,
+    /// By target, service and whether both bits are set.
+    lingering: BTreeMap<(String, String, bool), u64>,
+}
+
+/// A map and what was put into it.
+struct Filled {
+    name: MapName,
+    records: Vec<Record>,
+    _map: Map,
+}
+
+/// Networks nested in both orders, single hosts, and wide ones that catch random addresses.
+fn targets() -> Result<Vec<Target>> {
+    let target = |name, networks: &[&str], services: Vec<Service>| -> Result<Target> {
+        let networks = networks.iter().map(|network| {
+            let (address, length) = network.split_once('/').context("no prefix length")?;
+            Ok((address.parse::<IpAddr>()?, length.parse()?))
+        });
+        Ok(Target { name, networks: networks.collect::<Result<_>>()?, services })
+    };
+    let service = |name, ports: &[u16], protocol| Service { name, ports: ports.to_vec(), protocol };
+    Ok(vec![
+        target(
+            "narrow_first",
+            &["10.20.30.0/24", "fd00:3:4::/64"],
+            vec![service("smb", &[445], None), service("iscsi", &[3260], Some("tcp"))],
+        )?,
+        target("then_wide", &["10.20.0.0/16", "fd00:3::/32"], vec![service("smb", &[445], Some("udp"))])?,
+        target(
+            "wide_first",
+            &["172.20.0.0/16", "fd00:1::/32"],
+            vec![
+                service("api", &[8080, 443], Some("tcp")),
+                service("quic", &[443], Some("udp")),
+                service("nfs", &[2049, 0], None),
+            ],
+        )?,
+        target("never_reached", &["172.20.5.0/24", "fd00:1:2::/48"], vec![service("smb", &[445], None)])?,
+        target(
+            "host",
+            &["192.168.100.180/32", "fd64::180/128"],
+            vec![service("mdns", &[5353], Some("udp")), service("smb", &[445], Some("tcp"))],
+        )?,
+        target("half", &["96.0.0.0/3", "8000::/1"], Vec::new())?,
+    ])
+}
+
+/// Addresses in the networks above, and their neighbours outside.
+fn near() -> Result<Vec<IpAddr>> {
+    let texts = "10.20.30.1 10.20.30.255 10.20.31.0 10.20.0.0 10.20.255.255 10.21.0.0 10.19.255.255 172.20.5.7 \
+        172.20.6.0 172.19.255.255 172.21.0.0 192.168.100.180 192.168.100.181 192.168.100.179 95.255.255.255 \
+        128.0.0.0 fd00:3:4::1 fd00:3:4:0:ffff:: fd00:3:4:1:: fd00:3:5::1 fd00:4:: fd00:1:2::1 fd00:1:3::1 \
+        fd00:2:: fd64::180 fd64::181 fd64::1:180 7fff:ffff::1";
+    texts.split_whitespace().map(|text| text.parse().with_context(|| format!("bad address {text}"))).collect()
+}
+
+/// Entries in all maps together; fewer where memory is short, as in the virtual machines.
+fn size() -> Result<usize> {
+    if let Some(text) = env::var_os("CTMON_TEST_ENTRIES") {
+        let text = text.to_string_lossy();
+        return text.parse().with_context(|| format!("CTMON_TEST_ENTRIES is {text:?}, not a number"));
+    }
+    Ok(if memory_mib()? < 3 * 1024 { 20_000 } else { 300_000 })
+}
+
+fn filled(node: &Node, name: MapName, records: Vec<Record>) -> Result<Filled> {
+    // Twice the room: an LRU map evicts before it is full.
+    let capacity = u32::try_from(records.len() * 2)?.next_power_of_two().max(4_096);
+    let map = cilium::create(&node.bpffs, name, name.pin(), capacity, 0)?;
+    generate::put(&map, &records)?;
+    Ok(Filled { name, records, _map: map })
+}
+
+/// Half v4, a quarter in each of the v6 and the other v4 map.
+fn fill_maps(node: &Node, seed: u64, clock: reference::Clock, size: usize) -> Result<Vec<Filled>> {
+    let mut generator = Generator::new(seed, clock, &near()?);
+    [(MapName::Ct4, Family::V4, size / 2), (MapName::CtAny4, Family::V4, size / 4), (MapName::Ct6, Family::V6, size / 4)]
+        .into_iter()
+        .map(|(name, family, count)| filled(node, name, generator.conntrack(family, count)?))
+        .collect()
+}
+
+/// The reference's counts of one map.
+fn expected(
+    records: &[Record],
+    clock: reference::Clock,
+    silence: Silence,
+    targets: &[Target],
+) -> Result<Counts> {
+    let mut counts = Counts::default();
+    for Record { key, value } in records {
+        let class = classify(key, value, clock, silence, targets)?;
+        let Class { direction, state, protocol, expired, due, stale: _, lingering, target } = class;
+        *counts.cells.entry((direction, state, expired, due, protocol)).or_default() += 1;
+        let lifetime = u32::from_ne_bytes(value.get(32..36).context("short value")?.try_into()?);
+        let overdue = i64::from(clock.now) - i64::from(lifetime);
+        counts.oldest = counts.oldest.max(overdue * clock.numerator / clock.denominator);
+        if let Some((target, service)) = target {
+            let (target, service) = (target.to_owned(), service.to_owned());
+            if lingering == Some(true) {
+                let key = (target.clone(), service.clone(), state == "closed");
+                *counts.lingering.entry(key).or_default() += 1;
+            }
+            *counts.targets.entry((target, service, state, expired)).or_default() += 1;
+        }
+    }
+    Ok(counts)
+}
+
+/// What the agent counted in one map; targets are counted over all maps and come separately.
+fn found(map: &PresentMap) -> Result<(BTreeMap<Cell, u64>, i64)> {
+    let mut cells = BTreeMap::new();
+    for cell in &map.scan.cells {
+        let expired = cell.due.expired().context("an entry whose expiry is unknown")?;
+        let key = (cell.direction.name(), cell.state.name(), expired, cell.due.name(), cell.protocol.name());
+        ensure!(cells.insert(key, cell.entries).is_none(), "a cell stands there twice: {key:?}");
+    }
+    Ok((cells, i64::try_from(map.scan.oldest_expired.context("no oldest entry")?)?))
+}
+
+fn present(snapshot: &Snapshot, name: MapName) -> Result<&PresentMap> {
+    let map = snapshot.maps.iter().find(|map| map.map.name == name.label()).context("map not listed")?;
+    match &map.content {
+        Content::Present(present) => Ok(present),
+        other => anyhow::bail!("{} is not present: {other:?}", name.label()),
+    }
+}
+
+fn silence(rule: LingerRule) -> Result<Silence> {
+    let seconds = |duration: std::time::Duration| i64::try_from(duration.as_secs());
+    Ok(Silence {
+        stale_after: seconds(rule.stale_after)?,
+        fin_timeout: seconds(rule.fin_timeout)?,
+        tcp_timeout: rule.tcp_timeout.map(seconds).transpose()?,
+    })
+}
+
+/// Collects, finds for each map the instants of the collection at which the reference counts the same, and then
+/// compares the targets, which sum over maps.
+fn check(collector: &mut Collector, clock: Clock, mode: Mode, maps: &[Filled], targets: &[Target]) -> Result<()> {
+    let before = clock.now()?;
+    let snapshot = collector.collect();
+    let after = clock.now()?;
+    assert_eq!(snapshot.clock.mode, mode, "{:?}", snapshot.clock);
+    let silence = silence(collector.linger_rule())?;
+    // Jiffies are extrapolated on this side: one unit either way.
+    let instants = before.saturating_sub(1)..=after + 1;
+    let mut whole_counts: Vec<Vec<Counts>> = Vec::new();
+    for map in maps {
+        let (cells, oldest) = found(present(&snapshot, map.name)?)?;
+        let scan = &present(&snapshot, map.name)?.scan;
+        assert_eq!(scan.entries, map.records.len() as u64, "{}", map.name.label());
+        assert_eq!(cells.values().sum::<u64>(), scan.entries, "{}: a strict partition", map.name.label());
+        let mut fitting = Vec::new();
+        let mut nearest = None;
+        for now in instants.clone() {
+            let counts = expected(&map.records, clock.units().reference(now), silence, targets)?;
+            if (&counts.cells, counts.oldest) == (&cells, oldest) {
+                fitting.push(counts);
+            } else {
+                let wrong: Vec<_> = BTreeSet::from_iter(counts.cells.keys().chain(cells.keys()))
+                    .into_iter()
+                    .map(|key| (*key, counts.cells.get(key).copied(), cells.get(key).copied()))
+                    .filter(|(_, expected, found)| expected != found)
+                    .collect();
+                if nearest.as_ref().is_none_or(|(_, _, least): &(u32, i64, Vec<_>)| wrong.len() < least.len()) {
+                    nearest = Some((now, counts.oldest, wrong));
+                }
+            }
+        }
+        assert!(
+            !fitting.is_empty(),
+            "{}: no instant of {instants:?} fits (oldest {oldest}); nearest: {nearest:?}",
+            map.name.label()
+        );
+        check_odd(map, scan.odd_flags, scan.odd_nexthdr)?;
+        whole_counts.push(fitting);
+    }
+    let (found_targets, found_lingering) = found_targets(&snapshot, silence.tcp_timeout.is_some())?;
+    let sums = sums(&whole_counts);
+    let fits = sums.iter().any(|sum| (&sum.targets, &sum.lingering) == (&found_targets, &found_lingering));
+    let first = sums.first().context("nothing was compared")?;
+    let wrong = |key: &TargetCell| first.targets.get(key) != found_targets.get(key);
+    let keys: Vec<_> = first.targets.keys().chain(found_targets.keys()).filter(|key| wrong(key)).collect();
+    assert!(
+        fits,
+        "targets: {keys:?}\nlingering, expected: {:?}\nfound: {found_lingering:?}",
+        first.lingering
+    );
+    ensure!(!first.lingering.is_empty(), "nothing lingers: that part proves nothing");
+    ensure!(first.targets.keys().all(|(target, ..)| target != "never_reached"), "the nesting proves nothing");
+    Ok(())
+}
+
+/// Sums of one choice per map; maps walked across a border of the clock may fit two instants.
+fn sums(maps: &[Vec<Counts>]) -> Vec<Counts> {
+    let mut sums = vec![Counts::default()];
+    for choices in maps {
+        sums = sums
+            .iter()
+            .flat_map(|sum| choices.iter().map(move |choice| (sum, choice)))
+            .map(|(sum, choice)| {
+                let mut sum = sum.clone();
+                for (key, count) in &choice.targets {
+                    *sum.targets.entry(key.clone()).or_default() += count;
+                }
+                for (key, count) in &choice.lingering {
+                    *sum.lingering.entry(key.clone()).or_default() += count;
+                }
+                sum
+            })
+            .collect();
+    }
+    sums
+}
+
+type FoundTargets = (BTreeMap<TargetCell, u64>, BTreeMap<(String, String, bool), u64>);
+
+fn found_targets(snapshot: &Snapshot, half_closed_known: bool) -> Result<FoundTargets> {
+    let (mut targets, mut lingering) = (BTreeMap::new(), BTreeMap::new());
+    for state in &snapshot.targets {
+        let names = || (state.target.clone(), state.service.clone());
+        for cell in state.cells.iter().filter(|cell| cell.entries > 0) {
+            let expired = cell.expired.context("an entry whose expiry is unknown")?;
+            let (target, service) = names();
+            targets.insert((target, service, cell.state.name(), expired), cell.entries);
+        }
+        ensure!(state.lingering_half_closed.is_some() == half_closed_known, "the TCP timeout is misjudged");
+        let counts = [(true, state.lingering_closed), (false, state.lingering_half_closed)];
+        for (closed, entries) in counts {
+            if let Some(entries) = entries.filter(|entries| *entries > 0) {
+                let (target, service) = names();
+                lingering.insert((target, service, closed), entries);
+            }
+        }
+    }
+    Ok((targets, lingering))
+}
+
+/// Bits Cilium does not define; an entry with next header 0 is counted as that alone.
+fn check_odd(map: &Filled, flags: u64, nexthdr: u64) -> Result<()> {
+    let (mut odd_flags, mut odd_nexthdr) = (0, 0);
+    for Record { key, value } in &map.records {
+        let [next_header, tuple_flags] = *key.last_chunk().context("short key")?;
+        let entry_flags = u16::from_ne_bytes(value.get(36..38).context("short value")?.try_into()?);
+        if next_header == 0 {
+            odd_nexthdr += 1;
+        } else if entry_flags & 0xf800 != 0 || tuple_flags & 0xf8 != 0 {
+            odd_flags += 1;
+        }
+    }
+    assert_eq!((flags, nexthdr), (odd_flags, odd_nexthdr), "{}", map.name.label());
+    Ok(())
+}
+
+#[test]
+fn generated_entries_are_counted_as_the_reference_does_in_seconds() -> Result<()> {
+    let (clock, targets) = (Clock::ktime(), targets()?);
+    let node = Node::new("")?;
+    let maps = fill_maps(&node, 1, clock.units().reference(clock.now()?), size()?)?;
+    check(&mut node.collector(&targets)?, clock, Mode::Ktime, &maps, &targets)
+}
+
+#[test]
+fn generated_entries_are_counted_as_the_reference_does_in_jiffies() -> Result<()> {
+    let (clock, targets) = (Clock::jiffies()?, targets()?);
+    let node = Node::new("")?;
+    let maps = fill_maps(&node, 2, clock.units().reference(clock.now()?), size()?)?;
+    check(&mut node.collector(&targets)?, clock, Mode::Jiffies, &maps, &targets)
+}
+
+/// Entries at every unit around every border of the due classes: whatever instant the walk reads, each border is
+/// met from both sides.
+#[test]
+fn borders_of_due_classes_are_exact_on_both_clocks() -> Result<()> {
+    const BORDERS: [i64; 9] = [-43_200, -3_600, -600, 0, 10, 60, 600, 3_600, 8_000];
+    for (clock, mode) in [(Clock::jiffies()?, Mode::Jiffies), (Clock::ktime(), Mode::Ktime)] {
+        let node = Node::new("")?;
+        let now = clock.now()?;
+        let reading = clock.units().reference(now);
+        let mut records = Vec::new();
+        for border in BORDERS {
+            for offset in -8..=40 {
+                let lifetime = i64::from(now) + reading.units(border) + offset;
+                // A machine that has just booted has no past on the clock that starts with it.
+                let Ok(lifetime) = u32::try_from(lifetime) else { continue };
+                let [high, low] = u16::try_from(records.len())?.to_be_bytes();
+                let key = vec![10, 0, high, low, 192, 168, 100, 180, 1, 189, high, low, 6, 0];
+                let mut value = vec![0; 56];
+                value.splice(32..36, lifetime.to_ne_bytes());
+                // Established, half-closed, closed in turn.
+                let flags: u16 = [0x10, 0x11, 0x13][records.len() % 3];
+                value.splice(36..38, flags.to_ne_bytes());
+                records.push(Record { key, value });
+            }
+        }
+        let map = filled(&node, MapName::Ct4, records)?;
+        let before = clock.now()?;
+        let mut collector = node.collector(&[])?;
+        let snapshot = collector.collect();
+        let after = clock.now()?;
+        assert_eq!(snapshot.clock.mode, mode);
+        let silence = silence(collector.linger_rule())?;
+        let (cells, oldest) = found(present(&snapshot, MapName::Ct4)?)?;
+        let mut fits = false;
+        for instant in before.saturating_sub(1)..=after + 1 {
+            let counts = expected(&map.records, clock.units().reference(instant), silence, &[])?;
+            fits |= (&counts.cells, counts.oldest) == (&cells, oldest);
+        }
+        assert!(fits, "{mode:?}: no instant of {before}..={after} fits {cells:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_clock_is_found_on_each_node_and_can_be_forced() -> Result<()> {
+    for (clock, name, other) in
+        [(Clock::ktime(), "ktime", "jiffies"), (Clock::jiffies()?, "jiffies", "ktime")]
+    {
+        let node = Node::new("targets_from_host: false\n")?;
+        // Nothing to tell by: unknown, and nothing is called expired.
+        let map = cilium::create(&node.bpffs, MapName::Ct4, MapName::Ct4.pin(), 65_536, 0)?;
+        let page = node.scrape()?;
+        assert_eq!(page.value("ctmon_clock_info", &[("mode", "unknown"), ("source", "entries")]), Some(1.0));
+        assert_eq!(page.sum("ctmon_ct_due_entries", &[]), None);
+        assert_eq!(page.sum("ctmon_ct_entries", &[("expired", "false")]), None);
+
+        generate::fill(&map, 5_000, clock.units().reference(clock.now()?))?;
+        let page = node.scrape()?;
+        assert_eq!(page.value("ctmon_clock_info", &[("mode", name), ("source", "entries")]), Some(1.0));
+        assert_eq!(page.sum("ctmon_ct_entries", &[("expired", "unknown")]), None);
+        assert_eq!(whole(page.sum("ctmon_ct_entries", &[]))?, 5_000);
+        assert_eq!(whole(page.sum("ctmon_ct_due_entries", &[]))?, 5_000);
+        // Closed ones are due within seconds, and most were long ago.
+        assert!(whole(page.sum("ctmon_ct_entries", &[("expired", "false")]))? > 1_000);
+
+        node.configure(&format!("targets_from_host: false\nclock: {other}\n"))?;
+        let page = node.scrape()?;
+        assert_eq!(page.value("ctmon_clock_info", &[("mode", other), ("source", "config")]), Some(1.0));
+        // On the wrong clock all entries lie together, far from now.
+        let one_side = page
+            .matching("ctmon_ct_due_entries", &[("map_name", "ct4_global")])
+            .any(|sample| whole(Some(sample.value)).is_ok_and(|count| count == 5_000));
+        assert!(one_side, "{page:?}");
+    }
+    Ok(())
+}
+
+/// What `list` selects by time is what the walk in the kernel counts.
+#[test]
+fn listing_and_counting_agree_on_what_is_expired_and_lingering() -> Result<()> {
+    let clock = Clock::jiffies()?;
+    let config = "
+targets_from_host: false
+targets: [{name: all, addresses: [0.0.0.0/0, '::/0']}]
+";
+    let node = Node::new(config)?;
+    let reading = clock.units().reference(clock.now()?);
+    // Nothing near a border: what passes between two runs of the program changes no class.
+    let mut generator = Generator::new(3, reading, &near()?);
+    let far_from_borders = |record: &Record| {
+        let lifetime = record.value.get(32..36).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);
+        let left = lifetime.map(|lifetime| i64::from(lifetime) - i64::from(reading.now));
+        // Timeouts are learnt: any half-closed entry may be near its border, so keep to both ends.
+        left.is_some_and(|left| {
+            let seconds = left * reading.numerator / reading.denominator;
+            (-100_000..-2_000).contains(&seconds) || (2_000..7_000).contains(&seconds) || (100_000..110_000).contains(&seconds)
+        })
+    };
+    let records: Vec<_> =
+        generator.conntrack(Family::V4, 20_000)?.into_iter().filter(far_from_borders).collect();
+    let total = records.len() as u64;
+    let _map = filled(&node, MapName::Ct4, records)?;
+    let page = node.scrape()?;
+    let lingering = whole(page.sum("ctmon_target_lingering_entries", &[]))?;
+    let expired = whole(page.sum("ctmon_ct_entries", &[("expired", "true")]))?;
+    assert!(lingering > 0 && expired > 0 && expired < total, "{lingering} {expired} of {total}");
+    assert_eq!(whole(page.sum("ctmon_target_entries", &[]))?, total);
+    assert_eq!(node.count(&["list", "--count"])?, total);
+    assert_eq!(node.count(&["list", "--count", "--lingering"])?, lingering);
+    assert_eq!(node.count(&["list", "--count", "--expired"])?, expired);
+    Ok(())
+}
