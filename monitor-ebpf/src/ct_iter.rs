@@ -4,19 +4,22 @@
 //! Must not: look up an entry whose addresses the filters exclude; every index is masked, so an element torn
 //! by concurrent reuse lands in a wrong cell at the worst, never outside.
 
-use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
 use aya_log_ebpf::warn;
 use core::hint::black_box;
 use core::mem::offset_of;
 use monitor_abi::cell::{CHUNK, MAP_CHUNKS, map_cell, target_cell};
 use monitor_abi::cilium::{
-    CtEntry, TUPLE_F_KNOWN, TUPLE_F_RELATED, TUPLE_F_SERVICE, TupleV4, TupleV6, ct_flag, proto,
+    CtEntry, TUPLE_F_KNOWN, TUPLE_F_RELATED, TUPLE_F_SERVICE, TupleV4, TupleV6, ct_flag,
 };
 use monitor_abi::class::{Direction, Due, Protocol, State};
-use monitor_abi::scan::{Clock, ask, found, port_key};
+use monitor_abi::scan::{Clock, ask, found};
 
 use crate::iter_ctx::{IterCtx, Step};
-use crate::maps::{CELLS, FILTER, PORTS, TARGETS_V4, TARGETS_V6};
+use crate::maps::CELLS;
+use crate::target::{self, KeyWords};
+
+/// Where the second address of a v6 key begins.
+const SADDR: usize = offset_of!(TupleV6, saddr);
 
 /// Walks a v4 conntrack map (14-byte keys).
 #[unsafe(link_section = "iter/bpf_map_elem")]
@@ -36,7 +39,10 @@ extern "C" fn ct4(ctx: *const IterCtx) -> i32 {
             };
             let age = aggregate(&step, &key);
             if step.ask[ask::TARGETS] & 1 != 0 {
-                target_v4(&step, &key, age);
+                // SAFETY: constant, aligned offsets inside the 14-byte key.
+                let (daddr, saddr) =
+                    unsafe { (step.key_at::<u32, 0>(), step.key_at::<u32, { offset_of!(TupleV4, saddr) }>()) };
+                own(target::pair_v4(&key, daddr, saddr), &age);
             }
             step.stride();
         }
@@ -62,41 +68,29 @@ extern "C" fn ct6(ctx: *const IterCtx) -> i32 {
             };
             let age = aggregate(&step, &key);
             if step.ask[ask::TARGETS] & 2 != 0 {
-                target_v6(&step, &key, age);
+                // SAFETY: constant, aligned offsets inside the 38-byte key.
+                let (daddr, saddr) = unsafe {
+                    (
+                        [
+                            step.key_at::<u32, 0>(),
+                            step.key_at::<u32, 4>(),
+                            step.key_at::<u32, 8>(),
+                            step.key_at::<u32, 12>(),
+                        ],
+                        [
+                            step.key_at::<u32, SADDR>(),
+                            step.key_at::<u32, { SADDR + 4 }>(),
+                            step.key_at::<u32, { SADDR + 8 }>(),
+                            step.key_at::<u32, { SADDR + 12 }>(),
+                        ],
+                    )
+                };
+                own(target::pair_v6(&key, &daddr, &saddr), &age);
             }
             step.stride();
         }
     }
     0
-}
-
-/// The part of a key both families share: both ports in one word, next header and flags in another.
-struct KeyWords {
-    ports: u32,
-    tail: u16,
-}
-
-impl KeyWords {
-    #[inline(always)]
-    fn nexthdr(&self) -> u8 {
-        self.tail as u8
-    }
-
-    #[inline(always)]
-    fn flags(&self) -> u8 {
-        (self.tail >> 8) as u8
-    }
-
-    /// The port that belongs to the address named `daddr`: the words are swapped, see `TupleV4`.
-    #[inline(always)]
-    fn port_of_daddr(&self) -> u16 {
-        u16::from_be((self.ports >> 16) as u16)
-    }
-
-    #[inline(always)]
-    fn port_of_saddr(&self) -> u16 {
-        u16::from_be(self.ports as u16)
-    }
 }
 
 /// What the target's counter needs of the entry's value.
@@ -189,107 +183,10 @@ fn bump(chunk: u32, cell: u32) {
     }
 }
 
+/// Counts the entry for the pair that owns it.
 #[inline(always)]
-fn target_v4(step: &Step, key: &KeyWords, age: Age) {
-    // SAFETY: constant, aligned offsets inside the 14-byte key.
-    let (daddr, saddr) =
-        unsafe { (step.key_at::<u32, 0>(), step.key_at::<u32, { offset_of!(TupleV4, saddr) }>()) };
-    let (Some(high), Some(low)) = (FILTER.get_ptr(0), FILTER.get_ptr(1)) else { return };
-    let pass = |address: u32| {
-        let address = u32::from_be(address);
-        // SAFETY: map values of 1,024 words.
-        unsafe { bit(high.cast(), address >> 16) & bit(low.cast(), address & 0xffff) }
-    };
-    let by_daddr = if pass(daddr) { look_up(&TARGETS_V4, 32, daddr.to_ne_bytes()) } else { None };
-    let by_saddr = if pass(saddr) { look_up(&TARGETS_V4, 32, saddr.to_ne_bytes()) } else { None };
-    own(key, by_daddr, by_saddr, &age);
-}
-
-#[inline(always)]
-fn target_v6(step: &Step, key: &KeyWords, age: Age) {
-    const SADDR: usize = offset_of!(TupleV6, saddr);
-    // SAFETY: constant, aligned offsets inside the 38-byte key.
-    let (daddr, saddr) = unsafe {
-        (
-            [
-                step.key_at::<u32, 0>(),
-                step.key_at::<u32, 4>(),
-                step.key_at::<u32, 8>(),
-                step.key_at::<u32, 12>(),
-            ],
-            [
-                step.key_at::<u32, SADDR>(),
-                step.key_at::<u32, { SADDR + 4 }>(),
-                step.key_at::<u32, { SADDR + 8 }>(),
-                step.key_at::<u32, { SADDR + 12 }>(),
-            ],
-        )
-    };
-    let (Some(high), Some(low)) = (FILTER.get_ptr(2), FILTER.get_ptr(3)) else { return };
-    let pass = |address: &[u32; 4]| {
-        let (first, last) = (u32::from_be(address[0]), u32::from_be(address[3]));
-        // SAFETY: map values of 1,024 words.
-        unsafe { bit(high.cast(), first >> 16 ^ first & 0xffff) & bit(low.cast(), last & 0xffff) }
-    };
-    let by_daddr = if pass(&daddr) { look_up(&TARGETS_V6, 128, octets(daddr)) } else { None };
-    let by_saddr = if pass(&saddr) { look_up(&TARGETS_V6, 128, octets(saddr)) } else { None };
-    own(key, by_daddr, by_saddr, &age);
-}
-
-#[inline(always)]
-fn octets(words: [u32; 4]) -> [u8; 16] {
-    // SAFETY: both are 16 plain bytes.
-    unsafe { core::mem::transmute(words) }
-}
-
-/// # Safety
-/// `filter` points to 1,024 words.
-#[inline(always)]
-unsafe fn bit(filter: *const u64, index: u32) -> bool {
-    let index = black_box(index);
-    // SAFETY: the word index is masked to 1,023.
-    let word = unsafe { *filter.add((index >> 6) as usize & 1023) };
-    word >> (index & 63) & 1 != 0
-}
-
-/// The packed target that owns the address, see `scan::pack_target`.
-#[inline(always)]
-fn look_up<A>(targets: &LpmTrie<A, u32>, bits: u32, address: A) -> Option<u32> {
-    targets.get(Key::new(bits, address)).copied()
-}
-
-/// Gives the entry to the first target that matches either address, under the service its port names.
-#[inline(always)]
-fn own(key: &KeyWords, by_daddr: Option<u32>, by_saddr: Option<u32>, age: &Age) {
-    // SERVICE keys are mirrored: their responder, the frontend, stands in `daddr`.
-    let mirrored = key.flags() & TUPLE_F_SERVICE != 0;
-    let (packed, pair) = match (by_daddr, by_saddr) {
-        (None, None) => return,
-        (Some(target), None) => (target, service(target, key.nexthdr(), key.port_of_daddr())),
-        (None, Some(target)) => (target, service(target, key.nexthdr(), key.port_of_saddr())),
-        (Some(d), Some(s)) if d >> 8 < s >> 8 => (d, service(d, key.nexthdr(), key.port_of_daddr())),
-        (Some(d), Some(s)) if s >> 8 < d >> 8 => (s, service(s, key.nexthdr(), key.port_of_saddr())),
-        (Some(target), Some(_)) => {
-            let (responder, initiator) = if mirrored {
-                (key.port_of_daddr(), key.port_of_saddr())
-            } else {
-                (key.port_of_saddr(), key.port_of_daddr())
-            };
-            let named = service(target, key.nexthdr(), responder)
-                .or_else(|| service(target, key.nexthdr(), initiator));
-            (target, named)
-        }
-    };
-    let pair = pair.unwrap_or(packed & 0xff);
-    bump(MAP_CHUNKS as u32, target_cell(pair, age.state, age.lingering, age.expired));
-}
-
-/// The pair that a port names at a target; only protocols with ports can name one.
-#[inline(always)]
-fn service(packed: u32, nexthdr: u8, port: u16) -> Option<u32> {
-    if nexthdr != proto::TCP && nexthdr != proto::UDP && nexthdr != proto::SCTP {
-        return None;
+fn own(pair: Option<u32>, age: &Age) {
+    if let Some(pair) = pair {
+        bump(MAP_CHUNKS as u32, target_cell(pair, age.state, age.lingering, age.expired));
     }
-    // SAFETY: a plain hash of ctmon's own; the agent writes it between scans only.
-    unsafe { PORTS.get(port_key(packed >> 8, nexthdr, port)) }.copied()
 }

@@ -3,16 +3,22 @@
 //! In: one element of a Cilium map at a time. Out: counters in ctmon's own bounded maps, or, when asked, the
 //! element itself to the reader.
 //! Must not: write to a Cilium map, look anything up in one (that would touch the LRU order), take a lock,
-//! read kernel memory (`bpf_probe_read*` is refused under `lockdown=confidentiality`), or divide per entry.
+//! read kernel memory in a walk (`bpf_probe_read*` is refused under `lockdown=confidentiality`; `evict_full` is a
+//! program of its own for that reason), or divide per entry.
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![no_std]
 #![no_main]
 
+mod atomic;
 mod clock_iter;
 mod ct_iter;
 mod empty_iter;
+mod evict;
+mod evict_empty;
 mod iter_ctx;
 mod maps;
 mod nat_iter;
+mod target;
 
 /// The kernel lets an iterator call its helpers only under a GPL-compatible licence.
 #[unsafe(link_section = "license")]

@@ -6,6 +6,7 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie};
 use monitor_abi::cell::{CHUNK, MAP_CHUNKS, TARGET_CHUNKS};
+use monitor_abi::evict;
 use monitor_abi::scan::{FILTER_WORDS, FILTERS, MAX_PORTS, MAX_PREFIXES, ask, found};
 
 /// What this scan is asked for. An array of one: its lookup is inlined into a few instructions.
@@ -42,3 +43,25 @@ pub(crate) static PORTS: HashMap<u32, u32> = HashMap::with_max_entries(MAX_PORTS
 /// An always empty map of ctmon's own: walking it runs a program once, with no element.
 #[map]
 pub(crate) static NOTHING: HashMap<u32, u32> = HashMap::with_max_entries(1, 0);
+
+/// What the eviction programs are told.
+#[map]
+pub(crate) static EVICT_ASK: Array<[u64; evict::ask::LEN]> = Array::with_max_entries(1, 0);
+
+/// Which maps are watched, by their address in the kernel: a hash, so that the agent adds and removes one at once.
+#[map]
+pub(crate) static EVICT_MAPS: HashMap<u64, u32> = HashMap::with_max_entries(evict::SLOTS as u32, 0);
+
+/// Victims by map, then by target, see `evict::cell`. Not per CPU: evictions from one map take turns anyway, and
+/// six reads tell it all.
+#[map]
+pub(crate) static EVICTED: Array<[u64; CHUNK]> =
+    Array::with_max_entries((evict::MAP_CHUNKS + evict::TARGET_CHUNKS) as u32, 0);
+
+/// How many victims were written to the ring.
+#[map]
+pub(crate) static VICTIM_COUNT: Array<u64> = Array::with_max_entries(1, 0);
+
+/// The last victims. An array and no ring buffer: those wake their reader, which may not be done under the LRU lock.
+#[map]
+pub(crate) static VICTIMS: Array<[u64; evict::victim::LEN]> = Array::with_max_entries(evict::RING as u32, 0);

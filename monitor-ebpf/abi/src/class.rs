@@ -98,6 +98,32 @@ dense_enum! {
     }
 }
 
+dense_enum! {
+    /// What an evicted entry was.
+    VictimState {
+        RxClosing = 0 => "rx_closing",
+        TxClosing = 1 => "tx_closing",
+        Closed = 2 => "closed",
+        Stateless = 3 => "stateless",
+        Opening = 4 => "opening",
+        Established = 5 => "established",
+        /// NAT entries have no state.
+        None = 6 => "none",
+        /// Kernel memory may not be read: only the number of victims is known.
+        Unknown = 7 => "unknown",
+    }
+}
+
+dense_enum! {
+    /// Whether an evicted entry's lifetime had passed.
+    Expiry {
+        False = 0 => "false",
+        True = 1 => "true",
+        /// The clock is undecided, the entry has no lifetime, or nothing of it could be read.
+        Unknown = 2 => "unknown",
+    }
+}
+
 /// The due classes users see.
 pub const DUE_SHOWN: [Due; 10] = [
     Due::Overdue12h,
@@ -166,6 +192,18 @@ impl State {
     }
 }
 
+impl Expiry {
+    /// `None` while unknown.
+    #[must_use]
+    pub const fn known(self) -> Option<bool> {
+        match self {
+            Self::False => Some(false),
+            Self::True => Some(true),
+            Self::Unknown => None,
+        }
+    }
+}
+
 impl Protocol {
     #[inline(always)]
     #[must_use]
@@ -221,3 +259,10 @@ impl Due {
         }
     }
 }
+
+const _: () = {
+    // A conntrack state and the same state of a victim share their number.
+    assert!(State::Established as u8 == VictimState::Established as u8);
+    assert!(State::RxClosing as u8 == VictimState::RxClosing as u8);
+    assert!(State::ALL.len() == VictimState::None as usize);
+};

@@ -9,4 +9,5 @@
 pub mod cell;
 pub mod cilium;
 pub mod class;
+pub mod evict;
 pub mod scan;

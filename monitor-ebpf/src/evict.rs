@@ -1,0 +1,238 @@
+//! Counts and names what the kernel throws away: after every return of `htab_lru_map_delete_node`.
+//!
+//! In: the map and the LRU node the kernel function was called with, and whether it deleted. Out: `EVICTED`, and in
+//! full mode `VICTIMS`. Must not: wait or take a lock (the LRU's own is held), touch a field of the LRU node (it
+//! changed in 6.18), or count what somebody deleted: that does not pass here.
+//!
+//! <https://github.com/torvalds/linux/blob/v6.1/kernel/bpf/hashtab.c#L776>
+
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns, bpf_probe_read_kernel};
+use aya_ebpf::programs::FExitContext;
+use core::ffi::c_void;
+use core::hint::black_box;
+use core::mem::offset_of;
+use monitor_abi::cell::CHUNK;
+use monitor_abi::cilium::{CtEntry, TUPLE_F_IN, TUPLE_F_SERVICE, TupleV4, TupleV6};
+use monitor_abi::class::{Expiry, State, VictimState};
+use monitor_abi::evict::{
+    CELLS, MAP_CHUNKS, RING, Shape, ask, cell, pack_classes, shape_number, slot, victim,
+};
+use monitor_abi::scan::Clock;
+
+use crate::atomic::{fetch_add, swap};
+use crate::maps::{EVICT_ASK, EVICT_MAPS, EVICTED, VICTIM_COUNT, VICTIMS};
+use crate::target::{KeyWords, pair_v4, pair_v6};
+
+/// Words of a key, which the kernel pads to a multiple of eight bytes before the value.
+const KEY_V4: usize = size_of::<TupleV4>().div_ceil(8);
+const KEY_V6: usize = size_of::<TupleV6>().div_ceil(8);
+/// The word of a conntrack value that holds lifetime and flags.
+const LIFETIME: usize = offset_of!(CtEntry, lifetime) / 8;
+/// The word of a key that holds ports, next header and flags.
+const TAIL_V4: usize = offset_of!(TupleV4, dport) / 8;
+const TAIL_V6: usize = offset_of!(TupleV6, dport) / 8;
+
+type Ask = [u64; ask::LEN];
+
+/// Counts victims by map, and nothing else: loads where kernel memory may not be read.
+#[unsafe(link_section = "fexit/htab_lru_map_delete_node")]
+#[unsafe(no_mangle)]
+extern "C" fn evict_count(ctx: *mut c_void) -> i32 {
+    let ctx = FExitContext::new(ctx);
+    if let Some(map) = evicted_from(&ctx) {
+        bump(0, slot(map), cell(VictimState::Unknown as u8, Expiry::Unknown as u8));
+    }
+    0
+}
+
+/// Counts victims by map, state, expiry and target, and writes them to the ring.
+#[unsafe(link_section = "fexit/htab_lru_map_delete_node")]
+#[unsafe(no_mangle)]
+extern "C" fn evict_full(ctx: *mut c_void) -> i32 {
+    let ctx = FExitContext::new(ctx);
+    let (Some(map), Some(ask)) = (evicted_from(&ctx), EVICT_ASK.get(0)) else { return 0 };
+    // The verifier wants bounds on what is added to a pointer.
+    let offset = black_box(ask[ask::KEY]) as usize & 0xff;
+    let key = ctx.arg::<*const u8>(1).wrapping_add(offset);
+    let read = match shape_number(map) {
+        shape if shape == Shape::Ct4 as u8 => ct4(ask, key),
+        shape if shape == Shape::Ct6 as u8 => ct6(ask, key),
+        shape if shape == Shape::Nat4 as u8 => nat4(ask, key),
+        _ => nat6(ask, key),
+    };
+    match read {
+        Some(victim) => count(map, ask, &victim),
+        None => bump(0, slot(map), cell(VictimState::Unknown as u8, Expiry::Unknown as u8)),
+    }
+    0
+}
+
+/// The record of the map an entry was just evicted from, if the map is watched.
+#[inline(always)]
+fn evicted_from(ctx: &FExitContext) -> Option<u32> {
+    // `false`: somebody else had deleted the entry already.
+    if ctx.ret::<u8>().ok()? == 0 {
+        return None;
+    }
+    // The function's first argument is the map: its first member is what an iterator calls the map.
+    let map = ctx.arg::<*const c_void>(0) as u64;
+    // SAFETY: a plain hash of ctmon's own, whose values are replaced as a whole.
+    unsafe { EVICT_MAPS.get(map) }.copied()
+}
+
+/// What was read of a victim.
+struct Victim {
+    key: [u64; victim::KEY_LEN],
+    /// The word with lifetime and flags; `None` for NAT entries, which have neither.
+    lifetime: Option<u64>,
+    state: u8,
+    pair: Option<u32>,
+}
+
+/// Key and value up to the lifetime lie in one piece, and stay as they were until the slot is used again, which
+/// waits for the lock that is held here.
+#[inline(always)]
+fn ct4(ask: &Ask, element: *const u8) -> Option<Victim> {
+    // SAFETY: the helper checks the address and refuses what cannot be read.
+    let words: [u64; KEY_V4 + LIFETIME + 1] = unsafe { bpf_probe_read_kernel(element.cast()) }.ok()?;
+    let (tail, lifetime) = (key_words(words[TAIL_V4]), words[KEY_V4 + LIFETIME]);
+    Some(Victim {
+        key: [words[0], words[1], 0, 0, 0],
+        lifetime: Some(lifetime),
+        state: State::of(tail.nexthdr(), tail.flags(), (lifetime >> 32) as u16) as u8,
+        pair: v4(ask, &tail, words[0]),
+    })
+}
+
+#[inline(always)]
+fn ct6(ask: &Ask, element: *const u8) -> Option<Victim> {
+    // SAFETY: as above.
+    let words: [u64; KEY_V6 + LIFETIME + 1] = unsafe { bpf_probe_read_kernel(element.cast()) }.ok()?;
+    let (tail, lifetime) = (key_words(words[TAIL_V6]), words[KEY_V6 + LIFETIME]);
+    let key = [words[0], words[1], words[2], words[3], words[4]];
+    Some(Victim {
+        key,
+        lifetime: Some(lifetime),
+        state: State::of(tail.nexthdr(), tail.flags(), (lifetime >> 32) as u16) as u8,
+        pair: v6(ask, &tail, &key),
+    })
+}
+
+#[inline(always)]
+fn nat4(ask: &Ask, element: *const u8) -> Option<Victim> {
+    // SAFETY: as above.
+    let words: [u64; KEY_V4] = unsafe { bpf_probe_read_kernel(element.cast()) }.ok()?;
+    let pair = v4(ask, &packet_words(words[TAIL_V4]), words[0]);
+    Some(Victim {
+        key: [words[0], words[1], 0, 0, 0],
+        lifetime: None,
+        state: VictimState::None as u8,
+        pair,
+    })
+}
+
+#[inline(always)]
+fn nat6(ask: &Ask, element: *const u8) -> Option<Victim> {
+    // SAFETY: as above.
+    let key: [u64; KEY_V6] = unsafe { bpf_probe_read_kernel(element.cast()) }.ok()?;
+    let pair = v6(ask, &packet_words(key[TAIL_V6]), &key);
+    Some(Victim { key, lifetime: None, state: VictimState::None as u8, pair })
+}
+
+/// Ports, next header and flags of a conntrack key.
+#[inline(always)]
+fn key_words(word: u64) -> KeyWords {
+    KeyWords { ports: word as u32, tail: (word >> 32) as u16 }
+}
+
+/// The same of a NAT key, brought into the form of a conntrack key: there each port belongs to the address of the
+/// other name, and a key whose responder stands in `daddr` is flagged SERVICE.
+#[inline(always)]
+fn packet_words(word: u64) -> KeyWords {
+    let KeyWords { ports, tail } = key_words(word);
+    let flags = if (tail >> 8) as u8 & TUPLE_F_IN == 0 { TUPLE_F_SERVICE } else { 0 };
+    KeyWords { ports: ports.rotate_left(16), tail: tail & 0xff | u16::from(flags) << 8 }
+}
+
+#[inline(always)]
+fn v4(ask: &Ask, key: &KeyWords, addresses: u64) -> Option<u32> {
+    if ask[ask::TARGETS] & 1 == 0 {
+        return None;
+    }
+    pair_v4(key, addresses as u32, (addresses >> 32) as u32)
+}
+
+#[inline(always)]
+fn v6(ask: &Ask, key: &KeyWords, words: &[u64; KEY_V6]) -> Option<u32> {
+    if ask[ask::TARGETS] & 2 == 0 {
+        return None;
+    }
+    let octets = |a: u64, b: u64| [a as u32, (a >> 32) as u32, b as u32, (b >> 32) as u32];
+    pair_v6(key, &octets(words[0], words[1]), &octets(words[2], words[3]))
+}
+
+#[inline(always)]
+fn count(map: u32, ask: &Ask, victim: &Victim) {
+    // SAFETY: helpers without arguments.
+    let (ktime, jiffies) = unsafe { (bpf_ktime_get_ns(), bpf_jiffies64()) };
+    let now = match ask[ask::CLOCK] {
+        clock if clock == Clock::Ktime as u64 => Some((ktime / 1_000_000_000) as u32),
+        clock if clock == Clock::Jiffies as u64 => Some((jiffies >> 8) as u32),
+        _ => None,
+    };
+    let expiry = match (now, victim.lifetime) {
+        (Some(now), Some(lifetime)) => ((lifetime as u32).wrapping_sub(now) as i32 as u32 >> 31) as u8,
+        _ => Expiry::Unknown as u8,
+    };
+    let cell = cell(victim.state, expiry);
+    bump(0, slot(map), cell);
+    if let Some(pair) = victim.pair {
+        bump(MAP_CHUNKS as u32, pair, cell);
+    }
+    let classes = pack_classes(map, cell, victim.pair);
+    write(ktime, classes, victim.lifetime.unwrap_or(0), u64::from(now.unwrap_or(0)), &victim.key);
+}
+
+/// Adds one to a counter of a slot or a pair, in the chunks from `first` on.
+#[inline(always)]
+fn bump(first: u32, index: u32, cell: u32) {
+    let counter = black_box(index * CELLS as u32 + cell);
+    if let Some(counters) = EVICTED.get_ptr_mut(first + (counter / CHUNK as u32 & 3)) {
+        let place = counter as usize & (CHUNK - 1);
+        // SAFETY: the index is masked to the chunk's length.
+        let counter = unsafe { counters.cast::<u64>().add(place) };
+        // Evictions from other maps run on other processors at the same time.
+        // SAFETY: an aligned word of a map value.
+        unsafe { fetch_add(counter, 1) };
+    }
+}
+
+/// Writes a victim over the oldest one. Marked 0 meanwhile: a reader that sees the same mark before and after has
+/// read one victim.
+#[inline(always)]
+fn write(ktime: u64, classes: u64, lifetime: u64, now: u64, key: &[u64; victim::KEY_LEN]) {
+    let Some(total) = VICTIM_COUNT.get_ptr_mut(0) else { return };
+    // SAFETY: a map value of eight bytes, aligned as all are.
+    let number = unsafe { fetch_add(total, 1) };
+    let Some(place) = VICTIMS.get_ptr_mut(number as u32 & (RING as u32 - 1)) else { return };
+    let place = place.cast::<u64>();
+    // SAFETY: the index is a constant below the record's length.
+    let mark = unsafe { place.add(victim::MARK) };
+    // SAFETY: an aligned word of a map value.
+    unsafe { swap(mark, 0) };
+    let set = |index: usize, word: u64| {
+        // SAFETY: the index is a constant below the record's length.
+        unsafe { place.add(index).write_volatile(word) };
+    };
+    set(victim::KTIME_NS, ktime);
+    set(victim::CLASSES, classes);
+    set(victim::LIFETIME, lifetime);
+    set(victim::NOW, now);
+    set(victim::KEY, key[0]);
+    set(victim::KEY + 1, key[1]);
+    set(victim::KEY + 2, key[2]);
+    set(victim::KEY + 3, key[3]);
+    set(victim::KEY + 4, key[4]);
+    // SAFETY: an aligned word of a map value.
+    unsafe { swap(mark, number + 1) };
+}

@@ -1,0 +1,125 @@
+//! To which target and service an entry belongs: the kernel side of the agent's `TargetIndex`.
+//!
+//! In: the words of a key. Out: the number of the pair. Must not: look anything up for an entry whose addresses the
+//! filters exclude, or in a map that is not ctmon's own.
+
+use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
+use core::hint::black_box;
+use monitor_abi::cilium::{TUPLE_F_SERVICE, proto};
+use monitor_abi::scan::port_key;
+
+use crate::maps::{FILTER, PORTS, TARGETS_V4, TARGETS_V6};
+
+/// The part of a key both families share: both ports in one word, next header and flags in another.
+pub(crate) struct KeyWords {
+    pub ports: u32,
+    pub tail: u16,
+}
+
+impl KeyWords {
+    #[inline(always)]
+    pub(crate) fn nexthdr(&self) -> u8 {
+        self.tail as u8
+    }
+
+    #[inline(always)]
+    pub(crate) fn flags(&self) -> u8 {
+        (self.tail >> 8) as u8
+    }
+
+    /// The port that belongs to the address named `daddr`: the words are swapped, see `TupleV4`.
+    #[inline(always)]
+    fn port_of_daddr(&self) -> u16 {
+        u16::from_be((self.ports >> 16) as u16)
+    }
+
+    #[inline(always)]
+    fn port_of_saddr(&self) -> u16 {
+        u16::from_be(self.ports as u16)
+    }
+}
+
+/// The pair of a v4 entry; the addresses as they lie in the key.
+#[inline(always)]
+pub(crate) fn pair_v4(key: &KeyWords, daddr: u32, saddr: u32) -> Option<u32> {
+    let (Some(high), Some(low)) = (FILTER.get_ptr(0), FILTER.get_ptr(1)) else { return None };
+    let pass = |address: u32| {
+        let address = u32::from_be(address);
+        // SAFETY: map values of 1,024 words.
+        unsafe { bit(high.cast(), address >> 16) & bit(low.cast(), address & 0xffff) }
+    };
+    let by_daddr = if pass(daddr) { look_up(&TARGETS_V4, 32, daddr.to_ne_bytes()) } else { None };
+    let by_saddr = if pass(saddr) { look_up(&TARGETS_V4, 32, saddr.to_ne_bytes()) } else { None };
+    pair(key, by_daddr, by_saddr)
+}
+
+/// The pair of a v6 entry; the addresses as they lie in the key.
+#[inline(always)]
+pub(crate) fn pair_v6(key: &KeyWords, daddr: &[u32; 4], saddr: &[u32; 4]) -> Option<u32> {
+    let (Some(high), Some(low)) = (FILTER.get_ptr(2), FILTER.get_ptr(3)) else { return None };
+    let pass = |address: &[u32; 4]| {
+        let (first, last) = (u32::from_be(address[0]), u32::from_be(address[3]));
+        // SAFETY: map values of 1,024 words.
+        unsafe { bit(high.cast(), first >> 16 ^ first & 0xffff) & bit(low.cast(), last & 0xffff) }
+    };
+    let by_daddr = if pass(daddr) { look_up(&TARGETS_V6, 128, octets(*daddr)) } else { None };
+    let by_saddr = if pass(saddr) { look_up(&TARGETS_V6, 128, octets(*saddr)) } else { None };
+    pair(key, by_daddr, by_saddr)
+}
+
+#[inline(always)]
+fn octets(words: [u32; 4]) -> [u8; 16] {
+    // SAFETY: both are 16 plain bytes.
+    unsafe { core::mem::transmute(words) }
+}
+
+/// # Safety
+/// `filter` points to 1,024 words.
+#[inline(always)]
+unsafe fn bit(filter: *const u64, index: u32) -> bool {
+    let index = black_box(index);
+    // SAFETY: the word index is masked to 1,023.
+    let word = unsafe { *filter.add((index >> 6) as usize & 1023) };
+    word >> (index & 63) & 1 != 0
+}
+
+/// The packed target that owns the address, see `scan::pack_target`.
+#[inline(always)]
+fn look_up<A>(targets: &LpmTrie<A, u32>, bits: u32, address: A) -> Option<u32> {
+    targets.get(Key::new(bits, address)).copied()
+}
+
+/// Gives the entry to the first target that matches either address, under the service its port names.
+#[inline(always)]
+fn pair(key: &KeyWords, by_daddr: Option<u32>, by_saddr: Option<u32>) -> Option<u32> {
+    // SERVICE keys are mirrored: their responder, the frontend, stands in `daddr`.
+    let mirrored = key.flags() & TUPLE_F_SERVICE != 0;
+    let (packed, named) = match (by_daddr, by_saddr) {
+        (None, None) => return None,
+        (Some(target), None) => (target, service(target, key.nexthdr(), key.port_of_daddr())),
+        (None, Some(target)) => (target, service(target, key.nexthdr(), key.port_of_saddr())),
+        (Some(d), Some(s)) if d >> 8 < s >> 8 => (d, service(d, key.nexthdr(), key.port_of_daddr())),
+        (Some(d), Some(s)) if s >> 8 < d >> 8 => (s, service(s, key.nexthdr(), key.port_of_saddr())),
+        (Some(target), Some(_)) => {
+            let (responder, initiator) = if mirrored {
+                (key.port_of_daddr(), key.port_of_saddr())
+            } else {
+                (key.port_of_saddr(), key.port_of_daddr())
+            };
+            let named = service(target, key.nexthdr(), responder)
+                .or_else(|| service(target, key.nexthdr(), initiator));
+            (target, named)
+        }
+    };
+    Some(named.unwrap_or(packed & 0xff))
+}
+
+/// The pair that a port names at a target; only protocols with ports can name one.
+#[inline(always)]
+fn service(packed: u32, nexthdr: u8, port: u16) -> Option<u32> {
+    if nexthdr != proto::TCP && nexthdr != proto::UDP && nexthdr != proto::SCTP {
+        return None;
+    }
+    // SAFETY: a plain hash of ctmon's own; the agent writes it between scans only.
+    unsafe { PORTS.get(port_key(packed >> 8, nexthdr, port)) }.copied()
+}
