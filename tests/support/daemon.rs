@@ -137,7 +137,10 @@ impl Daemon {
     ) -> Result<Page> {
         let mut found = None;
         self.wait_until("the page asked for", patience, |_| {
-            let Ok(response) = http::get(address, "/metrics") else { return Ok(false) };
+            // Before the first snapshot the answer is 503 and a sentence.
+            let Some(response) = http::get(address, "/metrics").ok().filter(|response| response.status == 200) else {
+                return Ok(false);
+            };
             let page = Page::parse(response.text()?)?;
             found = wanted(&page).then_some(page);
             Ok(found.is_some())
