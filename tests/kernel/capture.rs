@@ -68,9 +68,7 @@ fn replayed(lifetimes: Lifetimes) -> Result<(Node, support::cilium::Maps)> {
 fn target_of(line: &CtLine<'_>) -> Option<(&'static str, &'static str)> {
     let has = |target: &Target| {
         let addresses = [line.responder.address, line.initiator.address];
-        addresses
-            .into_iter()
-            .find(|address| target.networks.iter().any(|(network, _)| network == address))
+        addresses.into_iter().find(|address| target.networks.iter().any(|(network, _)| network == address))
     };
     let (address, target) = targets().into_iter().find_map(|target| Some((has(&target)?, target)))?;
     // ICMP has identifiers where others have ports.
@@ -279,7 +277,10 @@ fn each_filter_selects_the_lines_the_text_has() -> Result<()> {
     check(&["--address", "192.168.100.0/24"], count(&|line| at(line, &in_lan)))?;
     check(&["--target", "qnap"], count(&|line| target_of(line).is_some_and(|(name, _)| name == "qnap")))?;
     check(&["--target", "none"], count(&|line| target_of(line).is_none()))?;
-    check(&["--target", "qnap", "--service", "smb"], count(&|line| target_of(line) == Some(("qnap", "smb"))))?;
+    check(
+        &["--target", "qnap", "--service", "smb"],
+        count(&|line| target_of(line) == Some(("qnap", "smb"))),
+    )?;
     check(
         &["--target", "qnap", "--service", "other"],
         count(&|line| target_of(line) == Some(("qnap", "other"))),
@@ -291,7 +292,10 @@ fn each_filter_selects_the_lines_the_text_has() -> Result<()> {
         check(&["--state", state], count(&|line| line.state() == state))?;
     }
     assert_eq!(node.count(&["list", "--count", "--limit", "7"])?, 7);
-    assert_eq!(node.said(&["list", "-o", "cilium", "--limit", "7"])?.lines().filter(|l| !l.is_empty()).count(), 7);
+    assert_eq!(
+        node.said(&["list", "-o", "cilium", "--limit", "7"])?.lines().filter(|l| !l.is_empty()).count(),
+        7
+    );
     assert_eq!(node.count(&["nat", "--count"])?, 592);
     Ok(())
 }
@@ -332,7 +336,8 @@ fn json_lines_agree_with_the_text() -> Result<()> {
 
 /// Everything a line of text and a line of JSON both say, as text.
 fn text_row(line: &CtLine<'_>) -> Result<Vec<String>> {
-    let field = |name: &str| line.fields.get(name).copied().with_context(|| format!("no {name}: {}", line.text));
+    let field =
+        |name: &str| line.fields.get(name).copied().with_context(|| format!("no {name}: {}", line.text));
     let hex = |name: &str| -> Result<String> {
         Ok(u64::from_str_radix(field(name)?.trim_start_matches("0x"), 16)?.to_string())
     };
@@ -477,7 +482,8 @@ fn printed_seconds_are_those_of_the_command_line() -> Result<()> {
         ct_lines(text)?
             .iter()
             .map(|line| {
-                let key = format!("{} {:?} {:?} {}", line.facing, line.initiator, line.responder, line.related);
+                let key =
+                    format!("{} {:?} {:?} {}", line.facing, line.initiator, line.responder, line.related);
                 Ok(((line.map, key), line.remaining.context("no remaining time")?))
             })
             .collect()

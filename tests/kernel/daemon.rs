@@ -57,11 +57,14 @@ fn start_command(command: &mut Command) -> Result<Running> {
 /// The log lines with this message; every line must be JSON.
 fn logged(daemon: &Daemon, message: &str) -> Result<Vec<Value>> {
     let output = daemon.output();
-    let lines = output.lines().map(|line| {
-        serde_json::from_str::<Value>(line).with_context(|| format!("not JSON: {line}"))
-    });
+    let lines = output
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).with_context(|| format!("not JSON: {line}")));
     let lines = lines.collect::<Result<Vec<_>>>()?;
-    Ok(lines.into_iter().filter(|line| line["message"].as_str().is_some_and(|is| is.contains(message))).collect())
+    Ok(lines
+        .into_iter()
+        .filter(|line| line["message"].as_str().is_some_and(|is| is.contains(message)))
+        .collect())
 }
 
 impl Running {
@@ -219,7 +222,8 @@ fn a_threshold_is_logged_once_each_way_and_shown_as_active() -> Result<()> {
     assert_eq!(page.sum("ctmon_alert_active", &[("alert", "CtmonMapFilling")]), None, "off");
     running.next_page()?;
     running.next_page()?;
-    let of_alert = |lines: Vec<Value>| lines.into_iter().filter(|line| line["alert"] == "CtmonEntriesHigh").count();
+    let of_alert =
+        |lines: Vec<Value>| lines.into_iter().filter(|line| line["alert"] == "CtmonEntriesHigh").count();
     assert_eq!(of_alert(logged(&running.daemon, "threshold crossed")?), 1);
     assert_eq!(of_alert(logged(&running.daemon, "back within threshold")?), 0);
 

@@ -108,10 +108,14 @@ fn filled(node: &Node, name: MapName, records: Vec<Record>) -> Result<Filled> {
 /// Half v4, a quarter in each of the v6 and the other v4 map.
 fn fill_maps(node: &Node, seed: u64, clock: reference::Clock, size: usize) -> Result<Vec<Filled>> {
     let mut generator = Generator::new(seed, clock, &near()?);
-    [(MapName::Ct4, Family::V4, size / 2), (MapName::CtAny4, Family::V4, size / 4), (MapName::Ct6, Family::V6, size / 4)]
-        .into_iter()
-        .map(|(name, family, count)| filled(node, name, generator.conntrack(family, count)?))
-        .collect()
+    [
+        (MapName::Ct4, Family::V4, size / 2),
+        (MapName::CtAny4, Family::V4, size / 4),
+        (MapName::Ct6, Family::V6, size / 4),
+    ]
+    .into_iter()
+    .map(|(name, family, count)| filled(node, name, generator.conntrack(family, count)?))
+    .collect()
 }
 
 /// The reference's counts of one map.
@@ -171,7 +175,13 @@ fn silence(rule: LingerRule) -> Result<Silence> {
 
 /// Collects, finds for each map the instants of the collection at which the reference counts the same, and then
 /// compares the targets, which sum over maps.
-fn check(collector: &mut Collector, clock: Clock, mode: Mode, maps: &[Filled], targets: &[Target]) -> Result<()> {
+fn check(
+    collector: &mut Collector,
+    clock: Clock,
+    mode: Mode,
+    maps: &[Filled],
+    targets: &[Target],
+) -> Result<()> {
     let before = clock.now()?;
     let snapshot = collector.collect();
     let after = clock.now()?;
@@ -197,7 +207,8 @@ fn check(collector: &mut Collector, clock: Clock, mode: Mode, maps: &[Filled], t
                     .map(|key| (*key, counts.cells.get(key).copied(), cells.get(key).copied()))
                     .filter(|(_, expected, found)| expected != found)
                     .collect();
-                if nearest.as_ref().is_none_or(|(_, _, least): &(u32, i64, Vec<_>)| wrong.len() < least.len()) {
+                if nearest.as_ref().is_none_or(|(_, _, least): &(u32, i64, Vec<_>)| wrong.len() < least.len())
+                {
                     nearest = Some((now, counts.oldest, wrong));
                 }
             }
@@ -393,12 +404,15 @@ targets: [{name: all, addresses: [0.0.0.0/0, '::/0']}]
     // Nothing near a border: what passes between two runs of the program changes no class.
     let mut generator = Generator::new(3, reading, &near()?);
     let far_from_borders = |record: &Record| {
-        let lifetime = record.value.get(32..36).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);
+        let lifetime =
+            record.value.get(32..36).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);
         let left = lifetime.map(|lifetime| i64::from(lifetime) - i64::from(reading.now));
         // Timeouts are learnt: any half-closed entry may be near its border, so keep to both ends.
         left.is_some_and(|left| {
             let seconds = left * reading.numerator / reading.denominator;
-            (-100_000..-2_000).contains(&seconds) || (2_000..7_000).contains(&seconds) || (100_000..110_000).contains(&seconds)
+            (-100_000..-2_000).contains(&seconds)
+                || (2_000..7_000).contains(&seconds)
+                || (100_000..110_000).contains(&seconds)
         })
     };
     let records: Vec<_> =

@@ -238,7 +238,10 @@ fn what_the_agent_opens_refuses_writes() -> Result<()> {
             let code = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
             assert_eq!(code, Some(1), "{name}: EPERM, not {error:#}");
         }
-        assert!(descriptor.lookup(&record.key)?.is_some(), "{name}: reading is allowed, and nothing was deleted");
+        assert!(
+            descriptor.lookup(&record.key)?.is_some(),
+            "{name}: reading is allowed, and nothing was deleted"
+        );
     }
     Ok(())
 }
@@ -272,7 +275,9 @@ fn more_than_a_million_entries_are_walked_completely() -> Result<()> {
     const ENTRIES: usize = 1_050_000;
     let memory = memory_mib()?;
     if memory < 4 * 1024 {
-        println!("ctmon-skip: a walk of {ENTRIES} entries needs 4 GiB of memory, this machine has {memory} MiB");
+        println!(
+            "ctmon-skip: a walk of {ENTRIES} entries needs 4 GiB of memory, this machine has {memory} MiB"
+        );
         return Ok(());
     }
     let node = Node::new("targets_from_host: false\n")?;

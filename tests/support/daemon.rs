@@ -138,7 +138,9 @@ impl Daemon {
         let mut found = None;
         self.wait_until("the page asked for", patience, |_| {
             // Before the first snapshot the answer is 503 and a sentence.
-            let Some(response) = http::get(address, "/metrics").ok().filter(|response| response.status == 200) else {
+            let Some(response) =
+                http::get(address, "/metrics").ok().filter(|response| response.status == 200)
+            else {
                 return Ok(false);
             };
             let page = Page::parse(response.text()?)?;

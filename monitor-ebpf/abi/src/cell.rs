@@ -25,7 +25,6 @@ pub const fn map_cell(direction: u8, state: u8, due: u8, protocol: u8) -> u32 {
 
 /// The classes of a map cell; `None` for combinations no entry can have.
 #[must_use]
-#[expect(clippy::cast_possible_truncation, reason = "each field is masked to a few bits")]
 pub const fn decode_map_cell(cell: u32) -> Option<(Direction, State, Due, Protocol)> {
     let direction = Direction::from_number((cell & 3) as u8);
     let state = State::from_number((cell >> 2 & 7) as u8);
@@ -46,7 +45,6 @@ pub const fn target_cell(pair: u32, state: u8, lingering: bool, expired: bool) -
 
 /// The pair, state, lingering and expired bits of a target cell.
 #[must_use]
-#[expect(clippy::cast_possible_truncation, reason = "each field is masked to a few bits")]
 pub const fn decode_target_cell(cell: u32) -> Option<(usize, State, bool, bool)> {
     let pair = (cell >> 5 & 127) as usize;
     match State::from_number((cell >> 2 & 7) as u8) {

@@ -109,7 +109,6 @@ pub const fn pack_classes(map: u32, cell: u32, pair: Option<u32>) -> u64 {
 
 /// The classes of a victim: its map's value, its counter, the pair it belongs to.
 #[must_use]
-#[expect(clippy::cast_possible_truncation, reason = "each field is masked to a few bits")]
 pub const fn decode_classes(classes: u64) -> (u32, u32, Option<usize>) {
     let pair = (classes >> 24 & 0x1ff) as usize;
     ((classes & 0xffff) as u32, (classes >> 16 & 0xff) as u32, pair.checked_sub(1))
@@ -117,6 +116,6 @@ pub const fn decode_classes(classes: u64) -> (u32, u32, Option<usize>) {
 
 const _: () = {
     assert!(MAP_CHUNKS == 2 && TARGET_CHUNKS == 4);
-    assert!(cell(VictimState::Unknown as u8, Expiry::Unknown as u8) < CELLS as u32);
+    assert!((cell(VictimState::Unknown as u8, Expiry::Unknown as u8) as usize) < CELLS);
     assert!(RING.is_power_of_two() && victim::KEY + victim::KEY_LEN == victim::LEN);
 };

@@ -5,6 +5,11 @@
 //! decoded on either side by the functions here.
 #![no_std]
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::inline_always,
+    reason = "a call per element is what a walk cannot afford, and 6.1 must see the bounds"
+)]
+#![expect(clippy::similar_names, reason = "ports and bounds are named as the kernel and Cilium name them")]
 
 pub mod cell;
 pub mod cilium;

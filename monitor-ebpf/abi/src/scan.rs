@@ -80,8 +80,8 @@ pub const NEVER: i32 = i32::MIN;
 /// Packs the due bounds into the `ASK` record.
 #[must_use]
 pub const fn pack_bounds(bounds: [i32; 11]) -> [u64; 6] {
-    let [a, b, c, d, e, f, g, h, i, j, k] = bounds;
-    [pair(a, b), pair(c, d), pair(e, f), pair(g, h), pair(i, j), pair(k, 0)]
+    let [b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, b10] = bounds;
+    [pair(b0, b1), pair(b2, b3), pair(b4, b5), pair(b6, b7), pair(b8, b9), pair(b10, 0)]
 }
 
 #[expect(clippy::cast_sign_loss, reason = "the bits are carried, not the value")]

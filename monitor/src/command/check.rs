@@ -21,7 +21,7 @@ pub struct CheckArgs {
     /// How to print the findings
     #[arg(short = 'o', long, value_enum, default_value_t, value_name = "FORMAT", env = "CTMON_OUTPUT")]
     pub output: ReportFormat,
-    /// Show only these checks, such as CtmonStaleConnections; may be given more than once
+    /// Show only these checks, such as `CtmonStaleConnections`; may be given more than once
     #[arg(long, value_name = "CHECK", value_delimiter = ',', env = "CTMON_ONLY")]
     pub only: Vec<String>,
     /// From which level on a finding makes the exit code 1

@@ -425,7 +425,7 @@ impl Collector {
         let tcp_known = self.timeouts.facts().iter().any(|fact| fact.class == TimeoutClass::Tcp);
         decode::targets(
             &self.settings.targets,
-            walks.iter().flat_map(|walk| &walk.targets),
+            &walks.iter().flat_map(|walk| &walk.targets),
             decided,
             decided && tcp_known,
         )

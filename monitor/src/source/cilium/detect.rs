@@ -73,7 +73,9 @@ mod tests {
 
     fn verdict(lifetimes: &[u32], clocks: Clocks) -> Clock {
         let mut votes = Votes::default();
-        lifetimes.iter().for_each(|lifetime| votes.add(*lifetime, clocks));
+        for lifetime in lifetimes {
+            votes.add(*lifetime, clocks);
+        }
         votes.verdict()
     }
 

@@ -60,7 +60,9 @@ mod tests {
 
     fn known(seen: &[u64]) -> Option<u64> {
         let mut timeouts = Timeouts::default();
-        seen.iter().for_each(|left| timeouts.observe([(TimeoutClass::Tcp, *left)]));
+        for left in seen {
+            timeouts.observe([(TimeoutClass::Tcp, *left)]);
+        }
         timeouts.facts().first().map(|fact| fact.value.as_secs())
     }
 

@@ -75,7 +75,7 @@ pub(super) fn pair_cells(raw: &RawScan) -> Vec<PairCell> {
 /// Sums the walks by target and service.
 pub(super) fn targets<'a>(
     index: &TargetIndex,
-    cells: impl Iterator<Item = &'a PairCell> + Clone,
+    cells: &(impl Iterator<Item = &'a PairCell> + Clone),
     decided: bool,
     tcp_timeout_known: bool,
 ) -> Vec<TargetState> {
