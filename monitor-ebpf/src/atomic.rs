@@ -14,7 +14,9 @@
 pub(crate) unsafe fn fetch_add(word: *mut u64, add: u64) -> u64 {
     let mut register = add;
     // SAFETY: the caller's word; the verifier checks the access like any other.
-    unsafe { core::arch::asm!("{0} = atomic_fetch_add((u64 *)({1} + 0), {0})", inout(reg) register, in(reg) word) };
+    unsafe {
+        core::arch::asm!("{0} = atomic_fetch_add((u64 *)({1} + 0), {0})", inout(reg) register, in(reg) word)
+    };
     register
 }
 

@@ -40,8 +40,9 @@ extern "C" fn ct4(ctx: *const IterCtx) -> i32 {
             let age = aggregate(&step, &key);
             if step.ask[ask::TARGETS] & 1 != 0 {
                 // SAFETY: constant, aligned offsets inside the 14-byte key.
-                let (daddr, saddr) =
-                    unsafe { (step.key_at::<u32, 0>(), step.key_at::<u32, { offset_of!(TupleV4, saddr) }>()) };
+                let (daddr, saddr) = unsafe {
+                    (step.key_at::<u32, 0>(), step.key_at::<u32, { offset_of!(TupleV4, saddr) }>())
+                };
                 own(target::pair_v4(&key, daddr, saddr), &age);
             }
             step.stride();

@@ -123,12 +123,7 @@ fn nat4(ask: &Ask, element: *const u8) -> Option<Victim> {
     // SAFETY: as above.
     let words: [u64; KEY_V4] = unsafe { bpf_probe_read_kernel(element.cast()) }.ok()?;
     let pair = v4(ask, &packet_words(words[TAIL_V4]), words[0]);
-    Some(Victim {
-        key: [words[0], words[1], 0, 0, 0],
-        lifetime: None,
-        state: VictimState::None as u8,
-        pair,
-    })
+    Some(Victim { key: [words[0], words[1], 0, 0, 0], lifetime: None, state: VictimState::None as u8, pair })
 }
 
 #[inline(always)]
