@@ -5,10 +5,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use monitor_abi::class::{Direction, Due, Protocol, State};
+use monitor_abi::class::{Direction, Due, Expiry, Protocol, State, VictimState};
 use monitor_abi::scan::Clock;
 
+use crate::source::bpf::plan::Plan;
 use crate::source::cilium::pins::{MapName, MapProblem};
+use crate::source::cilium::tuple::Endpoint;
 
 /// Everything one collection found.
 #[derive(Clone, Debug)]
@@ -30,6 +32,7 @@ pub struct Snapshot {
     pub maps_skipped: usize,
     /// Entries by target and service, in configuration order; the last service of each target is `other`.
     pub targets: Vec<TargetState>,
+    pub evictions: Evictions,
     pub sources: Vec<SourceState>,
 }
 
@@ -164,6 +167,68 @@ pub struct TargetCell {
     /// `None` while the clock is unknown.
     pub expired: Option<bool>,
     pub entries: u64,
+}
+
+/// What the kernel threw away since the process began.
+#[derive(Clone, Debug, Default)]
+pub struct Evictions {
+    /// What is seen of them, and why no more.
+    pub tracking: Plan,
+    /// Times the kernel skipped the program that counts; `None` while there is none.
+    pub recursion_misses: Option<u64>,
+    /// Maps that are watched or were; empty while tracking is off.
+    pub maps: Vec<MapEvictions>,
+    /// Target and service, in configuration order; empty unless victims are read.
+    pub targets: Vec<TargetEvictions>,
+    /// The last victims that could be read, oldest first.
+    pub victims: Vec<Victim>,
+    /// Victims that were counted and overwritten before they were read.
+    pub victims_lost: u64,
+}
+
+/// One map's victims.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapEvictions {
+    pub map_name: String,
+    pub cells: Vec<EvictionCell>,
+}
+
+/// The victims of one service of one target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetEvictions {
+    pub target: String,
+    pub service: String,
+    pub cells: Vec<EvictionCell>,
+}
+
+/// A class of victims and how many there were. Every class that can be is there, also at 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvictionCell {
+    pub state: VictimState,
+    pub expiry: Expiry,
+    pub evicted: u64,
+}
+
+/// One entry the kernel threw away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Victim {
+    /// From 1, in the order they were evicted.
+    pub number: u64,
+    /// When, as the world counts.
+    pub when: SystemTime,
+    pub map_name: String,
+    pub protocol: Protocol,
+    pub direction: Direction,
+    /// Who opened the connection; of NAT entries the source of the packet.
+    pub initiator: Endpoint,
+    /// Who answered it; of NAT entries the destination of the packet.
+    pub responder: Endpoint,
+    pub state: VictimState,
+    pub expiry: Expiry,
+    /// Seconds it had left, negative when overdue; `None` where it has no lifetime or the clock is unknown.
+    pub remaining: Option<i64>,
+    pub target: String,
+    pub target_service: String,
 }
 
 /// One source and how it fared.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use monitor::source::bpf::Kernel;
+use monitor::source::bpf::plan::Choice;
 use monitor::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
 use monitor::source::collect::{CollectSettings, Collector};
 use support::bpffs::Bpffs;
@@ -103,6 +104,7 @@ impl Node {
             stale_after: Duration::from_secs(600),
             clock: None,
             targets: TargetIndex::new(targets.iter().map(spec).collect())?,
+            evictions: Choice::Off,
         })
     }
 }

@@ -9,6 +9,7 @@ use super::alerts::{OVERDUE, Reading, expected_capacity, readings};
 use super::catalog::Severity;
 use crate::config::{Settings, duration};
 use crate::snapshot::{Content, Snapshot};
+use crate::source::bpf::plan::{Mode, Plan, Reason};
 use crate::source::cilium::pins::Table;
 
 /// One finding.
@@ -234,20 +235,26 @@ fn circumstances(snapshot: &Snapshot) -> Vec<Finding> {
     let mut all = Vec::new();
     for (map, present) in snapshot.present() {
         if let Some(share) = present.percpu_share {
+            let owns = format!(
+                "every CPU owns {share} of {} entries and evicts beyond them: the fill ratio says little here",
+                present.capacity
+            );
+            let (evidence, advice) = if snapshot.evictions.tracking.mode == Mode::Off {
+                let blind = "and since evictions are not followed, nothing tells when a CPU throws live connections away";
+                (
+                    format!("{owns}, {blind}"),
+                    "see eviction_tracking, or set bpf.distributedLRU.enabled to false",
+                )
+            } else {
+                (owns, "watch ctmon_evictions_total")
+            };
             all.push(Finding {
                 map_name: map.map.name.clone(),
-                ..own(
-                    "per_cpu_lru",
-                    Level::Info,
-                    &format!(
-                        "every CPU owns {share} of {} entries and evicts beyond them: the fill ratio says little here",
-                        present.capacity
-                    ),
-                    "watch ctmon_evictions_total",
-                )
+                ..own("per_cpu_lru", Level::Info, &evidence, advice)
             });
         }
     }
+    all.extend(tracking(&snapshot.evictions.tracking));
     if snapshot.maps_skipped > 0 {
         all.push(own(
             "maps_skipped",
@@ -257,6 +264,33 @@ fn circumstances(snapshot: &Snapshot) -> Vec<Finding> {
         ));
     }
     all
+}
+
+/// What is not seen of evictions.
+fn tracking(plan: &Plan) -> Option<Finding> {
+    let Plan { mode, reason, detail } = plan;
+    let unseen = match mode {
+        Mode::Full => return None,
+        Mode::Count => "evictions are counted by map; what the victims were and whose is not seen",
+        Mode::Off => "evictions are not seen: a map that throws live connections away looks like any other",
+    };
+    let mut evidence = format!("{unseen}, because {}", reason.text());
+    if !detail.is_empty() {
+        evidence.push_str(": ");
+        evidence.push_str(detail);
+    }
+    let advice = match reason {
+        Reason::Works => "",
+        Reason::Config => "set `evictions: auto`",
+        Reason::MemoryRefused => "lockdown=integrity is enough for Secure Boot and lets victims be read",
+        Reason::NoOffsets | Reason::NoFunction => {
+            "such a kernel was built without what is needed (CONFIG_DEBUG_INFO_BTF); the fill of the maps still tells"
+        }
+        Reason::TracingRefused => {
+            "give ctmon CAP_BPF and CAP_PERFMON, and the kernel CONFIG_FUNCTION_TRACER; the fill of the maps still tells"
+        }
+    };
+    Some(own("eviction_tracking", Level::Info, &evidence, advice))
 }
 
 fn own(check: &str, level: Level, evidence: &str, advice: &str) -> Finding {

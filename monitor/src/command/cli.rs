@@ -10,12 +10,13 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::check::CheckArgs;
+use super::evictions::EvictionsArgs;
 use super::list::ListArgs;
 use super::logging;
 use super::nat::NatArgs;
 use super::run::RunArgs;
 use super::top::TopArgs;
-use super::{check, config, node, rules, run, scrape};
+use super::{check, config, evictions, node, rules, run, scrape};
 use crate::output::rules::Format as RulesFormat;
 
 /// Exit code for "could not tell".
@@ -47,6 +48,15 @@ pub struct GlobalArgs {
     /// Where the node's sysfs is mounted
     #[arg(long, global = true, value_name = "DIR", default_value = "/sys", env = "CTMON_SYSFS")]
     pub sysfs: PathBuf,
+    /// The running daemon that `evictions` asks
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:9469",
+        env = "CTMON_DAEMON"
+    )]
+    pub daemon: String,
     /// What to log: error, warn, info, debug, trace, or directives of the tracing library
     #[arg(long, global = true, value_name = "LEVEL", env = "CTMON_LOG_LEVEL")]
     pub log_level: Option<String>,
@@ -75,6 +85,8 @@ pub enum Verb {
     Nat(NatArgs),
     /// Show who fills the conntrack maps
     Top(TopArgs),
+    /// Show the last entries the kernel evicted to make room, as the running daemon saw them
+    Evictions(EvictionsArgs),
     /// Say what is wrong, with evidence and advice; exits 1 if there is a finding, 2 if it could not tell
     Check(CheckArgs),
     /// Print Prometheus rules
@@ -138,6 +150,7 @@ fn dispatch(Cli { global, verb }: &Cli) -> anyhow::Result<ExitCode> {
         Verb::List(args) => node::list(global, &settings, args, out)?,
         Verb::Nat(args) => node::nat(global, &settings, args, out)?,
         Verb::Top(args) => node::top(global, &settings, args, out)?,
+        Verb::Evictions(args) => evictions::run(global, *args, out)?,
         Verb::Check(args) => return check::run(global, &settings, args, out),
         Verb::Rules(RulesArgs { output }) => {
             let format = match output {

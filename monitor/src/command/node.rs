@@ -13,8 +13,9 @@ use super::list::{self, ListArgs, Listed};
 use super::nat::{self, NatArgs};
 use super::printer::EntryFormat;
 use super::top::{self, TopArgs};
-use crate::config::{ClockChoice, Settings, Target};
+use crate::config::{ClockChoice, EvictionMode, Settings, Target};
 use crate::source::bpf::Kernel;
+use crate::source::bpf::plan::Choice;
 use crate::source::cilium::judge::Judge;
 use crate::source::cilium::pins::{self, MapName};
 use crate::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
@@ -23,7 +24,15 @@ use crate::source::collect::{CollectSettings, Collector, Learn};
 /// Loads the programs and prepares to collect.
 pub(super) fn collector(global: &GlobalArgs, settings: &Settings) -> anyhow::Result<Collector> {
     pins::check_bpffs(&global.bpffs)?;
-    Ok(Collector::new(Kernel::load()?, collect_settings(global, settings)?)?)
+    let settings = collect_settings(global, settings)?;
+    Ok(Collector::new(Kernel::load_watching(settings.evictions)?, settings)?)
+}
+
+/// The same for verbs that show entries: they end before anything could be evicted.
+fn reader(global: &GlobalArgs, settings: &Settings) -> anyhow::Result<Collector> {
+    pins::check_bpffs(&global.bpffs)?;
+    let settings = CollectSettings { evictions: Choice::Off, ..collect_settings(global, settings)? };
+    Ok(Collector::new(Kernel::load()?, settings)?)
 }
 
 /// What a collection follows, out of flags and configuration.
@@ -41,6 +50,12 @@ pub(super) fn collect_settings(global: &GlobalArgs, settings: &Settings) -> anyh
         },
         targets: TargetIndex::new(settings.targets.iter().map(spec).collect())
             .context("failed to prepare the configured targets")?,
+        evictions: match settings.evictions {
+            EvictionMode::Auto => Choice::Auto,
+            EvictionMode::Full => Choice::Full,
+            EvictionMode::Count => Choice::Count,
+            EvictionMode::Off => Choice::Off,
+        },
     })
 }
 
@@ -109,7 +124,7 @@ fn prepare(
     wanted: impl Fn(&MapName) -> bool,
     lingering: bool,
 ) -> anyhow::Result<(Collector, Judge)> {
-    let mut collector = collector(global, settings)?;
+    let mut collector = reader(global, settings)?;
     let problems = collector.open_all();
     for problem in &problems {
         eprintln!("ctmon: {}", problem.detail);

@@ -5,6 +5,7 @@
 
 mod reload;
 mod scanner;
+mod victims;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -49,7 +50,9 @@ pub(super) fn run(global: &GlobalArgs, args: &RunArgs, mut settings: Settings) -
     let collector = node::collector(global, &settings)?;
     let index = Page::render(&Facts { version: VERSION, host: None, snapshot: &[] });
     let (pages, receiver) = watch::channel(Arc::new(Rendered::waiting(index, "the first scan is under way")));
-    let scanner = scanner::start(collector, settings.clone(), pages, Arc::clone(&stats))?;
+    let (victims, last_victims) = watch::channel(victims::waiting());
+    let publish = scanner::Publish { pages, victims };
+    let scanner = scanner::start(collector, settings.clone(), publish, Arc::clone(&stats))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -77,7 +80,7 @@ pub(super) fn run(global: &GlobalArgs, args: &RunArgs, mut settings: Settings) -
         };
         let server = Server {
             pages: receiver,
-            local: Vec::new(),
+            local: vec![victims::route(last_victims)],
             web: Arc::new(web),
             limits: Limits::default(),
             stats,

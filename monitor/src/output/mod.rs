@@ -1,6 +1,7 @@
 //! Data goes out: one file per format.
 
 pub mod cilium;
+pub mod evictions;
 pub mod http;
 pub mod json;
 pub mod page;

@@ -31,7 +31,7 @@ pub struct EntryTable {
 }
 
 /// The widths that differ between maps: of the map's name, and of addresses.
-type Shape = (usize, usize);
+pub(super) type Shape = (usize, usize);
 
 impl EntryTable {
     /// Writes a conntrack entry.
@@ -166,7 +166,8 @@ fn write_flags(out: &mut impl Write, facts: &CtFacts<'_>) -> io::Result<()> {
     }
 }
 
-fn shape(map: &str, end: Endpoint) -> Shape {
+/// The widths a row of this map needs.
+pub(super) fn shape(map: &str, end: Endpoint) -> Shape {
     let addresses = match end.address {
         IpAddr::V4(_) => V4_WIDTH,
         IpAddr::V6(_) => V6_WIDTH,
@@ -175,7 +176,7 @@ fn shape(map: &str, end: Endpoint) -> Shape {
 }
 
 /// An address and port, padded as a whole.
-struct Cell(Endpoint);
+pub(super) struct Cell(pub(super) Endpoint);
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -184,7 +185,7 @@ impl fmt::Display for Cell {
 }
 
 /// `target/service`, `-` for entries of no target.
-struct Target<'a>(&'a str, &'a str);
+pub(super) struct Target<'a>(pub(super) &'a str, pub(super) &'a str);
 
 impl fmt::Display for Target<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -197,7 +198,7 @@ impl fmt::Display for Target<'_> {
 }
 
 /// Seconds in the two largest units that fit, `?` while unknown.
-struct Span(Option<i64>);
+pub(super) struct Span(pub(super) Option<i64>);
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,6 +4,7 @@
 //! Must not: fail as a whole. What one map or one source cannot tell stands in its own place, with the reason.
 
 mod decode;
+mod evictions;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,6 +15,8 @@ use std::time::{Duration, SystemTime};
 use monitor_abi::class::{DUE_BOUNDS, State};
 use monitor_abi::scan::{Clock, found};
 
+use self::evictions::{Ledger, Moment};
+use super::bpf::plan::Choice;
 use super::bpf::{Ask, Clocks, Kernel, Link, RawScan, ScanError, sys};
 use super::cilium::clock::Reading;
 use super::cilium::detect::{self, Votes};
@@ -23,8 +26,8 @@ use super::cilium::target::TargetIndex;
 use super::cilium::timeouts::Timeouts;
 use super::cilium::walk::{Step, Visitor};
 use crate::snapshot::{
-    ClockFacts, Content, MapScan, MapState, PresentMap, Snapshot, SourceState, TargetState, TimeoutClass,
-    Totals,
+    ClockFacts, Content, Evictions, MapScan, MapState, PresentMap, Snapshot, SourceState, TargetState,
+    TimeoutClass, Totals,
 };
 
 /// Lifetimes looked at per map to find the clock.
@@ -54,6 +57,8 @@ pub struct CollectSettings {
     /// `None`: find out from the entries.
     pub clock: Option<Clock>,
     pub targets: TargetIndex,
+    /// How evictions are followed; what a collector starts with was decided when its programs were loaded.
+    pub evictions: Choice,
 }
 
 /// What to find out before a walk.
@@ -77,6 +82,9 @@ pub struct Collector {
     timeouts: Timeouts,
     totals: Totals,
     logged: Option<Duration>,
+    ledger: Ledger,
+    /// Maps whose address could not be taken off the list of watched ones: closing them would free it for others.
+    held: Vec<Known>,
 }
 
 /// A map between two collections.
@@ -118,12 +126,23 @@ impl Collector {
             timeouts: Timeouts::default(),
             totals: Totals::default(),
             logged: None,
+            ledger: Ledger::default(),
+            held: Vec::new(),
         })
     }
 
     /// Follows other settings from the next collection on.
     pub fn reconfigure(&mut self, settings: CollectSettings) -> Result<(), ScanError> {
+        // No victim is given to a target while the tables are replaced: rather to none than to a wrong one.
+        self.kernel.tracker().tell(self.clock, 0)?;
+        self.settle(SystemTime::now(), sys::monotonic());
         self.kernel.set_targets(settings.targets.tables())?;
+        self.ledger.retarget(self.kernel.tracker(), &settings.targets)?;
+        if settings.evictions != self.settings.evictions
+            && let Err(error) = self.kernel.watch_evictions(settings.evictions)
+        {
+            tracing::error!(%error, "failed to change how evictions are followed");
+        }
         if settings.clock != self.settings.clock {
             self.clock = settings.clock.unwrap_or(Clock::Undecided);
         }
@@ -184,12 +203,16 @@ impl Collector {
     pub fn collect(&mut self) -> Snapshot {
         let (wall, monotonic) = (SystemTime::now(), sys::monotonic());
         let (names, maps_skipped, listing_error) = self.names();
-        // A per-cluster map that is not listed any more must not be kept alive by our descriptor.
-        self.known.retain(|name, _| names.contains(name));
+        self.drop_unlisted(&names);
         let opened: Vec<_> = names.into_iter().map(|name| (self.open(&name), name)).collect();
         self.learn(Learn::ClockAndTimeouts);
+        let families = self.kernel.target_families();
+        if let Err(error) = self.kernel.tracker().tell(self.clock, families) {
+            tracing::warn!(%error, "failed to tell the eviction program its clock");
+        }
         let maps: Vec<_> =
             opened.into_iter().map(|(opened, name)| self.walk(name, opened, monotonic)).collect();
+        let evictions = self.settle(wall, monotonic);
         self.check_clock();
         self.kernel.flush_log();
         self.totals.scans += 1;
@@ -204,6 +227,7 @@ impl Collector {
             timeouts: self.timeouts.facts(),
             maps_skipped,
             targets: self.targets(),
+            evictions,
             sources: vec![
                 source(
                     "conntrack",
@@ -239,18 +263,18 @@ impl Collector {
         let open = match name.open(&self.settings.bpffs) {
             Ok(Some(open)) => open,
             Ok(None) => {
-                self.known.remove(name);
+                self.retire(name);
                 return Ok(false);
             }
             Err(problem) => {
-                self.known.remove(name);
+                self.retire(name);
                 return Err(problem);
             }
         };
         if self.known.get(name).is_some_and(|known| known.open.info.id == open.info.id) {
             return Ok(true);
         }
-        self.known.remove(name);
+        self.retire(name);
         let id = open.info.id;
         let seen = self.seen.entry(name.clone()).or_insert(Seen { id, recreations: 0 });
         if seen.id != id {
@@ -261,6 +285,39 @@ impl Collector {
             self.kernel.link(name.shape(), open.fd.as_fd()).map_err(|error| scan_problem(name, &error))?;
         self.known.insert(name.clone(), Known { open, link, last: None });
         Ok(true)
+    }
+
+    /// Closes a map, after its address has left the list of those whose evictions are counted.
+    fn retire(&mut self, name: &MapName) {
+        let Some(known) = self.known.remove(name) else { return };
+        if let Err(error) = self.ledger.forget(self.kernel.tracker(), name) {
+            tracing::warn!(map_name = %name, %error, "failed to stop counting evictions: the old map is kept open");
+            self.held.push(known);
+        }
+    }
+
+    /// Closes maps whose pins are gone from the list, per-cluster ones mostly: no descriptor of ours keeps them alive.
+    fn drop_unlisted(&mut self, names: &[MapName]) {
+        let gone: Vec<_> = self.known.keys().filter(|name| !names.contains(name)).cloned().collect();
+        for name in &gone {
+            self.retire(name);
+        }
+        self.ledger.keep_only(names);
+    }
+
+    /// Takes over what was evicted since the last time.
+    fn settle(&mut self, wall: SystemTime, monotonic: Duration) -> Evictions {
+        let moment = Moment {
+            targets: &self.settings.targets,
+            clock: self.clock,
+            hz: self.hz.unwrap_or(0),
+            wall,
+            monotonic,
+        };
+        if let Err(error) = self.ledger.settle(self.kernel.tracker(), &moment) {
+            tracing::warn!(%error, "failed to read what was evicted");
+        }
+        self.ledger.evictions(self.kernel.tracker(), &moment)
     }
 
     /// Learns what a scan needs to be asked: the clock, its frequency, the TCP timeout.
@@ -355,6 +412,9 @@ impl Collector {
                 self.logged = Some(monotonic);
             }
             let cost = sys::thread_cpu_time().saturating_sub(before);
+            if let Err(error) = self.ledger.saw(self.kernel.tracker(), name, raw.word(found::MAP_ADDRESS)) {
+                tracing::warn!(map_name = %name, %error, "failed to start counting evictions");
+            }
             known.last = Some(Walked {
                 scan: decode::map_scan(name, &raw, reading, monotonic, cost, interval),
                 targets: decode::pair_cells(&raw),

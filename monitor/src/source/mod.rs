@@ -3,5 +3,6 @@
 pub mod bpf;
 pub mod cilium;
 pub mod collect;
+pub mod daemon;
 pub mod host;
 pub mod manifest;

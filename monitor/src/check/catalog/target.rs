@@ -36,6 +36,7 @@ pub(super) const HALF_CLOSED_PILE_UP: Alert = Alert {
     ..BASE
 };
 
+/// Without a map: only TCP entries are `established` or `opening`, and one label more would multiply the series.
 pub(super) const LIVE_EVICTIONS: Alert = Alert {
     name: "CtmonLiveEvictions",
     severity: Severity::Critical,
@@ -43,13 +44,12 @@ pub(super) const LIVE_EVICTIONS: Alert = Alert {
     keep_firing_for: minutes(30),
     window: Some(minutes(10)),
     decided_by: DecidedBy::Prometheus,
-    expr: "sum without(target_service, state, expired)(increase(ctmon_target_evictions_total{\
-           map_name=~\"ct[46]_global\",expired!=\"true\",state=~\"established|opening\"}[$window])) > $T",
-    labels: &["map_name", "target"],
+    expr: "sum without(target_service, state, expired)(increase(ctmon_target_evictions_total{expired!=\"true\",\
+           state=~\"established|opening\"}[$window])) > $T",
+    labels: &["target"],
     summary: "the kernel evicts live connections towards {{ $labels.target }} on $NODE",
     description: "About {{ printf \"%.0f\" $value }} entries of live connections towards {{ $labels.target }} were \
-                  evicted from {{ $labels.map_name }} on $NODE: they stall until they time out. \
-                  `ctmon evictions` shows the last of them.",
+                  evicted on $NODE: they stall until they time out. `ctmon evictions` shows the last of them.",
     ..BASE
 };
 

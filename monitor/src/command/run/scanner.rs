@@ -12,11 +12,11 @@ use std::time::Instant;
 use anyhow::Context as _;
 use tokio::sync::watch;
 
-use super::VERSION;
+use super::{VERSION, victims};
 use crate::check::crossing::Crossings;
 use crate::check::{Reading, readings};
 use crate::config::Settings;
-use crate::output::http::{Rendered, Stats};
+use crate::output::http::{LocalReply, Rendered, Stats};
 use crate::output::page::{Fact, Facts, Page};
 use crate::output::prometheus::{self, Reload};
 use crate::snapshot::{Content, Snapshot};
@@ -30,18 +30,24 @@ pub(super) enum Order {
     ReloadFailed,
 }
 
+/// Where the thread's results go.
+pub(super) struct Publish {
+    pub pages: watch::Sender<Arc<Rendered>>,
+    pub victims: watch::Sender<LocalReply>,
+}
+
 /// Starts the thread. It ends with the process, or when the receiver of its pages is gone.
 pub(super) fn start(
     collector: Collector,
     settings: Settings,
-    pages: watch::Sender<Arc<Rendered>>,
+    publish: Publish,
     stats: Arc<Stats>,
 ) -> anyhow::Result<mpsc::Sender<Order>> {
     let (orders, inbox) = mpsc::channel();
     let scanner = Scanner {
         collector,
         settings,
-        pages,
+        publish,
         stats,
         inbox,
         reload: Reload::now(),
@@ -57,7 +63,7 @@ pub(super) fn start(
 struct Scanner {
     collector: Collector,
     settings: Settings,
-    pages: watch::Sender<Arc<Rendered>>,
+    publish: Publish,
     stats: Arc<Stats>,
     inbox: mpsc::Receiver<Order>,
     reload: Reload,
@@ -125,7 +131,8 @@ impl Scanner {
         let facts = facts(snapshot, readings);
         let index = Page::render(&Facts { version: VERSION, host: None, snapshot: &facts });
         let rendered = Rendered::new(index, page, taken, snapshot.interval);
-        self.pages.send(Arc::new(rendered)).map_err(|_| ())
+        self.publish.victims.send_replace(victims::reply(&snapshot.evictions, &self.settings));
+        self.publish.pages.send(Arc::new(rendered)).map_err(|_| ())
     }
 
     fn wait_until(&mut self, next: Instant) -> Wait {

@@ -5,6 +5,7 @@
 
 mod alerts;
 mod conntrack;
+mod evictions;
 mod maps;
 mod own;
 mod page;
@@ -24,6 +25,7 @@ pub const REGISTRY: &[&[Metric]] = &[
     maps::METRICS,
     conntrack::METRICS,
     targets::METRICS,
+    evictions::METRICS,
     alerts::METRICS,
     own::METRICS,
     own::DAEMON_METRICS,
@@ -40,6 +42,7 @@ pub fn write(
     maps::add(&mut page, snapshot, settings);
     conntrack::add(&mut page, snapshot);
     targets::add(&mut page, snapshot);
+    evictions::add(&mut page, snapshot);
     alerts::add(&mut page, settings, readings);
     own::add(&mut page, snapshot, settings);
     page.write(out)

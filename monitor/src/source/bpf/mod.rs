@@ -1,9 +1,15 @@
-//! The kernel side: load ctmon's programs, attach them to one map at a time, walk it.
+//! The kernel side: load ctmon's programs, attach them to one map at a time, walk it; follow evictions.
 //!
 //! In: the kernel's BTF, read-only descriptors of Cilium's maps, what to ask for. Out: [`RawScan`] counters, or
 //! the entries themselves. Must not: touch a Cilium map in any other way, or run two scans at once (`&mut self`).
 
+mod btf;
+mod probe;
+
+pub mod plan;
+
 mod drain;
+pub mod evict;
 pub mod sys;
 
 use std::io;
@@ -17,6 +23,9 @@ use aya_log::EbpfLogger;
 use monitor_abi::cell::{CHUNK, MAP_CHUNKS, TARGET_CHUNKS};
 use monitor_abi::scan::{Clock, FILTER_WORDS, Mode, NEVER, ask, found, pack_bounds};
 
+use self::btf::KernelTypes;
+use self::evict::Tracker;
+use self::plan::Choice;
 use super::cilium::pins::Shape;
 use super::cilium::target::tables::{KernelTables, LpmEntry};
 
@@ -151,17 +160,42 @@ pub struct Kernel {
     ports: HashMap<MapData, u32, u32>,
     nothing: Link,
     loaded: Option<KernelTables>,
+    tracker: Tracker,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
 
 impl Kernel {
-    /// Loads the programs; parses the kernel's BTF once and gives its memory back.
+    /// Loads the programs that walk; parses the kernel's BTF once and gives its memory back.
     pub fn load() -> Result<Self, LoadError> {
-        let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
-        let loaded = Self::load_with(&btf);
-        drop(btf);
+        let types = KernelTypes::read().map_err(LoadError::Btf)?;
+        let loaded = Self::load_with(&types.btf);
+        drop(types);
         sys::trim_heap();
         loaded
+    }
+
+    /// Loads them, and what follows evictions as far as this kernel lets it.
+    pub fn load_watching(choice: Choice) -> Result<Self, LoadError> {
+        let types = KernelTypes::read().map_err(LoadError::Btf)?;
+        let mut kernel = Self::load_with(&types.btf)?;
+        kernel.tracker.start(&mut kernel.bpf, &types.btf, &types.bytes, choice);
+        drop(types);
+        sys::trim_heap();
+        Ok(kernel)
+    }
+
+    /// Follows evictions in another way from now on; reads the kernel's BTF once more.
+    pub fn watch_evictions(&mut self, choice: Choice) -> Result<(), LoadError> {
+        let types = KernelTypes::read().map_err(LoadError::Btf)?;
+        self.tracker.start(&mut self.bpf, &types.btf, &types.bytes, choice);
+        drop(types);
+        sys::trim_heap();
+        Ok(())
+    }
+
+    /// What follows evictions.
+    pub fn tracker(&mut self) -> &mut Tracker {
+        &mut self.tracker
     }
 
     /// Loads the programs with a BTF that the caller shares with other loaders.
@@ -189,6 +223,7 @@ impl Kernel {
             ports: take(&mut bpf, "PORTS")?,
             nothing: Link { link: nothing, shape: Shape::Ct4 },
             loaded: None,
+            tracker: Tracker::new(&mut bpf)?,
             logger,
             bpf,
         })
@@ -290,10 +325,7 @@ impl Kernel {
     }
 
     fn set_ask(&mut self, mode: Mode, shape: Shape, ask: &Ask) -> Result<bool, ScanError> {
-        let targets = self
-            .loaded
-            .as_ref()
-            .map_or(0, |tables| u64::from(!tables.v4.is_empty()) | u64::from(!tables.v6.is_empty()) << 1);
+        let targets = self.target_families();
         let signed = |value: i32| u64::from(value.cast_unsigned());
         let [b0, b1, b2, b3, b4, b5] = pack_bounds(ask.bounds);
         let words: [u64; ask::LEN] = [
@@ -317,6 +349,14 @@ impl Kernel {
             Shape::Ct6 => targets & 2 != 0,
             Shape::Nat4 | Shape::Nat6 => false,
         })
+    }
+
+    /// Bit 0: some v4 target exists; bit 1: some v6 target exists.
+    #[must_use]
+    pub fn target_families(&self) -> u64 {
+        self.loaded
+            .as_ref()
+            .map_or(0, |tables| u64::from(!tables.v4.is_empty()) | u64::from(!tables.v6.is_empty()) << 1)
     }
 
     fn finish(&self) -> Result<[u64; found::LEN], ScanError> {

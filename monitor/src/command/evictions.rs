@@ -1,0 +1,42 @@
+//! `ctmon evictions`: the last victims seen by the running daemon.
+//!
+//! In: the daemon's address, a format. Out: a table or JSON lines.
+//! Must not: look into the kernel itself: what was evicted before it came is known to the daemon only.
+
+use std::io::Write;
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::cli::GlobalArgs;
+use super::top::ReportFormat;
+use crate::output::evictions::Document;
+use crate::source::daemon;
+
+/// The path the daemon serves them at, to processes on the same host only.
+pub(super) const PATH: &str = "/evictions";
+
+/// Arguments of `ctmon evictions`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct EvictionsArgs {
+    /// How to print the victims
+    #[arg(short = 'o', long, value_enum, default_value_t, value_name = "FORMAT", env = "CTMON_OUTPUT")]
+    pub output: ReportFormat,
+}
+
+/// Asks and prints.
+pub(super) fn run(global: &GlobalArgs, args: EvictionsArgs, out: &mut impl Write) -> anyhow::Result<()> {
+    let body = daemon::get(&global.daemon, PATH)?;
+    let document: Document = serde_json::from_slice(&body).with_context(|| {
+        format!("failed to read the answer of {}: is it a ctmon of another version?", global.daemon)
+    })?;
+    if let Some(obstacle) = document.obstacle() {
+        anyhow::bail!(obstacle);
+    }
+    match args.output {
+        ReportFormat::Table => document.write_table(out, SystemTime::now())?,
+        ReportFormat::Json => document.write_json(out)?,
+    }
+    Ok(())
+}

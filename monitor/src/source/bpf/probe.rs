@@ -1,0 +1,62 @@
+//! What this kernel lets a program see of evictions.
+//!
+//! In: the loaded object, the kernel's types. Out: [`Facts`]. Must not: decide, or attach anything.
+
+use aya::programs::{FExit, ProgramError};
+use aya::{Btf, Ebpf};
+
+use super::btf::Types;
+use super::plan::{Choice, Facts, Trial};
+
+/// The kernel function behind every eviction, and nothing else.
+pub(super) const FUNCTION: &str = "htab_lru_map_delete_node";
+/// Reads victims.
+pub(super) const FULL: &str = "evict_full";
+/// Counts them.
+pub(super) const COUNT: &str = "evict_count";
+
+/// Loads each program that may be wanted; they stay loaded.
+pub(super) fn facts(bpf: &mut Ebpf, btf: &Btf, types: &[u8], choice: Choice) -> Facts {
+    let types = Types::new(types);
+    let function = types.is_some_and(|types| types.has_function(FUNCTION));
+    if !function || choice == Choice::Off {
+        return Facts { function, ..Facts::default() };
+    }
+    let key_offset = types.and_then(|types| {
+        let [node, key] = ["lru_node", "key"].map(|member| types.offset_of("htab_elem", member));
+        // The program takes this from the node's address: one byte has to do.
+        key?.checked_sub(node?).filter(|offset| *offset < 256)
+    });
+    let wants_full = key_offset.is_some() && choice != Choice::Count;
+    let full = if wants_full { try_load(bpf, FULL, btf) } else { Trial::Untried };
+    Facts { function, key_offset, full, count: try_load(bpf, COUNT, btf) }
+}
+
+fn try_load(bpf: &mut Ebpf, name: &str, btf: &Btf) -> Trial {
+    let loaded = program(bpf, name).and_then(|program| {
+        // Loaded before, when the configuration was another one.
+        if program.fd().is_ok() { Ok(()) } else { program.load(FUNCTION, btf) }
+    });
+    match loaded {
+        Ok(()) => Trial::Works,
+        Err(error) => Trial::Refused(words(&error)),
+    }
+}
+
+pub(super) fn program<'a>(bpf: &'a mut Ebpf, name: &str) -> Result<&'a mut FExit, ProgramError> {
+    bpf.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()
+}
+
+/// An error in one line: of the verifier's log only the end tells why.
+pub(super) fn words(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let last =
+                log.lines().rev().find(|line| !line.trim().is_empty() && !line.starts_with("processed"));
+            last.map_or_else(|| io_error.to_string(), |last| format!("{io_error}: {}", last.trim()))
+        }
+        ProgramError::SyscallError(error) => error.to_string(),
+        other => other.to_string(),
+    }
+}
