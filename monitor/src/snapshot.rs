@@ -114,6 +114,20 @@ pub struct PresentMap {
     /// What the kernel accounts to the map.
     pub memory_bytes: Option<u64>,
     pub scan: MapScan,
+    /// What was seen of Cilium's collector; `None` for NAT maps and while the clock is unknown.
+    pub gc: Option<GcFacts>,
+}
+
+/// Passes of Cilium's collector over one map, as far as they were seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GcFacts {
+    pub passes: u64,
+    /// `None` before the first pass.
+    pub last_pass_age: Option<Duration>,
+    /// Entries the last pass removed.
+    pub last_removed: Option<u64>,
+    /// Time between the last two passes, or since the last one where that is longer already; `None` before the second.
+    pub interval: Option<Duration>,
 }
 
 /// What a walk counted.

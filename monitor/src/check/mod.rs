@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod crossing;
 pub mod finding;
 pub mod manifest;
+pub mod plateau;
 
 pub use alerts::{Reading, readings};
 pub use finding::{Finding, Level, findings};

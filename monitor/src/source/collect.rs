@@ -19,6 +19,7 @@ use self::evictions::{Ledger, Moment};
 use super::bpf::plan::Choice;
 use super::bpf::{Ask, Clocks, Kernel, Link, RawScan, ScanError, sys};
 use super::cilium::clock::Reading;
+use super::cilium::collector::{CollectorWatch, Seen};
 use super::cilium::detect::{self, Votes};
 use super::cilium::linger::LingerRule;
 use super::cilium::pins::{self, MapName, MapProblem, OpenMap, ProblemReason, Table};
@@ -80,6 +81,7 @@ pub struct Collector {
     hz: Option<u32>,
     first_clocks: Option<Clocks>,
     timeouts: Timeouts,
+    gc: CollectorWatch,
     totals: Totals,
     logged: Option<Duration>,
     ledger: Ledger,
@@ -124,6 +126,7 @@ impl Collector {
             seen: BTreeMap::new(),
             hz: None,
             timeouts: Timeouts::default(),
+            gc: CollectorWatch::default(),
             totals: Totals::default(),
             logged: None,
             ledger: Ledger::default(),
@@ -210,8 +213,9 @@ impl Collector {
         if let Err(error) = self.kernel.tracker().tell(self.clock, families) {
             tracing::warn!(%error, "failed to tell the eviction program its clock");
         }
-        let maps: Vec<_> =
+        let mut maps: Vec<_> =
             opened.into_iter().map(|(opened, name)| self.walk(name, opened, monotonic)).collect();
+        self.watch_collector(&mut maps, monotonic);
         let evictions = self.settle(wall, monotonic);
         self.check_clock();
         self.kernel.flush_log();
@@ -432,7 +436,22 @@ impl Collector {
             percpu_share: cpus.and_then(|cpus| info.max_entries.checked_div(cpus)),
             memory_bytes: memory_bytes(&self.settings, known.open.fd.as_raw_fd()),
             scan: last.scan.clone(),
+            gc: None,
         }))
+    }
+
+    /// Compares the conntrack maps with what they were at the last scan.
+    fn watch_collector(&mut self, maps: &mut [MapState], now: Duration) {
+        let unit = Reading { mode: self.clock, now: 0, hz: self.hz.unwrap_or(0) }.unit();
+        self.gc.observe(maps.iter().filter(|map| map.map.is_conntrack()).filter_map(|map| {
+            let Content::Present(present) = &map.content else { return None };
+            Some((&map.map, present.id, unit.and_then(|unit| Seen::of(&present.scan, unit))))
+        }));
+        for map in maps {
+            if let Content::Present(present) = &mut map.content {
+                present.gc = self.gc.facts(&map.map, now);
+            }
+        }
     }
 
     fn ask(&self, monotonic: Duration) -> Ask {

@@ -4,6 +4,7 @@
 //! Must not: read anything, or take a label value from traffic: they come from enums and the configuration.
 
 mod alerts;
+mod collector;
 mod conntrack;
 mod evictions;
 mod maps;
@@ -24,6 +25,7 @@ pub use page::{Kind, Metric, Page};
 pub const REGISTRY: &[&[Metric]] = &[
     maps::METRICS,
     conntrack::METRICS,
+    collector::METRICS,
     targets::METRICS,
     evictions::METRICS,
     alerts::METRICS,
@@ -41,6 +43,7 @@ pub fn write(
     let mut page = Page::default();
     maps::add(&mut page, snapshot, settings);
     conntrack::add(&mut page, snapshot);
+    collector::add(&mut page, snapshot);
     targets::add(&mut page, snapshot);
     evictions::add(&mut page, snapshot);
     alerts::add(&mut page, settings, readings);

@@ -60,6 +60,17 @@ impl Reading {
         }
     }
 
+    /// Seconds of one unit, rounded up: what ages are known to. `None` while the clock is undecided.
+    #[must_use]
+    pub const fn unit(self) -> Option<u64> {
+        match self.mode {
+            Clock::Undecided => None,
+            Clock::Ktime => Some(1),
+            Clock::Jiffies if self.hz == 0 => None,
+            Clock::Jiffies => Some((1_u64 << JIFFIES_SHIFT).div_ceil(self.hz as u64)),
+        }
+    }
+
     /// Seconds until `lifetime`, negative when it has passed.
     ///
     /// Both instants become seconds before they are subtracted, as Cilium's CLI does: subtracting first would

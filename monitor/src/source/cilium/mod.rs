@@ -2,6 +2,7 @@
 
 pub mod agent_config;
 pub mod clock;
+pub mod collector;
 pub mod ct;
 pub mod detect;
 pub mod drops;
