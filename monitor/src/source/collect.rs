@@ -19,7 +19,7 @@ use self::evictions::{Ledger, Moment};
 use super::bpf::plan::Choice;
 use super::bpf::{Ask, Clocks, Kernel, Link, RawScan, ScanError, sys};
 use super::cilium::clock::Reading;
-use super::cilium::collector::{CollectorWatch, Seen};
+use super::cilium::collector::{self, CollectorWatch};
 use super::cilium::detect::{self, Votes};
 use super::cilium::linger::LingerRule;
 use super::cilium::pins::{self, MapName, MapProblem, OpenMap, ProblemReason, Table};
@@ -445,7 +445,7 @@ impl Collector {
         let unit = Reading { mode: self.clock, now: 0, hz: self.hz.unwrap_or(0) }.unit();
         self.gc.observe(maps.iter().filter(|map| map.map.is_conntrack()).filter_map(|map| {
             let Content::Present(present) = &map.content else { return None };
-            Some((&map.map, present.id, unit.and_then(|unit| Seen::of(&present.scan, unit))))
+            Some((&map.map, present.id, unit.and_then(|unit| collector::Seen::of(&present.scan, unit))))
         }));
         for map in maps {
             if let Content::Present(present) = &mut map.content {
