@@ -17,8 +17,8 @@ use crate::{apt, build, cargo};
 pub(crate) enum What {
     /// A scan against an empty iterator, key-by-key reads, batch lookups and bpftool, in one run
     Scan {
-        /// Handed to the bench: see `cargo xtask bench scan -- --help`
-        #[arg(last = true)]
+        /// Handed to the bench: `--rounds N`, `--entries N,N`, `--write` for the table in docs/
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
 }

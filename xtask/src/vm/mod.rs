@@ -33,6 +33,9 @@ pub(crate) const PACKAGES: &[&str] = &["busybox-static", "cpio"];
 /// As many as the smallest machine has processors.
 const AT_A_TIME: usize = 2;
 
+/// Emulation on a busy machine is slow; a hang is none the worse for being found later.
+const TIMEOUT_S: u64 = 600;
+
 #[derive(clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Args {
@@ -48,7 +51,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     filter: Option<String>,
     /// Seconds after which a boot counts as hung
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT_S)]
     timeout: u64,
     /// Look for newer kernels of each series
     #[arg(long)]
@@ -65,7 +68,7 @@ impl Default for Args {
             lockdown: false,
             keep: false,
             filter: None,
-            timeout: 300,
+            timeout: TIMEOUT_S,
             refresh: false,
             list: false,
         }
