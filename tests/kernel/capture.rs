@@ -15,7 +15,9 @@ use support::fixture::{self, CT_LIST, CT_LIST_TIMEDIFF, Lifetimes, NAT_LIST};
 use support::page::Page;
 use support::reference::{self, Service, Target};
 
-use crate::node::{Node, second, whole};
+use support::node::{Node, second, whole};
+
+use crate::collect::{collector, listed};
 
 const STATES: [&str; 6] = ["rx_closing", "tx_closing", "closed", "stateless", "opening", "established"];
 const DIRECTIONS: [&str; 4] = ["out", "in", "service", "related"];
@@ -116,7 +118,7 @@ fn present<'s>(snapshot: &'s Snapshot, name: MapName) -> Result<&'s monitor::sna
 #[test]
 fn every_count_of_a_walk_is_the_one_in_the_text() -> Result<()> {
     let (node, _maps) = replayed(Lifetimes::AsCaptured)?;
-    let snapshot = node.collector(&targets())?.collect();
+    let snapshot = collector(&node, &targets())?.collect();
     let lines = ct_lines(CT_LIST)?;
     let counts = cli_text::count_states(&lines);
     let mut total = 0;
@@ -226,8 +228,9 @@ fn conntrack_lines_are_those_of_the_command_line() -> Result<()> {
     assert_eq!(said.len(), CT_LIST.len(), "byte for byte, but for the order");
     assert_eq!(cli_text::grep_stale(&said, "192.168.100.180"), 183);
     // One map only: its lines, and one empty line after them.
+    let mut collector = collector(&node, &[])?;
     for (name, lines) in MapName::CT.into_iter().zip(blocks(CT_LIST)) {
-        let said = node.said(&["list", "-o", "cilium", "--map", name.label()])?;
+        let said = listed(&mut collector, &["-o", "cilium", "--map", name.label()])?;
         assert_eq!(blocks(&said), [lines, Vec::new()], "{}", name.label());
     }
     Ok(())
@@ -263,10 +266,11 @@ fn each_filter_selects_the_lines_the_text_has() -> Result<()> {
         address(line.initiator.address) || address(line.responder.address)
     };
     let in_lan = |address: IpAddr| address.to_string().starts_with("192.168.100.");
-    let check = |filter: &[&str], expected: u64| -> Result<()> {
+    let mut collector = collector(&node, &targets())?;
+    let mut check = |filter: &[&str], expected: u64| -> Result<()> {
         ensure!(expected > 0, "{filter:?} would prove nothing");
-        let found = node.count(&[&["list", "--count"], filter].concat())?;
-        assert_eq!(found, expected, "{filter:?}");
+        let found = listed(&mut collector, &[&["--count"], filter].concat())?;
+        assert_eq!(found, format!("{expected}\n"), "{filter:?}");
         Ok(())
     };
     check(&[], 399)?;
@@ -291,11 +295,11 @@ fn each_filter_selects_the_lines_the_text_has() -> Result<()> {
     for state in STATES {
         check(&["--state", state], count(&|line| line.state() == state))?;
     }
-    assert_eq!(node.count(&["list", "--count", "--limit", "7"])?, 7);
-    assert_eq!(
-        node.said(&["list", "-o", "cilium", "--limit", "7"])?.lines().filter(|l| !l.is_empty()).count(),
-        7
-    );
+    check(&["--limit", "7"], 7)?;
+    let printed = listed(&mut collector, &["-o", "cilium", "--limit", "7"])?;
+    assert_eq!(printed.lines().filter(|line| !line.is_empty()).count(), 7);
+    // The documents' command, and what passes from the command line to the filter.
+    assert_eq!(node.count(&["list", "--count", "--stale", "--address", "192.168.100.180"])?, 183);
     assert_eq!(node.count(&["nat", "--count"])?, 592);
     Ok(())
 }

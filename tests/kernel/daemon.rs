@@ -19,14 +19,14 @@ use support::http;
 use support::page::Page;
 use support::sys::{self, Capability, Signal};
 
-use crate::node::{Node, PATIENCE, whole};
+use support::node::{Node, PATIENCE, whole};
 
 /// How long an end may take. One second is the promise; the rest is for emulated processors on busy machines.
 const END: Duration = Duration::from_secs(5);
 
 const CONFIG: &str = "
 listen: '127.0.0.1:0'
-interval: 200ms
+interval: 1s
 targets_from_host: false
 ";
 
@@ -172,7 +172,7 @@ fn a_changed_configuration_is_followed_and_a_bad_one_refused() -> Result<()> {
     assert_eq!(whole(page.sum(STALE.0, STALE.1))?, 183, "the old settings stay in force");
     let refusal = logged(&running.daemon, "failed to reload the configuration")?;
     let text = refusal.first().and_then(|line| line["message"].as_str()).context("nothing was logged")?;
-    assert!(text.contains("`intervall`") && text.contains("line 9"), "{text}");
+    assert!(text.contains("`intervall`") && text.contains("line 8"), "{text}");
     assert_eq!(refusal.len(), 1, "once, not at every look at the file");
 
     node.configure(&format!("{CONFIG}{}", TARGET.replace("qnap", "nas")))?;
@@ -195,12 +195,12 @@ fn a_changed_configuration_is_followed_and_a_bad_one_refused() -> Result<()> {
 
 #[test]
 fn an_address_of_the_command_line_stands_beside_any_configuration() -> Result<()> {
-    let node = Node::new("interval: 200ms\n")?;
+    let node = Node::new("interval: 1s\n")?;
     let mut command = Command::new(daemon::ctmon()?);
     command.args(node.arguments(&["run", "--log-format", "json", "--listen", "127.0.0.1:0"])?);
     let mut running = start_command(&mut command)?;
     running.daemon.wait_for_http(running.address, "/readyz", PATIENCE)?;
-    node.configure("interval: 300ms\n")?;
+    node.configure("interval: 2s\n")?;
     running.daemon.wait_for_output("configuration reloaded", PATIENCE)?;
     assert!(logged(&running.daemon, "needs a restart")?.is_empty(), "{}", running.daemon.output());
     assert_eq!(running.daemon.stop(END)?.code(), Some(0));
@@ -240,7 +240,7 @@ fn a_threshold_is_logged_once_each_way_and_shown_as_active() -> Result<()> {
 #[test]
 fn both_signals_end_it_at_once_even_before_the_next_collection() -> Result<()> {
     for signal in [Signal::Terminate, Signal::Interrupt] {
-        let node = Node::new(&CONFIG.replace("200ms", "1h"))?;
+        let node = Node::new(&CONFIG.replace("interval: 1s", "interval: 10m\ndeep_interval: 0s"))?;
         let mut running = start(&node)?;
         running.daemon.wait_for_http(running.address, "/readyz", PATIENCE)?;
         running.daemon.signal(signal)?;

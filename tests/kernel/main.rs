@@ -4,8 +4,8 @@
 //! silent skip. Must not: touch the machine's own bpffs, or depend on how fast anything is.
 
 mod capture;
+mod collect;
 mod daemon;
 mod generated;
 mod maps;
-mod node;
 mod scan;

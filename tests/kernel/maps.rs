@@ -19,7 +19,9 @@ use support::generate::{self, Random};
 use support::reference;
 use support::sys::{Kind, Map, NO_COMMON_LRU, Spec, possible_cpus};
 
-use crate::node::{Node, memory_mib, second, whole};
+use support::node::{Node, memory_mib, second, whole};
+
+use crate::collect::collector;
 
 fn state<'s>(snapshot: &'s Snapshot, label: &str) -> Result<&'s MapState> {
     snapshot.maps.iter().find(|map| map.map.name == label).with_context(|| format!("{label} is not listed"))
@@ -50,7 +52,7 @@ fn target_entries(snapshot: &Snapshot) -> u64 {
 fn a_recreated_map_is_noticed_within_one_collection_and_counted() -> Result<()> {
     let node = Node::new("")?;
     let maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
-    let mut collector = node.collector(&everything())?;
+    let mut collector = collector(&node, &everything())?;
     let first = collector.collect();
     let label = MapName::Ct4.label();
     assert_eq!(present(&first, label)?.id, maps.get(MapName::Ct4).info().id);
@@ -72,7 +74,7 @@ fn a_recreated_map_is_noticed_within_one_collection_and_counted() -> Result<()> 
 #[test]
 fn pins_that_appear_later_are_picked_up_and_a_pin_that_vanishes_is_absent() -> Result<()> {
     let node = Node::new("")?;
-    let mut collector = node.collector(&everything())?;
+    let mut collector = collector(&node, &everything())?;
     let snapshot = collector.collect();
     for name in MapName::ALL {
         assert!(is_absent(&snapshot, name.label())?, "{}", name.label());
@@ -121,7 +123,7 @@ fn replace(node: &Node, name: MapName, kind: Kind, value_size: u32) -> Result<Ma
 fn a_map_of_another_shape_affects_that_map_alone_and_says_why() -> Result<()> {
     let node = Node::new("targets_from_host: false\n")?;
     let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
-    let mut collector = node.collector(&everything())?;
+    let mut collector = collector(&node, &everything())?;
     assert_eq!(target_entries(&collector.collect()), 399);
     let _others = [
         replace(&node, MapName::Ct4, Kind::LruHash, 48)?,
@@ -193,7 +195,7 @@ fn per_cluster_maps_are_found_at_most_32_of_them_and_the_rest_is_counted() -> Re
     assert_eq!(whole(page.value("ctmon_map_entries", &[("map_name", "per_cluster_ct_tcp4_20")]))?, 0);
 
     // One that is taken away is not held on to.
-    let mut collector = node.collector(&[])?;
+    let mut collector = collector(&node, &[])?;
     let cluster_1 = MapName::Ct4.per_cluster_pin(1);
     assert!(collector.collect().maps.iter().any(|map| map.map.name == "per_cluster_ct_tcp4_1"));
     node.bpffs.unpin(&cluster_1)?;
@@ -261,7 +263,7 @@ fn a_collection_changes_no_entry() -> Result<()> {
             .collect()
     };
     let before = contents()?;
-    node.collector(&everything())?.collect();
+    collector(&node, &everything())?.collect();
     node.scrape()?;
     node.said(&["list"])?;
     node.said(&["nat"])?;
@@ -283,7 +285,7 @@ fn more_than_a_million_entries_are_walked_completely() -> Result<()> {
     let node = Node::new("targets_from_host: false\n")?;
     let map = cilium::create(&node.bpffs, MapName::Ct4, MapName::Ct4.pin(), 1 << 21, 0)?;
     generate::fill(&map, ENTRIES, reference::Clock::ktime(second()?))?;
-    let mut collector = node.collector(&everything())?;
+    let mut collector = collector(&node, &everything())?;
     let snapshot = collector.collect();
     let scan = &present(&snapshot, "ct4_global")?.scan;
     assert_eq!((scan.entries, target_entries(&snapshot)), (ENTRIES as u64, ENTRIES as u64));
@@ -304,7 +306,7 @@ fn walks_under_concurrent_writers_account_for_every_entry_they_meet() -> Result<
     let open = name.open(node.bpffs.root()).map_err(|problem| anyhow::anyhow!(problem.detail))?;
     let mut kernel = Kernel::load()?;
     let link = kernel.link(name.shape(), open.context("no pin")?.fd.as_fd())?;
-    let mut collector = node.collector(&everything())?;
+    let mut collector = collector(&node, &everything())?;
     let (stop, writes) = (AtomicBool::new(false), AtomicU64::new(0));
     let (map, stop, writes) = (&map, &stop, &writes);
     thread::scope(|scope| -> Result<()> {

@@ -137,12 +137,9 @@ impl Daemon {
     ) -> Result<Page> {
         let mut found = None;
         self.wait_until("the page asked for", patience, |_| {
-            // Before the first snapshot the answer is 503 and a sentence.
-            let Some(response) =
-                http::get(address, "/metrics").ok().filter(|response| response.status == 200)
-            else {
-                return Ok(false);
-            };
+            // Not listening yet, or without a snapshot (503): that is why we wait.
+            let response = http::get(address, "/metrics").ok().filter(|response| response.status == 200);
+            let Some(response) = response else { return Ok(false) };
             let page = Page::parse(response.text()?)?;
             found = wanted(&page).then_some(page);
             Ok(found.is_some())

@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod fixture;
 pub mod generate;
 pub mod http;
+pub mod node;
 pub mod page;
 pub mod reference;
 pub mod simulate;

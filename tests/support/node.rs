@@ -1,6 +1,6 @@
 //! A node to test against: a private bpffs, a configuration, and ctmon's verbs on both.
 //!
-//! In: YAML. Out: a collector in this process, or what the binary said.
+//! In: YAML. Out: what the binary said.
 //! Must not: read the machine's own configuration or bpffs.
 
 use std::env;
@@ -11,29 +11,25 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use monitor::source::bpf::Kernel;
-use monitor::source::bpf::plan::Choice;
-use monitor::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
-use monitor::source::collect::{CollectSettings, Collector};
-use support::bpffs::Bpffs;
-use support::daemon::{self, Finished};
-use support::page::Page;
-use support::reference::Target;
-use support::sys;
+
+use crate::bpffs::Bpffs;
+use crate::daemon::{self, Finished};
+use crate::page::Page;
+use crate::sys;
 
 /// Longest wait for anything. Nothing is measured by it: it only ends a test that would hang. Emulated
 /// processors on a busy machine are slow, hence so long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A bpffs and a configuration file; gone with the value.
-pub(crate) struct Node {
+pub struct Node {
     pub bpffs: Bpffs,
     directory: PathBuf,
 }
 
 impl Node {
     /// A node without pins, and a configuration.
-    pub(crate) fn new(config: &str) -> Result<Self> {
+    pub fn new(config: &str) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = env::temp_dir().join(format!("ctmon-node-{}-{number}", process::id()));
@@ -45,19 +41,19 @@ impl Node {
     }
 
     /// Replaces the configuration file in one step, as a `ConfigMap` is.
-    pub(crate) fn configure(&self, config: &str) -> Result<()> {
+    pub fn configure(&self, config: &str) -> Result<()> {
         let (path, new) = (self.config(), self.directory.join("new.yaml"));
         fs::write(&new, config).with_context(|| format!("failed to write {}", new.display()))?;
         fs::rename(&new, &path).with_context(|| format!("failed to replace {}", path.display()))
     }
 
     /// The path of the configuration.
-    pub(crate) fn config(&self) -> PathBuf {
+    pub fn config(&self) -> PathBuf {
         self.directory.join("config.yaml")
     }
 
     /// The arguments of a verb on this node.
-    pub(crate) fn arguments<'a>(&self, verb: &[&'a str]) -> Result<Vec<String>> {
+    pub fn arguments<'a>(&self, verb: &[&'a str]) -> Result<Vec<String>> {
         let text = |path: &Path| path.to_str().map(str::to_owned).context("a path that is not UTF-8");
         let mut arguments: Vec<String> = verb.iter().map(|&word: &&'a str| word.to_owned()).collect();
         arguments.extend(["--bpffs".to_owned(), text(self.bpffs.root())?]);
@@ -66,46 +62,26 @@ impl Node {
     }
 
     /// Runs a verb to its end.
-    pub(crate) fn ctmon(&self, verb: &[&str]) -> Result<Finished> {
+    pub fn ctmon(&self, verb: &[&str]) -> Result<Finished> {
         daemon::run(&daemon::ctmon()?, &self.arguments(verb)?, PATIENCE)
     }
 
     /// What a verb that must succeed, and must have nothing to complain about, printed.
-    pub(crate) fn said(&self, verb: &[&str]) -> Result<String> {
+    pub fn said(&self, verb: &[&str]) -> Result<String> {
         let Finished { status, stdout, stderr } = self.ctmon(verb)?;
         ensure!(status.success() && stderr.is_empty(), "{verb:?} ended with {status}: {stderr}");
         Ok(stdout)
     }
 
     /// The page that `ctmon scrape` prints.
-    pub(crate) fn scrape(&self) -> Result<Page> {
+    pub fn scrape(&self) -> Result<Page> {
         Page::parse(&self.said(&["scrape"])?)
     }
 
     /// The number a verb with `--count` prints.
-    pub(crate) fn count(&self, verb: &[&str]) -> Result<u64> {
+    pub fn count(&self, verb: &[&str]) -> Result<u64> {
         let said = self.said(verb)?;
         said.trim().parse().with_context(|| format!("{verb:?} printed {said:?}"))
-    }
-
-    /// A collector in this process, for these targets.
-    pub(crate) fn collector(&self, targets: &[Target]) -> Result<Collector> {
-        Ok(Collector::new(Kernel::load()?, self.settings(targets)?)?)
-    }
-
-    /// What such a collector follows.
-    pub(crate) fn settings(&self, targets: &[Target]) -> Result<CollectSettings> {
-        Ok(CollectSettings {
-            bpffs: self.bpffs.root().to_owned(),
-            procfs: "/proc".into(),
-            sysfs: "/sys".into(),
-            // Every collection walks every map.
-            interval: Duration::ZERO,
-            stale_after: Duration::from_secs(600),
-            clock: None,
-            targets: TargetIndex::new(targets.iter().map(spec).collect())?,
-            evictions: Choice::Off,
-        })
     }
 }
 
@@ -118,7 +94,7 @@ impl Drop for Node {
 }
 
 /// A sample that must be there and must be a whole number.
-pub(crate) fn whole(sample: Option<f64>) -> Result<u64> {
+pub fn whole(sample: Option<f64>) -> Result<u64> {
     let value = sample.context("no such sample, or several")?;
     ensure!(value >= 0.0 && value.fract() == 0.0 && value < 1e15, "{value} is no count");
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked just above")]
@@ -126,36 +102,14 @@ pub(crate) fn whole(sample: Option<f64>) -> Result<u64> {
 }
 
 /// This second of `CLOCK_MONOTONIC`.
-pub(crate) fn second() -> Result<u32> {
+pub fn second() -> Result<u32> {
     Ok(u32::try_from(sys::monotonic()?.as_secs())?)
 }
 
 /// The machine's memory in MiB, of which the size of large tests depends.
-pub(crate) fn memory_mib() -> Result<u64> {
+pub fn memory_mib() -> Result<u64> {
     let text = fs::read_to_string("/proc/meminfo").context("failed to read /proc/meminfo")?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:")).context("no MemTotal")?;
     let kib: u64 = line.trim().trim_end_matches(" kB").parse().with_context(|| format!("bad size {line}"))?;
     Ok(kib / 1024)
-}
-
-/// A reference target as the agent takes it.
-fn spec(target: &Target) -> TargetSpec {
-    let number = |protocol: &str| match protocol {
-        "tcp" => 6,
-        "udp" => 17,
-        other => unreachable!("no service of {other} is tested"),
-    };
-    TargetSpec {
-        name: target.name.to_owned(),
-        prefixes: target.networks.clone(),
-        services: target
-            .services
-            .iter()
-            .map(|service| ServiceSpec {
-                name: service.name.to_owned(),
-                ports: service.ports.clone(),
-                protocol: service.protocol.map(number),
-            })
-            .collect(),
-    }
 }

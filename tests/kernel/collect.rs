@@ -1,0 +1,80 @@
+//! The collector in this process, as the verbs build it.
+//!
+//! In: a node, targets of the reference. Out: a collector; what `list` prints of it.
+//! Must not: do what a verb does not: it stands in where starting the binary again and again proves nothing more.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::Parser;
+use monitor::command::list::{self, ListArgs};
+use monitor::source::bpf::Kernel;
+use monitor::source::bpf::plan::Choice;
+use monitor::source::cilium::judge::Judge;
+use monitor::source::cilium::pins::MapName;
+use monitor::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
+use monitor::source::collect::{CollectSettings, Collector, Learn};
+use support::node::Node;
+use support::reference::Target;
+
+/// The arguments of `ctmon list`.
+#[derive(Parser)]
+struct List {
+    #[command(flatten)]
+    args: ListArgs,
+}
+
+/// What `ctmon list` prints, by the same code in this process: loading the programs once serves many lists.
+pub(crate) fn listed(collector: &mut Collector, arguments: &[&str]) -> Result<String> {
+    let List { args } = List::try_parse_from(["list"].iter().chain(arguments))?;
+    for problem in collector.open_all() {
+        bail!("{}", problem.detail);
+    }
+    collector.learn(Learn::Clock);
+    let judge = Judge { targets: collector.settings().targets.clone(), rule: collector.linger_rule() };
+    let mut out = Vec::new();
+    list::run(&args, &judge, |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?), &mut out)?;
+    Ok(String::from_utf8(out)?)
+}
+
+/// A collector in this process, for these targets.
+pub(crate) fn collector(node: &Node, targets: &[Target]) -> Result<Collector> {
+    Ok(Collector::new(Kernel::load()?, settings(node, targets)?)?)
+}
+
+/// What such a collector follows.
+fn settings(node: &Node, targets: &[Target]) -> Result<CollectSettings> {
+    Ok(CollectSettings {
+        bpffs: node.bpffs.root().to_owned(),
+        procfs: "/proc".into(),
+        sysfs: "/sys".into(),
+        // Every collection walks every map.
+        interval: Duration::ZERO,
+        stale_after: Duration::from_secs(600),
+        clock: None,
+        targets: TargetIndex::new(targets.iter().map(spec).collect())?,
+        evictions: Choice::Off,
+    })
+}
+
+/// A reference target as the agent takes it.
+fn spec(target: &Target) -> TargetSpec {
+    let number = |protocol: &str| match protocol {
+        "tcp" => 6,
+        "udp" => 17,
+        other => unreachable!("no service of {other} is tested"),
+    };
+    TargetSpec {
+        name: target.name.to_owned(),
+        prefixes: target.networks.clone(),
+        services: target
+            .services
+            .iter()
+            .map(|service| ServiceSpec {
+                name: service.name.to_owned(),
+                ports: service.ports.clone(),
+                protocol: service.protocol.map(number),
+            })
+            .collect(),
+    }
+}
