@@ -5,6 +5,7 @@
 
 mod capture;
 mod daemon;
+mod evictions;
 mod generated;
 mod maps;
 mod node;
