@@ -6,6 +6,7 @@
 mod capture;
 mod collect;
 mod daemon;
+mod evictions;
 mod generated;
 mod maps;
 mod scan;
