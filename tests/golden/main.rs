@@ -1,0 +1,229 @@
+//! Golden files: the whole metrics page, `list`, `nat`, `top` and `check` on the capture, as a user sees them.
+//!
+//! In: the capture, shifted into the past; the binary. Out: pass or fail; `UPDATE_GOLDEN=1` rewrites the files.
+//! Must not: hide a value that is not on the list of those that change from run to run.
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use support::cilium::Maps;
+use support::daemon::Finished;
+use support::fixture::{self, Lifetimes};
+use support::node::{Node, second};
+
+/// So long ago was the capture taken: what closed has been silent for more than ten minutes, what is open has not.
+const AGE: u32 = 605;
+/// While fewer seconds than this have passed, no class and no learnt timeout is another one.
+const STEADY: u32 = 40;
+
+const CONFIG: &str = "
+targets_from_host: false
+# What a kernel lets one trace differs from machine to machine.
+evictions: off
+targets:
+  - name: qnap
+    addresses: [192.168.100.180]
+    services: [{name: smb, ports: [445]}, {name: iscsi, ports: [3260]}, {name: api, ports: [8080, 443]}]
+  - name: nas6
+    addresses: ['fd64::180']
+    services: [{name: smb, ports: [445]}]
+thresholds: {EntriesHigh: {warning: {value: 300}}}
+expect: {map_capacity: {ct_tcp: {at_least: 524288}}, gc_interval: {at_most: 5m}}
+";
+
+/// What differs between two runs or machines, and nothing else: metric by metric, whole value or one label.
+const VOLATILE_VALUES: &[&str] = &[
+    "ctmon_map_memory_bytes",
+    "ctmon_ct_oldest_expired_seconds",
+    "ctmon_source_duration_seconds",
+    "ctmon_snapshot_timestamp_seconds",
+    "ctmon_snapshot_duration_seconds",
+    "ctmon_snapshot_age_seconds",
+    // Stretched where scanning is slow.
+    "ctmon_scan_interval_seconds",
+];
+const VOLATILE_LABELS: &[(&str, &str)] =
+    &[("ctmon_map_info", "id"), ("ctmon_clock_info", "hz"), ("ctmon_build_info", "revision")];
+/// Keys of JSON lines that are instants, or time since one.
+const VOLATILE_KEYS: &[&str] =
+    &["expires", "remaining_seconds", "last_rx_report", "last_tx_report", "created", "age_seconds"];
+
+/// Stands where a volatile value stood.
+const PLACEHOLDER: &str = "VOLATILE";
+
+/// Replays the capture and runs `verb`, again until it took place while nothing changed class.
+fn capture(verb: &[&str]) -> Result<Finished> {
+    // A machine that has booted just now has no such past yet.
+    while second()? < AGE + 100 {
+        println!("waiting until this machine has been up for {} s", AGE + 100);
+        thread::sleep(Duration::from_secs(u64::from(AGE + 100 - second()?)));
+    }
+    for _ in 0..10 {
+        let now = second()?;
+        let node = Node::new(CONFIG)?;
+        let _maps: Maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedTo(now - AGE))?;
+        let finished = node.ctmon(verb)?;
+        if second()? - now < STEADY {
+            ensure!(finished.stderr.is_empty(), "{verb:?}: {}", finished.stderr);
+            return Ok(finished);
+        }
+    }
+    bail!("{verb:?} never ended within {STEADY} s of its capture")
+}
+
+/// Compares with the file of this name, or writes it.
+fn check(name: &str, found: &str) -> Result<()> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name);
+    ensure!(!found.trim().is_empty(), "{name} would hold nothing");
+    if env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
+        return fs::write(&path, found).with_context(|| format!("failed to write {}", path.display()));
+    }
+    let expected = fs::read_to_string(&path)
+        .with_context(|| format!("failed to read {}: UPDATE_GOLDEN=1 makes it", path.display()))?;
+    if expected == found {
+        return Ok(());
+    }
+    let mut difference = String::new();
+    for line in expected.lines().filter(|line| !found.lines().any(|other| other == *line)) {
+        writeln!(difference, "- {line}")?;
+    }
+    for line in found.lines().filter(|line| !expected.lines().any(|other| other == *line)) {
+        writeln!(difference, "+ {line}")?;
+    }
+    bail!(
+        "{name} is not what ctmon says any more; if that is meant, run with UPDATE_GOLDEN=1 and read the \
+         difference:\n{difference}"
+    )
+}
+
+fn succeeds(verb: &[&str]) -> Result<String> {
+    let finished = capture(verb)?;
+    ensure!(finished.status.success(), "{verb:?} ended with {}", finished.status);
+    Ok(finished.stdout)
+}
+
+#[test]
+fn the_metrics_page_is_the_one_on_file() -> Result<()> {
+    let page = succeeds(&["scrape"])?;
+    let mut steady = String::new();
+    for line in page.lines() {
+        writeln!(steady, "{}", steady_sample(line)?)?;
+    }
+    check("metrics.prom", &steady)
+}
+
+fn steady_sample(line: &str) -> Result<String> {
+    if line.starts_with('#') {
+        return Ok(line.to_owned());
+    }
+    let (series, _) = line.rsplit_once(' ').with_context(|| format!("no value: {line}"))?;
+    let name = series.split('{').next().unwrap_or(series);
+    if VOLATILE_VALUES.contains(&name) {
+        return Ok(format!("{series} {PLACEHOLDER}"));
+    }
+    let mut line = line.to_owned();
+    for (_, label) in VOLATILE_LABELS.iter().filter(|(metric, _)| *metric == name) {
+        let begin = line.find(&format!("{label}=\"")).with_context(|| format!("no {label}: {line}"))?;
+        let begin = begin + label.len() + 2;
+        let length = line.get(begin..).and_then(|rest| rest.find('"')).context("no end of a label")?;
+        line.replace_range(begin..begin + length, PLACEHOLDER);
+    }
+    Ok(line)
+}
+
+/// The lines of a replayed map come in any order; what is volatile in them is replaced.
+fn steady_json(text: &str) -> Result<String> {
+    let mut lines = text.lines().map(steady_object).collect::<Result<Vec<_>>>()?;
+    lines.sort();
+    Ok(lines.join("\n") + "\n")
+}
+
+/// Replaces values in the text itself, so that the order of keys and the way numbers are written stay under test.
+fn steady_object(line: &str) -> Result<String> {
+    let _: serde_json::Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
+    let mut line = line.to_owned();
+    for key in VOLATILE_KEYS {
+        let quoted = format!("\"{key}\":");
+        let Some(begin) = line.find(&quoted).map(|begin| begin + quoted.len()) else { continue };
+        let length = line.get(begin..).and_then(|rest| rest.find([',', '}'])).context("no end of a value")?;
+        line.replace_range(begin..begin + length, PLACEHOLDER);
+    }
+    Ok(line)
+}
+
+#[test]
+fn listed_entries_are_those_on_file_as_json() -> Result<()> {
+    check("list.jsonl", &steady_json(&succeeds(&["list", "-o", "json", "--target", "nas6"])?)?)?;
+    check(
+        "nat.jsonl",
+        &steady_json(&succeeds(&["nat", "-o", "json", "--target", "nas6", "--service", "smb"])?)?,
+    )
+}
+
+/// The line above its table, then the sorted rest, in which the column below `volatile` is replaced.
+fn steady_table(text: &str, volatile: &str) -> Result<String> {
+    let header = text.lines().next().context("an empty table")?;
+    let end =
+        header.find(volatile).with_context(|| format!("no column {volatile}: {header}"))? + volatile.len();
+    let mut lines: Vec<String> = text
+        .lines()
+        .skip(1)
+        .map(|line| {
+            // Right-aligned: the word that ends below the header.
+            let (before, after) =
+                line.split_at_checked(end).with_context(|| format!("short line: {line}"))?;
+            let word = before.rfind(' ').map_or(0, |space| space + 1);
+            let (before, span) = before.split_at_checked(word).context("no column")?;
+            let is_span =
+                |span: &str| span.starts_with('-') || span.starts_with(|c: char| c.is_ascii_digit());
+            ensure!(is_span(span), "{volatile} is {span:?}: {line}");
+            Ok(format!("{before}{PLACEHOLDER}{after}"))
+        })
+        .collect::<Result<_>>()?;
+    lines.sort();
+    Ok(format!("{header}\n{}\n", lines.join("\n")))
+}
+
+#[test]
+fn listed_entries_are_those_on_file_as_a_table() -> Result<()> {
+    for (name, map) in [("list.txt", "ct_any4_global"), ("list-v6.txt", "ct6_global")] {
+        let said = succeeds(&["list", "--map", map])?;
+        check(name, &steady_table(&said, "LEFT")?)?;
+    }
+    let said = succeeds(&["nat", "--target", "nas6", "--service", "smb"])?;
+    check("nat.txt", &steady_table(&said, "AGE")?)
+}
+
+#[test]
+fn the_report_of_top_is_the_one_on_file() -> Result<()> {
+    check("top.txt", &succeeds(&["top"])?)?;
+    check("top.jsonl", &succeeds(&["top", "-o", "json"])?)?;
+    check("top-address.txt", &succeeds(&["top", "--by", "address", "--limit", "0"])?)
+}
+
+/// How long the oldest entry has been overdue is volatile.
+fn steady_findings(text: &str) -> Result<String> {
+    const BEFORE: &str = "the oldest since ";
+    let mut parts = text.split(BEFORE);
+    let mut steady = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (_, rest) = part.split_once(';').with_context(|| format!("no end of a time: {part}"))?;
+        write!(steady, "{BEFORE}{PLACEHOLDER};{rest}")?;
+    }
+    Ok(steady)
+}
+
+#[test]
+fn the_findings_are_those_on_file() -> Result<()> {
+    for (name, verb) in [("check.txt", &["check"][..]), ("check.jsonl", &["check", "-o", "json"])] {
+        let finished = capture(verb)?;
+        assert_eq!(finished.status.code(), Some(1), "there are findings");
+        check(name, &steady_findings(&finished.stdout)?)?;
+    }
+    Ok(())
+}
