@@ -96,7 +96,7 @@ fn explain(reading: &Reading, snapshot: &Snapshot, settings: &Settings) -> Findi
         "CtmonSourceDown" => (down(snapshot), "the source's metrics are absent until the cause is gone".to_owned()),
         "CtmonEntriesAboveNormal" | "CtmonEntriesHigh" => (
             format!("{:.0} conntrack entries, more than the {:.0} configured", reading.value, reading.threshold),
-            "`ctmon top` tells who fills the table, `ctmon list --expired true --count` how much of it is dead"
+            "`ctmon top` tells who fills the table, `ctmon list --expired --count` how much of it is dead"
                 .to_owned(),
         ),
         _ => (
