@@ -135,7 +135,12 @@ fn saturate(value: i64) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use monitor_abi::cell::{CHUNK, MAP_CHUNKS, TARGET_CHUNKS};
     use monitor_abi::class::DUE_BOUNDS;
+    use proptest::{array, collection, prelude::*};
+
+    use crate::source::cilium::pins::global_maps;
+    use crate::source::cilium::target::TargetSpec;
 
     #[test]
     fn a_cpu_list_counts_to_its_last() {
@@ -160,5 +165,59 @@ mod tests {
             }
         }
         assert_eq!(bounds_in_units(DUE_BOUNDS, Reading::jiffies(0, 0)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_counters_are_decoded_into_partitions_that_hold(
+            cells in collection::vec((0..CHUNK * MAP_CHUNKS, 0..1_000_u64), 0..200),
+            owned in collection::vec((0..CHUNK * TARGET_CHUNKS, 0..1_000_u64), 0..200),
+            found in array::uniform32(any::<u64>()),
+            hz in prop_oneof![Just(0_u32), Just(100), Just(250), any::<u32>()],
+            mode in prop_oneof![Just(Clock::Undecided), Just(Clock::Ktime), Just(Clock::Jiffies)],
+        ) {
+            let mut raw = RawScan {
+                found: std::array::from_fn(|word| found[word]),
+                cells: vec![0; CHUNK * MAP_CHUNKS],
+                target_cells: vec![0; CHUNK * TARGET_CHUNKS],
+                reads: 1,
+            };
+            for (cell, entries) in cells {
+                raw.cells[cell] += entries;
+            }
+            for (cell, entries) in owned {
+                raw.target_cells[cell] += entries;
+            }
+            let name = &global_maps()[0];
+            let reading = Reading { mode, now: 5, hz };
+            let scan = map_scan(name, &raw, reading, Duration::ZERO, Duration::ZERO, Duration::ZERO);
+
+            // What no entry can be is in no partition; everything else is in exactly one cell of it.
+            let numbers = (0_u32..).zip(&raw.cells);
+            let real: u64 =
+                numbers.filter(|(cell, _)| decode_map_cell(*cell).is_some()).map(|(_, entries)| entries).sum();
+            prop_assert_eq!(scan.entries, real);
+            prop_assert_eq!(scan.count(|_| true), real);
+            let expiries = [None, Some(false), Some(true)];
+            let by_expiry: u64 =
+                expiries.iter().map(|wanted| scan.count(|cell| cell.due.expired() == *wanted)).sum();
+            prop_assert_eq!(by_expiry, real);
+            prop_assert!(scan.cells.iter().all(|cell| cell.due == cell.due.shown()));
+            prop_assert!(scan.implausible <= real);
+
+            let pairs = pair_cells(&raw);
+            let index = TargetIndex::new(vec![TargetSpec {
+                name: "all".to_owned(),
+                prefixes: vec![([0, 0, 0, 0].into(), 0)],
+                services: Vec::new(),
+            }]).unwrap();
+            for decided in [false, true] {
+                let states = targets(&index, &pairs.iter(), decided, decided);
+                let mine: u64 = pairs.iter().filter(|cell| cell.pair == 0).map(|cell| cell.entries).sum();
+                prop_assert_eq!(states.len(), 1);
+                prop_assert_eq!(states[0].count(|_| true), mine);
+                prop_assert_eq!(states[0].lingering_closed.is_some(), decided);
+            }
+        }
     }
 }
