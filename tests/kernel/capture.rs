@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
-use monitor::snapshot::{Content, Snapshot};
+use monitor::snapshot::{Content, PresentMap, Snapshot, TargetState};
 use serde_json::Value;
 use support::cilium::MapName;
 use support::cli_text::{self, CtLine, ct_lines, nat_lines};
@@ -107,7 +107,7 @@ fn by_target(lines: &[CtLine<'_>]) -> BTreeMap<(String, String, String), u64> {
     expected
 }
 
-fn present<'s>(snapshot: &'s Snapshot, name: MapName) -> Result<&'s monitor::snapshot::PresentMap> {
+fn present(snapshot: &Snapshot, name: MapName) -> Result<&PresentMap> {
     let map = snapshot.maps.iter().find(|map| map.map.name == name.label()).context("map not listed")?;
     match &map.content {
         Content::Present(present) => Ok(present),
@@ -159,7 +159,7 @@ fn every_count_of_a_walk_is_the_one_in_the_text() -> Result<()> {
     }
     assert_eq!(found, by_target(&lines));
     let stale: u64 =
-        snapshot.targets.iter().filter(|state| state.target == "qnap").map(|state| state.stale()).sum();
+        snapshot.targets.iter().filter(|state| state.target == "qnap").map(TargetState::stale).sum();
     assert_eq!(stale, 183, "the documents' grep");
     Ok(())
 }
@@ -216,7 +216,9 @@ fn blocks(text: &str) -> Vec<Vec<&str>> {
             last.push(line);
         }
     }
-    blocks.iter_mut().for_each(|block| block.sort_unstable());
+    for block in &mut blocks {
+        block.sort_unstable();
+    }
     blocks
 }
 
@@ -328,8 +330,8 @@ fn json_lines_agree_with_the_text() -> Result<()> {
         .lines()
         .map(|line| {
             let row: Value = serde_json::from_str(line)?;
-            let ends = ["source", "destination", "translated"].map(|key| json_end(&row[key]));
-            Ok((json_text(&row["map"]), json_text(&row["direction"]), ends))
+            let ends = ["source", "destination", "translated"].map(|key| json_end(&row, key));
+            Ok((json_text(&row, "map"), json_text(&row, "direction"), ends))
         })
         .collect::<Result<Vec<_>>>()?;
     found.sort();
@@ -374,18 +376,18 @@ fn text_row(line: &CtLine<'_>) -> Result<Vec<String>> {
 
 fn json_row(line: &str) -> Result<Vec<String>> {
     let row: Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
-    let flags = row["flags"].as_array().context("no flags")?;
+    let flags = row.get("flags").and_then(Value::as_array).context("no flags")?;
     let flags: Vec<_> = flags.iter().filter_map(Value::as_str).collect();
     let mut texts = vec![
-        json_text(&row["map"]),
-        json_text(&row["protocol"]),
-        json_text(&row["direction"]),
-        json_text(&row["state"]),
-        json_end(&row["initiator"]),
-        json_end(&row["responder"]),
-        json_text(&row["stale"]),
-        json_text(&row["target"]),
-        json_text(&row["target_service"]),
+        json_text(&row, "map"),
+        json_text(&row, "protocol"),
+        json_text(&row, "direction"),
+        json_text(&row, "state"),
+        json_end(&row, "initiator"),
+        json_end(&row, "responder"),
+        json_text(&row, "stale"),
+        json_text(&row, "target"),
+        json_text(&row, "target_service"),
         flags.join(" "),
     ];
     let numbers = [
@@ -401,16 +403,19 @@ fn json_row(line: &str) -> Result<Vec<String>> {
         "source_identity",
         "backend_id",
     ];
-    texts.extend(numbers.iter().map(|name| json_text(&row[*name])));
+    texts.extend(numbers.iter().map(|name| json_text(&row, name)));
     Ok(texts)
 }
 
-fn json_text(value: &Value) -> String {
+/// The value of a key as text; `null` if it is not there, which no line of text says.
+fn json_text(row: &Value, key: &str) -> String {
+    let value = row.get(key).unwrap_or(&Value::Null);
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn json_end(value: &Value) -> String {
-    format!("{} {}", json_text(&value["address"]), json_text(&value["port"]))
+fn json_end(row: &Value, key: &str) -> String {
+    let end = row.get(key).unwrap_or(&Value::Null);
+    format!("{} {}", json_text(end, "address"), json_text(end, "port"))
 }
 
 /// What the lines fall due in, this many seconds after they were printed.

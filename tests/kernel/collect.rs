@@ -27,7 +27,7 @@ struct List {
 /// What `ctmon list` prints, by the same code in this process: loading the programs once serves many lists.
 pub(crate) fn listed(collector: &mut Collector, arguments: &[&str]) -> Result<String> {
     let List { args } = List::try_parse_from(["list"].iter().chain(arguments))?;
-    for problem in collector.open_all() {
+    if let Some(problem) = collector.open_all().first() {
         bail!("{}", problem.detail);
     }
     collector.learn(Learn::Clock);

@@ -50,7 +50,7 @@ fn start_command(command: &mut Command) -> Result<Running> {
     let mut daemon = Daemon::start_command(command)?;
     daemon.wait_for_output("serving /metrics", PATIENCE)?;
     let line = logged(&daemon, "serving /metrics")?.into_iter().next().context("no such line")?;
-    let address = line["address"].as_str().context("no address")?.parse()?;
+    let address = line.get("address").and_then(Value::as_str).context("no address")?.parse()?;
     Ok(Running { daemon, address })
 }
 
@@ -61,10 +61,12 @@ fn logged(daemon: &Daemon, message: &str) -> Result<Vec<Value>> {
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).with_context(|| format!("not JSON: {line}")));
     let lines = lines.collect::<Result<Vec<_>>>()?;
-    Ok(lines
-        .into_iter()
-        .filter(|line| line["message"].as_str().is_some_and(|is| is.contains(message)))
-        .collect())
+    Ok(lines.into_iter().filter(|line| text(line, "message").contains(message)).collect())
+}
+
+/// A field of a log line; empty if it has none of this name.
+fn text<'a>(line: &'a Value, field: &str) -> &'a str {
+    line.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
 impl Running {
@@ -171,8 +173,8 @@ fn a_changed_configuration_is_followed_and_a_bad_one_refused() -> Result<()> {
     let page = running.page(|page| page.value("ctmon_config_last_reload_successful", &[]) == Some(0.0))?;
     assert_eq!(whole(page.sum(STALE.0, STALE.1))?, 183, "the old settings stay in force");
     let refusal = logged(&running.daemon, "failed to reload the configuration")?;
-    let text = refusal.first().and_then(|line| line["message"].as_str()).context("nothing was logged")?;
-    assert!(text.contains("`intervall`") && text.contains("line 8"), "{text}");
+    let said = refusal.first().map(|line| text(line, "message")).context("nothing was logged")?;
+    assert!(said.contains("`intervall`") && said.contains("line 8"), "{said}");
     assert_eq!(refusal.len(), 1, "once, not at every look at the file");
 
     node.configure(&format!("{CONFIG}{}", TARGET.replace("qnap", "nas")))?;
@@ -222,8 +224,9 @@ fn a_threshold_is_logged_once_each_way_and_shown_as_active() -> Result<()> {
     assert_eq!(page.sum("ctmon_alert_active", &[("alert", "CtmonMapFilling")]), None, "off");
     running.next_page()?;
     running.next_page()?;
-    let of_alert =
-        |lines: Vec<Value>| lines.into_iter().filter(|line| line["alert"] == "CtmonEntriesHigh").count();
+    let of_alert = |lines: Vec<Value>| {
+        lines.into_iter().filter(|line| text(line, "alert") == "CtmonEntriesHigh").count()
+    };
     assert_eq!(of_alert(logged(&running.daemon, "threshold crossed")?), 1);
     assert_eq!(of_alert(logged(&running.daemon, "back within threshold")?), 0);
 

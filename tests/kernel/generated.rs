@@ -204,7 +204,11 @@ fn check(
             if (&counts.cells, counts.oldest) == (&cells, oldest) {
                 fitting.push(counts);
             } else {
-                let wrong: Vec<_> = BTreeSet::from_iter(counts.cells.keys().chain(cells.keys()))
+                let wrong: Vec<_> = counts
+                    .cells
+                    .keys()
+                    .chain(cells.keys())
+                    .collect::<BTreeSet<_>>()
                     .into_iter()
                     .map(|key| (*key, counts.cells.get(key).copied(), cells.get(key).copied()))
                     .filter(|(_, expected, found)| expected != found)

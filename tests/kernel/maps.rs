@@ -306,11 +306,11 @@ fn walks_under_concurrent_writers_account_for_every_entry_they_meet() -> Result<
     let open = name.open(node.bpffs.root()).map_err(|problem| anyhow::anyhow!(problem.detail))?;
     let mut kernel = Kernel::load()?;
     let link = kernel.link(name.shape(), open.context("no pin")?.fd.as_fd())?;
-    let mut collector = collector(&node, &everything())?;
+    let mut whole_agent = collector(&node, &everything())?;
     let (stop, writes) = (AtomicBool::new(false), AtomicU64::new(0));
     let (map, stop, writes) = (&map, &stop, &writes);
     thread::scope(|scope| -> Result<()> {
-        let writers: Vec<_> = (0..WRITERS)
+        let threads: Vec<_> = (0..WRITERS)
             .map(|seed| {
                 scope.spawn(move || -> Result<()> {
                     let mut random = Random::new(seed);
@@ -327,7 +327,7 @@ fn walks_under_concurrent_writers_account_for_every_entry_they_meet() -> Result<
                 // Something was written since the last walk, however slow the writers are.
                 let before = writes.load(Ordering::Relaxed);
                 while writes.load(Ordering::Relaxed) < before + 100 {
-                    ensure!(writers.iter().all(|writer| !writer.is_finished()), "a writer ended");
+                    ensure!(threads.iter().all(|writer| !writer.is_finished()), "a writer ended");
                     thread::yield_now();
                 }
                 let scan = kernel.scan(&link, &Ask::default())?;
@@ -340,7 +340,7 @@ fn walks_under_concurrent_writers_account_for_every_entry_they_meet() -> Result<
                     std::ops::ControlFlow::Continue(())
                 })?;
                 assert!(streamed > 0);
-                let snapshot = collector.collect();
+                let snapshot = whole_agent.collect();
                 let entries = present(&snapshot, "ct4_global")?.scan.entries;
                 assert_eq!(target_entries(&snapshot), entries, "every entry has one owner");
                 assert_eq!(snapshot.totals.scan_errors, 0);
@@ -349,7 +349,7 @@ fn walks_under_concurrent_writers_account_for_every_entry_they_meet() -> Result<
         };
         let walked = walks();
         stop.store(true, Ordering::Relaxed);
-        for writer in writers {
+        for writer in threads {
             writer.join().map_err(|_| anyhow::anyhow!("a writer died"))??;
         }
         walked

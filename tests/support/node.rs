@@ -48,6 +48,7 @@ impl Node {
     }
 
     /// The path of the configuration.
+    #[must_use]
     pub fn config(&self) -> PathBuf {
         self.directory.join("config.yaml")
     }
