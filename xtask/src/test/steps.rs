@@ -116,6 +116,14 @@ pub(super) const STEPS: &[Step] = &[
         },
     },
     Step {
+        name: "golden",
+        proves: "the metrics page, list, nat, top and check are those on file, and Prometheus can read the page",
+        kind: Kind::Check,
+        needs: BINARY,
+        packages: PROMTOOL,
+        run: |context| cargo_test(context, &["--package", "tests", "--test", "golden", "--test", "promtool"]),
+    },
+    Step {
         name: "python",
         proves: "helm and the schemas of Kubernetes objects are there",
         kind: Kind::Build,
