@@ -93,9 +93,14 @@ fn explain(reading: &Reading, snapshot: &Snapshot, settings: &Settings) -> Findi
         "CtmonCollectionLagging" | "CtmonCollectionSlow" => collection(reading, snapshot),
         "CtmonMapSmallerThanExpected" => smaller(reading, snapshot, settings),
         "CtmonMapUnreadable" => (problem(&reading.map_name, snapshot), UNREADABLE.to_owned()),
-        "CtmonSourceDown" => (down(snapshot), "the source's metrics are absent until the cause is gone".to_owned()),
+        "CtmonSourceDown" => {
+            (down(snapshot), "the source's metrics are absent until the cause is gone".to_owned())
+        }
         "CtmonEntriesAboveNormal" | "CtmonEntriesHigh" => (
-            format!("{:.0} conntrack entries, more than the {:.0} configured", reading.value, reading.threshold),
+            format!(
+                "{:.0} conntrack entries, more than the {:.0} configured",
+                reading.value, reading.threshold
+            ),
             "`ctmon top` tells who fills the table, `ctmon list --expired --count` how much of it is dead"
                 .to_owned(),
         ),
