@@ -20,7 +20,7 @@ use monitor_abi::evict::{
 use monitor_abi::scan::Clock;
 
 use crate::atomic::{fetch_add, swap};
-use crate::maps::{EVICT_ASK, EVICT_MAPS, EVICTED, VICTIM_COUNT, VICTIMS};
+use crate::maps::{EVICT_ASK, EVICT_CLOCK, EVICT_MAPS, EVICTED, VICTIM_COUNT, VICTIMS};
 use crate::target::{KeyWords, pair_v4, pair_v6};
 
 /// Words of a key, which the kernel pads to a multiple of eight bytes before the value.
@@ -70,14 +70,21 @@ extern "C" fn evict_full(ctx: *mut c_void) -> i32 {
 /// The record of the map an entry was just evicted from, if the map is watched.
 #[inline(always)]
 fn evicted_from(ctx: &FExitContext) -> Option<u32> {
-    // `false`: somebody else had deleted the entry already.
-    if ctx.ret::<u8>().ok()? == 0 {
+    // What the function returned stands after its two arguments. `false`: somebody else had deleted the entry.
+    if ctx.arg::<u8>(2) == 0 {
         return None;
     }
     // The function's first argument is the map: its first member is what an iterator calls the map.
     let map = ctx.arg::<*const c_void>(0) as u64;
-    // SAFETY: a plain hash of ctmon's own, whose values are replaced as a whole.
-    unsafe { EVICT_MAPS.get(map) }.copied()
+    for [packed, address] in EVICT_MAPS.get(0)?.as_chunks().0 {
+        if *address == map {
+            return Some(*packed as u32);
+        }
+        if *address == 0 {
+            break;
+        }
+    }
+    None
 }
 
 /// What was read of a victim.
@@ -168,8 +175,9 @@ fn v6(ask: &Ask, key: &KeyWords, words: &[u64; KEY_V6]) -> Option<u32> {
 
 #[inline(always)]
 fn count(map: u32, ask: &Ask, victim: &Victim) {
-    // SAFETY: helpers without arguments.
-    let (ktime, jiffies) = unsafe { (bpf_ktime_get_ns(), bpf_jiffies64()) };
+    // SAFETY: a helper without arguments.
+    let jiffies = unsafe { bpf_jiffies64() };
+    let ktime = ktime_of(jiffies);
     let now = match ask[ask::CLOCK] {
         clock if clock == Clock::Ktime as u64 => Some((ktime / 1_000_000_000) as u32),
         clock if clock == Clock::Jiffies as u64 => Some((jiffies >> 8) as u32),
@@ -188,6 +196,21 @@ fn count(map: u32, ask: &Ask, victim: &Victim) {
     write(ktime, classes, victim.lifetime.unwrap_or(0), u64::from(now.unwrap_or(0)), &victim.key);
 }
 
+/// The monotonic clock, read once a tick: where evictions come by the thousand, reading it would cost more than all
+/// the rest. (The kernel's own clock of that kind is closed to tracing programs.)
+#[inline(always)]
+fn ktime_of(jiffies: u64) -> u64 {
+    let Some(last) = EVICT_CLOCK.get_ptr_mut(0) else { return 0 };
+    // SAFETY: a map value of this processor, where nothing runs between the program's instructions but itself.
+    let [tick, ktime] = unsafe { &mut *last };
+    if *tick != jiffies {
+        *tick = jiffies;
+        // SAFETY: a helper without arguments.
+        *ktime = unsafe { bpf_ktime_get_ns() };
+    }
+    *ktime
+}
+
 /// Adds one to a counter of a slot or a pair, in the chunks from `first` on.
 #[inline(always)]
 fn bump(first: u32, index: u32, cell: u32) {
@@ -202,8 +225,7 @@ fn bump(first: u32, index: u32, cell: u32) {
     }
 }
 
-/// Writes a victim over the oldest one. Marked 0 meanwhile: a reader that sees the same mark before and after has
-/// read one victim.
+/// Writes a victim over the oldest one, see `victim::MARK`.
 #[inline(always)]
 fn write(ktime: u64, classes: u64, lifetime: u64, now: u64, key: &[u64; victim::KEY_LEN]) {
     let Some(total) = VICTIM_COUNT.get_ptr_mut(0) else { return };
@@ -211,10 +233,6 @@ fn write(ktime: u64, classes: u64, lifetime: u64, now: u64, key: &[u64; victim::
     let number = unsafe { fetch_add(total, 1) };
     let Some(place) = VICTIMS.get_ptr_mut(number as u32 & (RING as u32 - 1)) else { return };
     let place = place.cast::<u64>();
-    // SAFETY: the index is a constant below the record's length.
-    let mark = unsafe { place.add(victim::MARK) };
-    // SAFETY: an aligned word of a map value.
-    unsafe { swap(mark, 0) };
     let set = |index: usize, word: u64| {
         // SAFETY: the index is a constant below the record's length.
         unsafe { place.add(index).write_volatile(word) };
@@ -228,6 +246,9 @@ fn write(ktime: u64, classes: u64, lifetime: u64, now: u64, key: &[u64; victim::
     set(victim::KEY + 2, key[2]);
     set(victim::KEY + 3, key[3]);
     set(victim::KEY + 4, key[4]);
+    // SAFETY: the index is a constant below the record's length.
+    let mark = unsafe { place.add(victim::MARK) };
+    // Ordered: nobody sees the mark before what it stands for.
     // SAFETY: an aligned word of a map value.
     unsafe { swap(mark, number + 1) };
 }

@@ -4,7 +4,7 @@
 //! read after it. Must not: grow: every size is fixed here, and none depends on traffic.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LpmTrie};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray};
 use monitor_abi::cell::{CHUNK, MAP_CHUNKS, TARGET_CHUNKS};
 use monitor_abi::evict;
 use monitor_abi::scan::{FILTER_WORDS, FILTERS, MAX_PORTS, MAX_PREFIXES, ask, found};
@@ -48,15 +48,20 @@ pub(crate) static NOTHING: HashMap<u32, u32> = HashMap::with_max_entries(1, 0);
 #[map]
 pub(crate) static EVICT_ASK: Array<[u64; evict::ask::LEN]> = Array::with_max_entries(1, 0);
 
-/// Which maps are watched, by their address in the kernel: a hash, so that the agent adds and removes one at once.
+/// Which maps are watched, see `evict::TABLE`. One element, read from its start: a few comparisons cost less than a
+/// hash, also for all those evictions from maps that nobody asked for.
 #[map]
-pub(crate) static EVICT_MAPS: HashMap<u64, u32> = HashMap::with_max_entries(evict::SLOTS as u32, 0);
+pub(crate) static EVICT_MAPS: Array<[u64; evict::TABLE]> = Array::with_max_entries(1, 0);
 
 /// Victims by map, then by target, see `evict::cell`. Not per CPU: evictions from one map take turns anyway, and
 /// six reads tell it all.
 #[map]
 pub(crate) static EVICTED: Array<[u64; CHUNK]> =
     Array::with_max_entries((evict::MAP_CHUNKS + evict::TARGET_CHUNKS) as u32, 0);
+
+/// The tick and the time of the last eviction on each processor.
+#[map]
+pub(crate) static EVICT_CLOCK: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
 
 /// How many victims were written to the ring.
 #[map]

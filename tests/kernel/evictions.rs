@@ -50,7 +50,11 @@ fn targets() -> Result<Vec<Target>> {
             networks: networks(["192.168.100.180", "fd64::180"])?,
             services: vec![service("smb", &[445], Some("tcp")), service("iscsi", &[3260], None)],
         },
-        Target { name: "other_nas", networks: networks(["192.168.100.181", "fd64::181"])?, services: Vec::new() },
+        Target {
+            name: "other_nas",
+            networks: networks(["192.168.100.181", "fd64::181"])?,
+            services: Vec::new(),
+        },
     ])
 }
 
@@ -73,18 +77,16 @@ fn expected_mode(snapshot: &Snapshot) -> Result<Option<Mode>> {
 }
 
 fn collector(node: &Node, choice: Choice) -> Result<Collector> {
-    let settings = CollectSettings {
-        clock: Some(Units::Ktime),
-        evictions: choice,
-        ..node.settings(&targets()?)?
-    };
+    let settings =
+        CollectSettings { clock: Some(Units::Ktime), evictions: choice, ..node.settings(&targets()?)? };
     Ok(Collector::new(Kernel::load_watching(choice)?, settings)?)
 }
 
 /// Records whose expiry does not change during the test.
 fn records(name: MapName, seed: u64, count: usize) -> Result<Vec<Record>> {
     let now = second()?;
-    let near: Vec<IpAddr> = targets()?.iter().flat_map(|target| target.networks.clone()).map(|(ip, _)| ip).collect();
+    let near: Vec<IpAddr> =
+        targets()?.iter().flat_map(|target| target.networks.clone()).map(|(ip, _)| ip).collect();
     let family = if name.is_v6() { Family::V6 } else { Family::V4 };
     let mut records = Generator::new(seed, Clock::ktime(now), &near).conntrack(family, count)?;
     for record in &mut records {
@@ -152,15 +154,19 @@ fn as_conntrack(key: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// What victims were, read from the records that are gone.
-fn reading(name: MapName, gone: &[&Record]) -> Result<(BTreeMap<Class, u64>, BTreeMap<TargetClass, u64>)> {
+fn reading(
+    name: MapName,
+    gone: &[&Record],
+    targets: &[Target],
+) -> Result<(BTreeMap<Class, u64>, BTreeMap<TargetClass, u64>)> {
     let (mut classes, mut of_targets) = (BTreeMap::new(), BTreeMap::new());
-    let (clock, targets) = (Clock::ktime(second()?), targets()?);
+    let clock = Clock::ktime(second()?);
     for record in gone {
         let class = if name.is_nat() {
-            let class = classify(&as_conntrack(&record.key)?, &[0; 56], clock, SILENCE, &targets)?;
+            let class = classify(&as_conntrack(&record.key)?, &[0; 56], clock, SILENCE, targets)?;
             (("none".to_owned(), "unknown".to_owned()), class.target)
         } else {
-            let class = classify(&record.key, &record.value, clock, SILENCE, &targets)?;
+            let class = classify(&record.key, &record.value, clock, SILENCE, targets)?;
             ((class.state.to_owned(), class.expired.to_string()), class.target)
         };
         let ((state, expiry), target) = class;
@@ -195,7 +201,11 @@ fn overfilled_maps_count_exactly(flags: u32) -> Result<()> {
     }
     ensure!(first.present().count() == 6, "not every map was walked");
     let Some(mode) = expected_mode(&first)? else {
-        ensure!(first.evictions.maps.is_empty() && first.evictions.victims.is_empty(), "{:?}", first.evictions);
+        ensure!(
+            first.evictions.maps.is_empty() && first.evictions.victims.is_empty(),
+            "{:?}",
+            first.evictions
+        );
         return Ok(());
     };
     for of in &first.evictions.maps {
@@ -203,7 +213,8 @@ fn overfilled_maps_count_exactly(flags: u32) -> Result<()> {
         let nat = of.map_name.starts_with("snat");
         ensure!(of.cells.len() == if mode == Mode::Count || nat { 1 } else { 12 }, "{of:?}");
     }
-    let before: Vec<usize> = inserted.iter().map(|(name, _)| maps.get(*name).count()).collect::<Result<_>>()?;
+    let before: Vec<usize> =
+        inserted.iter().map(|(name, _)| maps.get(*name).count()).collect::<Result<_>>()?;
     // All maps at once, the first one from two threads.
     thread::scope(|scope| {
         let mut writers = Vec::new();
@@ -213,7 +224,9 @@ fn overfilled_maps_count_exactly(flags: u32) -> Result<()> {
             writers.push(scope.spawn(move || insert(map, two)));
             writers.push(scope.spawn(move || insert(map, one)));
         }
-        writers.into_iter().try_for_each(|writer| writer.join().map_err(|_| anyhow::anyhow!("a writer died"))?)
+        writers
+            .into_iter()
+            .try_for_each(|writer| writer.join().map_err(|_| anyhow::anyhow!("a writer died"))?)
     })?;
     let snapshot = collector.collect();
     let mut expected_targets = BTreeMap::new();
@@ -224,13 +237,20 @@ fn overfilled_maps_count_exactly(flags: u32) -> Result<()> {
         let counted = of_map(&snapshot, name.label())?;
         println!("{}: {before} + {} - {remaining} = {expected} evicted", name.label(), all.len() - 150);
         ensure!(expected > 100, "{} was not overfilled", name.label());
-        ensure!(counted.values().sum::<u64>() == expected, "{}: {expected}, counted {counted:?}", name.label());
+        ensure!(
+            counted.values().sum::<u64>() == expected,
+            "{}: {expected}, counted {counted:?}",
+            name.label()
+        );
         evicted += expected;
         if mode == Mode::Count {
-            ensure!(counted.keys().all(|(state, expiry)| state == "unknown" && expiry == "unknown"), "{counted:?}");
+            ensure!(
+                counted.keys().all(|(state, expiry)| state == "unknown" && expiry == "unknown"),
+                "{counted:?}"
+            );
             continue;
         }
-        let (classes, of_targets) = reading(*name, &gone(maps.get(*name), all)?)?;
+        let (classes, of_targets) = reading(*name, &gone(maps.get(*name), all)?, &targets()?)?;
         ensure!(counted == classes, "{}: counted {counted:?}, read {classes:?}", name.label());
         for (class, count) in of_targets {
             *expected_targets.entry(class).or_insert(0) += count;
@@ -239,11 +259,18 @@ fn overfilled_maps_count_exactly(flags: u32) -> Result<()> {
     println!("recursion misses: {:?}", snapshot.evictions.recursion_misses);
     ensure!(snapshot.evictions.recursion_misses == Some(0), "{:?}", snapshot.evictions.recursion_misses);
     if mode == Mode::Count {
-        ensure!(snapshot.evictions.targets.is_empty() && snapshot.evictions.victims.is_empty(), "named in count mode");
+        ensure!(
+            snapshot.evictions.targets.is_empty() && snapshot.evictions.victims.is_empty(),
+            "named in count mode"
+        );
         return Ok(());
     }
     ensure!(expected_targets.len() > 10, "too few classes of targets: {expected_targets:?}");
-    ensure!(of_targets(&snapshot) == expected_targets, "{:?}, read {expected_targets:?}", of_targets(&snapshot));
+    ensure!(
+        of_targets(&snapshot) == expected_targets,
+        "{:?}, read {expected_targets:?}",
+        of_targets(&snapshot)
+    );
     let victims = &snapshot.evictions.victims;
     ensure!(victims.len() == 256, "{} victims", victims.len());
     let numbers: Vec<u64> = victims.iter().map(|victim| victim.number).collect();
@@ -348,7 +375,10 @@ fn a_map_created_anew_goes_on_counting_and_the_old_one_stops() -> Result<()> {
         drop(std::mem::replace(&mut new, next));
         let stranger = cilium::create(&node.bpffs, MapName::Ct4, "stranger", 512, 0)?;
         insert(&stranger, &all)?;
-        ensure!(total(&collector.collect(), "ct4_global")? == expected, "turn {turn}: a stranger was counted");
+        ensure!(
+            total(&collector.collect(), "ct4_global")? == expected,
+            "turn {turn}: a stranger was counted"
+        );
         insert(&stranger, &all)?;
         insert(&new, &all)?;
         expected += (all.len() - new.count()?) as u64;
@@ -376,28 +406,49 @@ fn other_targets_and_another_mode_keep_the_sums() -> Result<()> {
     let (one, two) = all.split_at(2_000);
     insert(&map, one)?;
     let first = of_targets(&collector.collect());
-    // In another order every pair has another number.
+    let early: BTreeSet<&[u8]> = gone(&map, one)?.into_iter().map(|record| record.key.as_slice()).collect();
+    // In another order every pair has another number, and entries of both targets another owner.
     let mut turned = targets()?;
     turned.reverse();
-    let settings = CollectSettings {
-        clock: Some(Units::Ktime),
-        evictions: Choice::Auto,
-        ..node.settings(&turned)?
-    };
+    let settings =
+        CollectSettings { clock: Some(Units::Ktime), evictions: Choice::Auto, ..node.settings(&turned)? };
     collector.reconfigure(settings.clone())?;
     ensure!(of_targets(&collector.collect()) == first, "sums changed with the order of targets");
     insert(&map, two)?;
-    let (_, expected) = reading(MapName::Ct4, &gone(&map, &all)?)?;
-    // No address of one target is another's: the order changes no victim's target.
+    let mut late = gone(&map, &all)?;
+    late.retain(|record| !early.contains(record.key.as_slice()));
+    let (_, mut expected) = reading(MapName::Ct4, &late, &turned)?;
+    for (class, count) in first {
+        *expected.entry(class).or_insert(0) += count;
+    }
     let counted = of_targets(&collector.collect());
     ensure!(counted == expected, "{counted:?}, read {expected:?}");
-    for (choice, mode) in [(Choice::Off, Mode::Off), (Choice::Count, Mode::Count), (Choice::Full, Mode::Full)] {
+    for (choice, mode) in [(Choice::Off, Mode::Off), (Choice::Count, Mode::Count), (Choice::Full, Mode::Full)]
+    {
         collector.reconfigure(CollectSettings { evictions: choice, ..settings.clone() })?;
         let evictions = collector.collect().evictions;
-        ensure!((evictions.tracking.mode, evictions.tracking.reason) == (mode, Reason::Config), "{evictions:?}");
+        ensure!(
+            (evictions.tracking.mode, evictions.tracking.reason) == (mode, Reason::Config),
+            "{evictions:?}"
+        );
         ensure!(evictions.maps.is_empty() == (mode == Mode::Off), "{evictions:?}");
     }
     Ok(())
+}
+
+/// Live TCP connections as a node has them, a tenth of them with the NAS.
+fn traffic(count: u32) -> Result<Vec<Record>> {
+    let lifetime = second()? + 8_000;
+    let record = |number: u32| {
+        let [_, b2, b1, b0] = number.to_be_bytes();
+        let remote = if number % 10 == 0 { [192, 168, 100, 180] } else { [10, 42, 7, b1] };
+        let key = [&[10, 42, 1, b2][..], &remote, &445_u16.to_be_bytes(), &[b1, b0], &[6, 0]].concat();
+        let mut value = vec![0; 56];
+        value.splice(32..36, lifetime.to_ne_bytes());
+        value.splice(36..38, 0x10_u16.to_ne_bytes());
+        Record { key, value }
+    };
+    Ok((0..count).map(record).collect())
 }
 
 /// One program's run count and run time, by its descriptor, as the kernel keeps them.
@@ -408,7 +459,9 @@ fn statistics() -> Result<BTreeMap<u64, (u64, u64)>> {
         let field = |name: &str| -> Option<u64> {
             text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse().ok())
         };
-        if let (Some(id), Some(count), Some(time)) = (field("prog_id"), field("run_cnt"), field("run_time_ns")) {
+        if let (Some(id), Some(count), Some(time)) =
+            (field("prog_id"), field("run_cnt"), field("run_time_ns"))
+        {
             all.insert(id, (count, time));
         }
     }
@@ -420,7 +473,7 @@ fn an_eviction_costs_at_most_four_empty_programs_and_nothing_else_costs() -> Res
     const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
     let node = Node::new("{}")?;
     let map = cilium::create(&node.bpffs, MapName::Ct4, MapName::Ct4.pin(), 1_024, 0)?;
-    let all = records(MapName::Ct4, 23, 20_000)?;
+    let all = traffic(20_000)?;
     let mut collector = collector(&node, Choice::Auto)?;
     if expected_mode(&collector.collect())?.is_none() {
         return Ok(());
@@ -439,9 +492,9 @@ fn an_eviction_costs_at_most_four_empty_programs_and_nothing_else_costs() -> Res
         map.delete(&record.key)?;
     }
     let rest = statistics()?;
-    let mut ratio = f64::INFINITY;
+    let (mut least_empty, mut least_real) = (f64::INFINITY, f64::INFINITY);
     // The best of some runs: whatever else the machine does can only add.
-    for _ in 0..5 {
+    for _ in 0..8 {
         let before = statistics()?;
         insert(&map, &all)?;
         let after = statistics()?;
@@ -457,8 +510,9 @@ fn an_eviction_costs_at_most_four_empty_programs_and_nothing_else_costs() -> Res
         ensure!(cost.len() == 1, "{} programs ran besides", cost.len());
         let real = cost.into_values().next().context("the program did not run")?;
         println!("{empty:.0} ns empty, {real:.0} ns real, {:.2} times", real / empty);
-        ratio = ratio.min(real / empty);
+        (least_empty, least_real) = (least_empty.min(empty), least_real.min(real));
     }
+    let ratio = least_real / least_empty;
     fs::write(STATISTICS, "0")?;
     ensure!(idle == rest, "programs ran although nothing was evicted: {idle:?}, {rest:?}");
     println!("an eviction costs {ratio:.2} times an empty program");
@@ -476,10 +530,14 @@ fn the_daemon_names_victims_to_processes_on_its_host() -> Result<()> {
     let url = format!("http://{address}");
     let verb = ["evictions", "-o", "json", "--daemon", &url];
     let unreachable = node.ctmon(&verb)?;
-    ensure!(unreachable.status.code() == Some(2) && unreachable.stderr.contains("ctmon run"), "{unreachable:?}");
+    ensure!(
+        unreachable.status.code() == Some(2) && unreachable.stderr.contains("ctmon run"),
+        "{unreachable:?}"
+    );
 
     let mut daemon = Daemon::start(&node.arguments(&["run", "--listen", &address.to_string()])?)?;
-    let page = daemon.wait_for_page(address, PATIENCE, |page| page.value("ctmon_scans_total", &[]) >= Some(1.0))?;
+    let page =
+        daemon.wait_for_page(address, PATIENCE, |page| page.value("ctmon_scans_total", &[]) >= Some(1.0))?;
     let off = page.value("ctmon_eviction_tracking", &[("mode", "off")]).is_some();
     let full = page.value("ctmon_eviction_tracking", &[("mode", "full")]).is_some();
     daemon.wait_for_output("evictions: ", PATIENCE)?;
@@ -489,7 +547,9 @@ fn the_daemon_names_victims_to_processes_on_its_host() -> Result<()> {
         #[expect(clippy::cast_precision_loss, reason = "small numbers")]
         let expected = (all.len() - map.count()?) as f64;
         let labels = [("map_name", "ct4_global")];
-        daemon.wait_for_page(address, PATIENCE, |page| page.sum("ctmon_evictions_total", &labels) == Some(expected))?;
+        daemon.wait_for_page(address, PATIENCE, |page| {
+            page.sum("ctmon_evictions_total", &labels) == Some(expected)
+        })?;
         ensure!(node.said(&verb)?.lines().count() == 256, "not 256 victims");
         let table = node.said(&["evictions", "--daemon", &url])?;
         ensure!(table.contains("RESPONDER") && table.contains("more were evicted too fast"), "{table}");
@@ -505,9 +565,14 @@ fn the_daemon_names_victims_to_processes_on_its_host() -> Result<()> {
 
     node.configure(&format!("{config}evictions_api: false\n"))?;
     daemon.wait_for_output("configuration reloaded", PATIENCE)?;
-    daemon.wait_for_page(address, PATIENCE, |_| http::get(address, "/evictions").is_ok_and(|a| a.status == 404))?;
+    daemon.wait_for_page(address, PATIENCE, |_| {
+        http::get(address, "/evictions").is_ok_and(|a| a.status == 404)
+    })?;
     let refused = node.ctmon(&verb)?;
-    ensure!(refused.status.code() == Some(2) && refused.stderr.contains("evictions_api: false"), "{refused:?}");
+    ensure!(
+        refused.status.code() == Some(2) && refused.stderr.contains("evictions_api: false"),
+        "{refused:?}"
+    );
     ensure!(daemon.stop(PATIENCE)?.success(), "{}", daemon.output());
     Ok(())
 }
@@ -519,7 +584,11 @@ fn a_problem_with_evictions_is_no_problem_of_the_maps() -> Result<()> {
     let snapshot = collector(&node, Choice::Off)?.collect();
     let tracking = &snapshot.evictions.tracking;
     ensure!((tracking.mode, tracking.reason) == (Mode::Off, Reason::Config), "{tracking:?}");
-    ensure!(snapshot.maps.iter().all(|map| matches!(map.content, Content::Present(_))), "{:?}", snapshot.maps);
+    ensure!(
+        snapshot.maps.iter().all(|map| matches!(map.content, Content::Present(_))),
+        "{:?}",
+        snapshot.maps
+    );
     ensure!(snapshot.sources.iter().all(|source| source.error.is_none()), "{:?}", snapshot.sources);
     Ok(())
 }

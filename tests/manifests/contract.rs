@@ -52,6 +52,8 @@ pub(crate) const METRICS: &[(&str, &[&str])] = &[
     ("ctmon_evictions_total", &["map_name", "state", "expired"]),
     ("ctmon_target_evictions_total", &["target", "target_service", "state", "expired"]),
     ("ctmon_eviction_tracking", &["mode", "reason"]),
+    ("ctmon_eviction_recursion_misses_total", &[]),
+    ("ctmon_eviction_victims_lost_total", &[]),
     ("ctmon_datapath_drops_total", &["reason", "direction"]),
     ("ctmon_sysctl_value", &["sysctl"]),
     ("ctmon_sysctl_expected", &["sysctl"]),

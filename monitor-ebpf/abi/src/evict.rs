@@ -37,7 +37,12 @@ pub enum Shape {
     Nat6 = 3,
 }
 
-/// Value of the `EVICT_MAPS` table, whose key is the map's address in the kernel.
+/// Words of the `EVICT_MAPS` table: two a slot, first what [`pack_map`] makes, then the map's address in the kernel.
+pub const TABLE: usize = 2 * SLOTS;
+/// Address in a slot that is not in use, with others behind it. 0 ends the table.
+pub const NOBODY: u64 = 1;
+
+/// What the table says of a map.
 #[inline(always)]
 #[must_use]
 pub const fn pack_map(slot: u32, shape: Shape) -> u32 {
@@ -79,9 +84,10 @@ pub const RING: usize = 256;
 
 /// Words of a victim in the ring.
 pub mod victim {
-    /// The victim's number, from 1; 0 while it is being written.
+    /// The victim's number, from 1, written last. Whoever reads a victim has to see afterwards that the count has not
+    /// gone round the ring: a place is claimed by counting before it is written.
     pub const MARK: usize = 0;
-    /// `bpf_ktime_get_ns`.
+    /// `bpf_ktime_get_ns`, at most a tick ago.
     pub const KTIME_NS: usize = 1;
     /// See [`super::pack_classes`].
     pub const CLASSES: usize = 2;

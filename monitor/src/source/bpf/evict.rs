@@ -5,16 +5,16 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use aya::maps::{Array, HashMap, MapData};
+use aya::maps::{Array, MapData};
 use aya::programs::ProgramError;
 use aya::programs::fexit::FExitLinkId;
 use aya::{Btf, Ebpf};
 use monitor_abi::cell::CHUNK;
-use monitor_abi::evict::{CELLS, MAP_CHUNKS, RING, TARGET_CHUNKS, ask, pack_map, victim};
+use monitor_abi::evict::{CELLS, MAP_CHUNKS, NOBODY, RING, TABLE, TARGET_CHUNKS, ask, pack_map, victim};
 use monitor_abi::scan::Clock;
 
 use super::plan::{self, Choice, Mode, Plan, Trial};
-use super::{LoadError, ScanError, in_map, missing, probe, sys, take};
+use super::{LoadError, ScanError, in_map, probe, sys, take};
 use crate::source::cilium::pins::Shape;
 
 /// One record of the ring, see `evict::victim`.
@@ -43,7 +43,9 @@ pub struct Tracker {
     attached: Option<(&'static str, FExitLinkId, OwnedFd)>,
     asked: [u64; ask::LEN],
     ask: Array<MapData, [u64; ask::LEN]>,
-    maps: HashMap<MapData, u64, u32>,
+    /// The table as the kernel has it.
+    watched: [u64; TABLE],
+    table: Array<MapData, [u64; TABLE]>,
     evicted: Array<MapData, [u64; CHUNK]>,
     count: Array<MapData, u64>,
     ring: Array<MapData, VictimRecord>,
@@ -78,7 +80,8 @@ impl Tracker {
             attached: None,
             asked: [0; ask::LEN],
             ask: take(bpf, "EVICT_ASK")?,
-            maps: take(bpf, "EVICT_MAPS")?,
+            watched: [0; TABLE],
+            table: take(bpf, "EVICT_MAPS")?,
             evicted: take(bpf, "EVICTED")?,
             count: take(bpf, "VICTIM_COUNT")?,
             ring: take(bpf, "VICTIMS")?,
@@ -161,14 +164,29 @@ impl Tracker {
             Shape::Nat4 => Number::Nat4,
             Shape::Nat6 => Number::Nat6,
         };
-        let slot = u32::try_from(slot).unwrap_or(u32::MAX);
-        self.maps.insert(address, pack_map(slot, shape), 0).map_err(in_map("EVICT_MAPS"))
+        let number = u32::try_from(slot).unwrap_or(u32::MAX);
+        // The address last: until then nobody looks at what stands beside it.
+        self.set_word(2 * slot, pack_map(number, shape).into())?;
+        self.set_word(2 * slot + 1, address)
     }
 
     /// Forgets the map at this address. Only then may the last descriptor of the map be closed: the kernel gives its
     /// address to another one.
     pub fn forget(&mut self, address: u64) -> Result<(), ScanError> {
-        self.maps.remove(&address).or_else(missing).map_err(in_map("EVICT_MAPS"))
+        match self.watched.iter().skip(1).step_by(2).position(|watched| *watched == address) {
+            Some(slot) => self.set_word(2 * slot + 1, NOBODY),
+            None => Ok(()),
+        }
+    }
+
+    fn set_word(&mut self, index: usize, word: u64) -> Result<(), ScanError> {
+        let mut table = self.watched;
+        if let Some(place) = table.get_mut(index) {
+            *place = word;
+        }
+        self.table.set(0, table, 0).map_err(in_map("EVICT_MAPS"))?;
+        self.watched = table;
+        Ok(())
     }
 
     /// Everything counted.
@@ -183,32 +201,27 @@ impl Tracker {
 
     /// The victims since the last call, at most as many as the ring holds.
     pub fn victims(&mut self) -> Result<NewVictims, ScanError> {
-        let total = self.count.get(&0, 0).map_err(in_map("VICTIM_COUNT"))?;
-        let mut new = NewVictims::default();
+        let total = self.victim_count()?;
         let first = self.read.max(total.saturating_sub(RING as u64));
-        new.lost += first - self.read;
+        let mut records = Vec::new();
         for number in first..total {
-            match self.victim(number)? {
-                Some(record) => new.records.push(record),
-                None => new.lost += 1,
-            }
+            let place = u32::try_from(number % RING as u64).unwrap_or(0);
+            let record = self.ring.get(&place, 0).map_err(in_map("VICTIMS"))?;
+            records.push((number, record));
         }
+        // What was counted meanwhile may have been written over what was read before.
+        let overwritten = self.victim_count()?.saturating_sub(RING as u64);
+        records.retain(|(number, record)| {
+            *number >= overwritten && record.get(victim::MARK) == Some(&(number + 1))
+        });
+        let records: Vec<_> = records.into_iter().map(|(_, record)| record).collect();
+        let lost = total - self.read - records.len() as u64;
         self.read = total;
-        Ok(new)
+        Ok(NewVictims { records, lost })
     }
 
-    /// The victim of this number. Two readings that agree, under its own mark, are of one victim.
-    fn victim(&self, number: u64) -> Result<Option<VictimRecord>, ScanError> {
-        let place = u32::try_from(number % RING as u64).unwrap_or(0);
-        // Once more: the program may be about to finish it.
-        for _ in 0..2 {
-            let first = self.ring.get(&place, 0).map_err(in_map("VICTIMS"))?;
-            let second = self.ring.get(&place, 0).map_err(in_map("VICTIMS"))?;
-            if first == second && first.get(victim::MARK) == Some(&(number + 1)) {
-                return Ok(Some(first));
-            }
-        }
-        Ok(None)
+    fn victim_count(&self) -> Result<u64, ScanError> {
+        self.count.get(&0, 0).map_err(in_map("VICTIM_COUNT"))
     }
 
     /// How often the kernel skipped the program; `None` while none is attached.

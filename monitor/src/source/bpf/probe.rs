@@ -52,9 +52,14 @@ pub(super) fn words(error: &ProgramError) -> String {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
-            let last =
-                log.lines().rev().find(|line| !line.trim().is_empty() && !line.starts_with("processed"));
-            last.map_or_else(|| io_error.to_string(), |last| format!("{io_error}: {}", last.trim()))
+            // The lines after the one that matters are statistics.
+            let noise = ["processed ", "stack depth ", "verification time "];
+            let told =
+                |line: &&str| !line.trim().is_empty() && !noise.iter().any(|noise| line.starts_with(noise));
+            log.lines()
+                .rev()
+                .find(told)
+                .map_or_else(|| io_error.to_string(), |last| format!("{io_error}: {}", last.trim()))
         }
         ProgramError::SyscallError(error) => error.to_string(),
         other => other.to_string(),
