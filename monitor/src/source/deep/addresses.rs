@@ -1,6 +1,6 @@
 //! The node's own addresses.
 //!
-//! In: `net/fib_trie` and `net/if_inet6` of our network namespace. Out: a set of addresses.
+//! In: `net/fib_trie` and `net/if_inet6` of our network namespace, the one whose sockets are read. Out: a set of addresses.
 //! Must not: count a neighbour's: only what the kernel calls local.
 
 use std::collections::HashSet;
@@ -11,7 +11,7 @@ use crate::source::host::{Host, HostError, read_optional};
 /// Reads them; `Ok(None)` where the kernel does not tell.
 pub(super) fn read_addresses(host: &Host) -> Result<Option<HashSet<IpAddr>>, HostError> {
     let text = |name: &str| {
-        let bytes = read_optional(&host.proc(format!("self/net/{name}")))?;
+        let bytes = read_optional(&host.proc(format!("thread-self/net/{name}")))?;
         Ok::<_, HostError>(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     };
     let Some(v4) = text("fib_trie")? else { return Ok(None) };
