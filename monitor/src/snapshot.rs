@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 use monitor_abi::class::{Direction, Due, Expiry, Protocol, State, VictimState};
 use monitor_abi::scan::Clock;
 
-use crate::source::bpf::plan::Plan;
 use self::deep::DeepFacts;
+use crate::source::bpf::plan::Plan;
 use crate::source::cilium::agent_config::AgentConfig;
 use crate::source::cilium::drops::Drops;
 use crate::source::cilium::pins::{MapName, MapProblem};

@@ -61,7 +61,7 @@ fn only_target(facts: &DeepFacts) -> Result<&TargetDeep> {
 fn captured_maps_are_whole_and_their_ports_are_those_cilium_lists() -> Result<()> {
     let node = Node::new("")?;
     let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
-    let facts = scan_twice(&mut node.collector(&qnap()?)?)?;
+    let facts = scan_twice(&mut collector(&node, &qnap()?)?)?;
     let lines = cli_text::nat_lines(fixture::NAT_LIST)?;
     assert_eq!(facts.entries, 399 + lines.len() as u64);
     let mut ports: BTreeMap<(MapName, IpAddr, cli_text::Endpoint, &str), u64> = BTreeMap::new();
@@ -168,7 +168,7 @@ fn planted_orphans_half_pairs_and_collisions_are_found_and_nothing_else() -> Res
     field.ct(Facing::In, at(NAS, 50_445)?, at("10.244.0.14", 52_003)?, SEEN_NON_SYN, LIVING)?;
     field.ct(Facing::In, smb, at("10.244.0.14", 8_080)?, SEEN_NON_SYN, LIVING)?;
 
-    let facts = scan_twice(&mut node.collector(&qnap()?)?)?;
+    let facts = scan_twice(&mut collector(&node, &qnap()?)?)?;
     let snat4 = facts.nat.iter().find(|nat| nat.map_name == "snat_v4_external").context("no map")?;
     assert_eq!((snat4.orphans, snat4.broken_pairs), (Some(2 * 2 + 1), Some(1 + 3)));
     let target = only_target(&facts)?;
@@ -256,7 +256,7 @@ fn ghosts_and_untracked_sockets_are_told_by_real_sockets() -> Result<()> {
         field.ct(Facing::Out, at(NODE, 45_002)?, smb, SEEN_NON_SYN | RX_CLOSING | TX_CLOSING, -900)?;
         field.ct(Facing::Out, at("10.244.0.10", 45_003)?, smb, SEEN_NON_SYN, LIVING)?;
 
-        let facts = scan_twice(&mut node.collector(&qnap()?)?)?;
+        let facts = scan_twice(&mut collector(&node, &qnap()?)?)?;
         let target = only_target(&facts)?;
         assert_eq!(target.ghosts, Some(1), "{target:?}");
         let expected = Untracked { low_port: 2, unknown: 1, ..Untracked::default() };

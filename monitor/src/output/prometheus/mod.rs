@@ -6,9 +6,9 @@
 mod alerts;
 mod collector;
 mod conntrack;
-mod evictions;
 mod deep;
 mod drops;
+mod evictions;
 mod maps;
 mod own;
 mod page;
