@@ -3,12 +3,17 @@
 //! In: what the sources read. Out: one value that checks and outputs are functions of.
 //! Must not: read anything, or hold a type of an output format. `None` is unknown, never 0.
 
+pub mod deep;
+
 use std::time::{Duration, SystemTime};
 
 use monitor_abi::class::{Direction, Due, Expiry, Protocol, State, VictimState};
 use monitor_abi::scan::Clock;
 
+use self::deep::DeepFacts;
 use crate::source::bpf::plan::Plan;
+use crate::source::cilium::agent_config::AgentConfig;
+use crate::source::cilium::drops::Drops;
 use crate::source::cilium::pins::{MapName, MapProblem};
 use crate::source::cilium::tuple::Endpoint;
 
@@ -33,6 +38,12 @@ pub struct Snapshot {
     /// Entries by target and service, in configuration order; the last service of each target is `other`.
     pub targets: Vec<TargetState>,
     pub evictions: Evictions,
+    /// What Cilium was told; `None` unless a copy of its configuration was named and could be read.
+    pub agent: Option<AgentConfig>,
+    /// What the datapath dropped; `None` where its counters are not there or cannot be read.
+    pub drops: Option<Drops>,
+    /// What the last deep scan found; `None` before the first one.
+    pub deep: Option<DeepFacts>,
     pub sources: Vec<SourceState>,
 }
 

@@ -48,6 +48,7 @@ fn settings(node: &Node, targets: &[Target]) -> Result<CollectSettings> {
         bpffs: node.bpffs.root().to_owned(),
         procfs: "/proc".into(),
         sysfs: "/sys".into(),
+        cilium_config: None,
         // Every collection walks every map.
         interval: Duration::ZERO,
         stale_after: Duration::from_secs(600),

@@ -6,6 +6,8 @@
 mod capture;
 mod collect;
 mod daemon;
+mod deep;
+mod drops;
 mod evictions;
 mod generated;
 mod maps;

@@ -7,6 +7,7 @@ use monitor_abi::class::Due;
 
 use super::catalog::{Alert, DEAD_SHARE, DecidedBy};
 use crate::config::{Bound, MapKind, Settings};
+use crate::snapshot::deep::DeepFacts;
 use crate::snapshot::{Content, Snapshot, ratio};
 
 /// One alert of one severity on one series.
@@ -88,6 +89,15 @@ fn series(name: &str, snapshot: &Snapshot, settings: &Settings) -> Vec<Series> {
                 .map(|(map, oldest)| of_map(&map.map.name, oldest as f64 / expected))
                 .collect()
         }
+        "CtmonNatPortsRunningOut" => deep(snapshot)
+            .flat_map(|deep| &deep.nat)
+            .map(|nat| of_map(&nat.map_name, nat.port_usage_max))
+            .collect(),
+        "CtmonTargetUntracked" => deep(snapshot)
+            .flat_map(|deep| &deep.targets)
+            .filter_map(|found| Some((found, found.untracked?.all())))
+            .map(|(found, sockets)| of_target(&found.target, sockets as f64))
+            .collect(),
         "CtmonMapSmallerThanExpected" => snapshot
             .present()
             .filter_map(|(map, present)| {
@@ -133,9 +143,16 @@ fn per_target(
             None => sums.push((state.target.clone(), value)),
         }
     }
-    sums.into_iter()
-        .map(|(target, sum)| Series { map_name: String::new(), target, value: sum as f64, besides: false })
-        .collect()
+    sums.into_iter().map(|(target, sum)| of_target(&target, sum as f64)).collect()
+}
+
+/// The deep scan's part, once there was one.
+fn deep(snapshot: &Snapshot) -> impl Iterator<Item = &DeepFacts> {
+    snapshot.deep.iter()
+}
+
+fn of_target(target: &str, value: f64) -> Series {
+    Series { map_name: String::new(), target: target.to_owned(), value, besides: false }
 }
 
 fn of_map(map_name: &str, value: f64) -> Series {

@@ -7,6 +7,7 @@ use monitor_abi::scan::Clock;
 
 use super::alerts::{OVERDUE, Reading, expected_capacity, readings};
 use super::catalog::Severity;
+use super::{collector, deep, expected};
 use crate::config::{Settings, duration};
 use crate::snapshot::{Content, Snapshot};
 use crate::source::bpf::plan::{Mode, Plan, Reason};
@@ -77,6 +78,8 @@ pub fn findings(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding> {
     }
     all.extend(unknowns(snapshot));
     all.extend(circumstances(snapshot));
+    all.extend(deep::findings(snapshot));
+    all.extend(expected::findings(snapshot, settings));
     all.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     all
 }
@@ -91,6 +94,8 @@ fn explain(reading: &Reading, snapshot: &Snapshot, settings: &Settings) -> Findi
         "CtmonMapFilling" | "CtmonMapFull" => filling(reading, snapshot),
         "CtmonStaleConnections" | "CtmonHalfClosedPileUp" => lingering(reading, snapshot, settings),
         "CtmonCollectionLagging" | "CtmonCollectionSlow" => collection(reading, snapshot),
+        "CtmonNatPortsRunningOut" => deep::port_words(snapshot, &reading.map_name, reading.value),
+        "CtmonTargetUntracked" => deep::untracked_words(snapshot, &reading.target),
         "CtmonMapSmallerThanExpected" => smaller(reading, snapshot, settings),
         "CtmonMapUnreadable" => (problem(&reading.map_name, snapshot), UNREADABLE.to_owned()),
         "CtmonSourceDown" => {
@@ -172,8 +177,10 @@ fn collection(reading: &Reading, snapshot: &Snapshot) -> (String, String) {
     let scan = &present.scan;
     let dead = scan.count(|cell| OVERDUE.contains(&cell.due));
     let oldest = duration::format(std::time::Duration::from_secs(scan.oldest_expired.unwrap_or(0)));
+    let outlook =
+        collector::outlook(snapshot).map_or_else(String::new, |outlook| format!("; {}", outlook.words()));
     let evidence = format!(
-        "{dead} of {} entries are past their lifetime, the oldest since {oldest}; the map holds {}",
+        "{dead} of {} entries are past their lifetime, the oldest since {oldest}; the map holds {}{outlook}",
         scan.entries, present.capacity
     );
     (evidence, COLLECTOR.to_owned())
@@ -260,6 +267,9 @@ fn circumstances(snapshot: &Snapshot) -> Vec<Finding> {
         }
     }
     all.extend(tracking(&snapshot.evictions.tracking));
+    if let Some(outlook) = collector::outlook(snapshot).filter(collector::Outlook::mostly_dead) {
+        all.push(own("collector", Level::Info, &outlook.words(), COLLECTOR));
+    }
     if snapshot.maps_skipped > 0 {
         all.push(own(
             "maps_skipped",

@@ -5,7 +5,10 @@
 
 pub mod alerts;
 pub mod catalog;
+pub mod collector;
 pub mod crossing;
+mod deep;
+mod expected;
 pub mod finding;
 pub mod manifest;
 pub mod plateau;

@@ -5,6 +5,8 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
@@ -14,6 +16,9 @@ use super::top::ReportFormat;
 use crate::check::{Finding, Level, findings};
 use crate::config::Settings;
 use crate::output::{json, table};
+use crate::snapshot::Snapshot;
+use crate::source::collect::Collector;
+use crate::source::deep::DeepScan;
 
 /// Arguments of `ctmon check`.
 #[derive(Args, Clone, Debug)]
@@ -46,7 +51,11 @@ pub(super) fn run(
     args: &CheckArgs,
     out: &mut impl Write,
 ) -> anyhow::Result<ExitCode> {
-    let snapshot = node::collector(global, settings)?.collect();
+    let mut collector = node::collector(global, settings)?;
+    let mut snapshot = collector.collect();
+    if !settings.deep_interval.is_zero() {
+        scan_deep(&mut collector, &mut snapshot, settings);
+    }
     let mut all = findings(&snapshot, settings);
     if !args.only.is_empty() {
         all.retain(|finding| args.only.iter().any(|only| is_called(finding, only)));
@@ -56,6 +65,16 @@ pub(super) fn run(
         ReportFormat::Json => json::findings(out, &all)?,
     }
     Ok(exit_code(&all, args.fail_on))
+}
+
+/// Twice in a row: the maps are not read at one instant, only what both see counts.
+fn scan_deep(collector: &mut Collector, snapshot: &mut Snapshot, settings: &Settings) {
+    // Connections that were being made or removed during the first are done with by then.
+    const PAUSE: Duration = Duration::from_millis(500);
+    let mut deep = DeepScan::default();
+    deep.run(collector, snapshot, &settings.snat_port_range);
+    thread::sleep(PAUSE);
+    snapshot.attach(&deep.run(collector, snapshot, &settings.snat_port_range));
 }
 
 /// The name, with or without its prefix.

@@ -57,6 +57,9 @@ pub struct GlobalArgs {
         env = "CTMON_DAEMON"
     )]
     pub daemon: String,
+    /// Cilium's configuration: the mounted ConfigMap `cilium-config` (a folder), or a YAML file of it
+    #[arg(long, global = true, value_name = "FILE|DIR", env = "CTMON_CILIUM_CONFIG")]
+    pub cilium_config: Option<PathBuf>,
     /// What to log: error, warn, info, debug, trace, or directives of the tracing library
     #[arg(long, global = true, value_name = "LEVEL", env = "CTMON_LOG_LEVEL")]
     pub log_level: Option<String>,

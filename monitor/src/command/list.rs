@@ -22,6 +22,10 @@ use crate::source::cilium::walk::Visitor;
 pub struct ListArgs {
     #[command(flatten)]
     pub select: CtSelectArgs,
+    /// Only entries that look as if a target had opened the connection: RESPONDER is the pod's address and port from
+    /// which a new connection to the target's service gets no answer
+    #[arg(long, env = "CTMON_COLLISIONS", value_parser = BoolishValueParser::new())]
+    pub collisions: bool,
     #[command(flatten)]
     pub print: PrintArgs,
     /// With `-o cilium`, also print the seconds left, as Cilium's `--time-diff` does
@@ -65,6 +69,9 @@ pub fn run(
     let walked = visit_entries(judge, &args.select.select, walk, |visit| {
         let Visit::Entry { map, key, value } = visit else { return Ok(printer.begin_map()) };
         let facts = map.ct(CtRow::decode(key, value)?);
+        if args.collisions && judge.targets.blocks_reply_of(&facts.row).is_none() {
+            return Ok(ControlFlow::Continue(()));
+        }
         match filter.matches(&facts) {
             Some(true) => {}
             Some(false) => return Ok(ControlFlow::Continue(())),

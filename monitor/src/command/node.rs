@@ -12,13 +12,14 @@ use super::cli::GlobalArgs;
 use super::list::{self, ListArgs, Listed};
 use super::nat::{self, NatArgs};
 use super::printer::EntryFormat;
-use super::top::{self, TopArgs};
+use super::top::{self, By, TopArgs};
 use crate::config::{ClockChoice, EvictionMode, Settings, Target};
 use crate::source::bpf::Kernel;
 use crate::source::bpf::plan::Choice;
 use crate::source::cilium::judge::Judge;
 use crate::source::cilium::pins::{self, MapName};
 use crate::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
+use crate::source::cilium::walk::Visitor;
 use crate::source::collect::{CollectSettings, Collector, Learn};
 
 /// Loads the programs and prepares to collect.
@@ -41,6 +42,7 @@ pub(super) fn collect_settings(global: &GlobalArgs, settings: &Settings) -> anyh
         bpffs: global.bpffs.clone(),
         procfs: global.procfs.clone(),
         sysfs: global.sysfs.clone(),
+        cilium_config: global.cilium_config.clone(),
         interval: settings.interval,
         stale_after: settings.stale_after,
         clock: match settings.clock {
@@ -111,6 +113,12 @@ pub(super) fn top(
     args: &TopArgs,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
+    if args.by == By::NatPorts {
+        let (mut collector, judge) = prepare(global, settings, |map| !map.is_conntrack(), false)?;
+        let range = settings.snat_port_range.clone();
+        let walk = |visitor: &mut Visitor<'_>| Ok(collector.stream(|map| !map.is_conntrack(), visitor)?);
+        return top::run_ports(args, &judge, range, walk, out);
+    }
     let (mut collector, judge) = prepare(global, settings, MapName::is_conntrack, args.select.lingering)?;
     let listed =
         top::run(args, &judge, |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?), out)?;

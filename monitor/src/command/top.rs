@@ -4,7 +4,7 @@
 //! Must not: hold entries: only the bounded table of remote ends.
 
 use std::io::{self, ErrorKind, Write};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 
 use clap::{Args, ValueEnum};
 
@@ -14,8 +14,10 @@ use super::visit::{Visit, visit_entries};
 use crate::output::{json, table};
 use crate::source::cilium::ct::CtRow;
 use crate::source::cilium::judge::Judge;
+use crate::source::cilium::nat::NatRow;
 use crate::source::cilium::top::{Grouping, TopReport, TopTable};
 use crate::source::cilium::walk::Visitor;
+use crate::source::deep::ports::PortTable;
 
 /// Arguments of `ctmon top`.
 #[derive(Args, Clone, Debug, Default)]
@@ -41,6 +43,8 @@ pub enum By {
     Remote,
     /// Remote address: clients use a new port for each connection
     Address,
+    /// Source ports that NAT takes, by translated address and destination
+    NatPorts,
 }
 
 /// A format for reports.
@@ -67,6 +71,37 @@ pub fn run(
     }
 }
 
+/// Counts the ports in use of the walk over NAT maps and prints the fullest destinations.
+pub fn run_ports(
+    args: &TopArgs,
+    judge: &Judge,
+    range: RangeInclusive<u16>,
+    walk: impl FnOnce(&mut Visitor<'_>) -> anyhow::Result<()>,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let filter = Filter::nat(&args.select.select, &judge.targets)?;
+    let mut ports = PortTable::new(range);
+    visit_entries(judge, &args.select.select, walk, |visit| {
+        let Visit::Entry { map, key, value } = visit else { return Ok(ControlFlow::Continue(())) };
+        let facts = map.nat(NatRow::decode(key, value)?);
+        if filter.matches_nat(&facts) {
+            ports.add(&facts.row);
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let limit = if args.limit == 0 { usize::MAX } else { args.limit };
+    let lines = ports.fullest(limit);
+    let mut out = io::BufWriter::new(out);
+    let printed = match args.output {
+        ReportFormat::Table => table::ports(&mut out, &lines, ports.ports(), ports.lost()),
+        ReportFormat::Json => json::ports(&mut out, &lines, ports.lost()),
+    };
+    match printed.and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 fn count(
     args: &TopArgs,
     judge: &Judge,
@@ -75,7 +110,7 @@ fn count(
     let filter = Filter::ct(&args.select, &judge.targets)?;
     let mut table = TopTable::new(match args.by {
         By::Remote => Grouping::Endpoint,
-        By::Address => Grouping::Address,
+        By::Address | By::NatPorts => Grouping::Address,
     });
     let mut listed = Listed::default();
     visit_entries(judge, &args.select.select, walk, |visit| {

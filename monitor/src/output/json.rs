@@ -39,6 +39,10 @@
 //! | `states`, `directions` | objects with every state and direction: of the `entries - error` certainly seen |
 //! | `total_entries` | all entries counted, the same in every line |
 //!
+//! `ctmon top --by nat-ports -o json`, one object per destination, fullest first: `rank`; `translated`, the address
+//! connections leave with; `remote` as `{"address", "port"}`; `protocol`; `ports`, in use; `usage`, the same over those
+//! there are; `error`: `ports` is too low by this at the most.
+//!
 //! `ctmon check -o json`, one object per finding, the heaviest first: `check`, its name; `level`, one of `info`,
 //! `warning`, `critical`, `unknown` (could not be told); `map_name` and `target`, `null` where they do not apply;
 //! `evidence`, the numbers behind it; `advice`, what to do, `null` where nothing needs to be done.
@@ -51,6 +55,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::check::Finding;
+use crate::snapshot::deep::PortUse;
 use crate::source::cilium::judge::{CtFacts, NatFacts};
 use crate::source::cilium::nat::NatRow;
 use crate::source::cilium::top::{Grouping, TopReport, TopRow};
@@ -167,6 +172,30 @@ struct FindingObject<'a> {
     target: Option<&'a str>,
     evidence: &'a str,
     advice: Option<&'a str>,
+}
+
+/// Writes the destinations that take the most source ports.
+pub fn ports(out: &mut impl Write, lines: &[PortUse], lost: u32) -> io::Result<()> {
+    for (rank, found) in (1..).zip(lines) {
+        let PortUse { translated, remote, protocol, ports, usage } = *found;
+        let protocol = protocol.name();
+        line(
+            out,
+            &PortsObject { rank, translated, remote: remote.into(), protocol, ports, usage, error: lost },
+        )?;
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct PortsObject {
+    rank: u32,
+    translated: IpAddr,
+    remote: EndObject,
+    protocol: &'static str,
+    ports: u64,
+    usage: f64,
+    error: u32,
 }
 
 fn line(out: &mut impl Write, object: &impl Serialize) -> io::Result<()> {

@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use monitor_abi::class::{Direction, State};
 
 use crate::check::Finding;
+use crate::snapshot::deep::PortUse;
 use crate::source::cilium::judge::{CtFacts, NatFacts};
 use crate::source::cilium::top::{Grouping, TopReport, TopRow};
 use crate::source::cilium::tuple::Endpoint;
@@ -151,6 +152,36 @@ pub fn top(out: &mut impl Write, report: &TopReport) -> io::Result<()> {
             rows.len()
         )
     }
+}
+
+/// Writes the destinations that take the most source ports, of so many there are.
+pub fn ports(out: &mut impl Write, lines: &[PortUse], ports: u64, lost: u32) -> io::Result<()> {
+    let width = |text: &dyn Fn(&PortUse) -> String, title: &str| {
+        lines.iter().map(|line| text(line).len()).max().unwrap_or(0).max(title.len())
+    };
+    let translated = width(&|line| line.translated.to_string(), "TRANSLATED");
+    let remote = width(&|line| line.remote.to_string(), "DESTINATION");
+    writeln!(
+        out,
+        "{:<translated$} {:<remote$} {:<6} {:>6} {:>7}",
+        "TRANSLATED", "DESTINATION", "PROTO", "PORTS", "USED"
+    )?;
+    for line in lines {
+        writeln!(
+            out,
+            "{:<translated$} {:<remote$} {:<6} {:>6} {:>6.1}%",
+            line.translated.to_string(),
+            Cell(line.remote),
+            line.protocol.name(),
+            line.ports,
+            line.usage * 100.0
+        )?;
+    }
+    write!(out, "{} destinations, each has {ports} source ports", lines.len())?;
+    if lost > 0 {
+        write!(out, "; counts are too low by {lost} at the most")?;
+    }
+    writeln!(out)
 }
 
 fn write_flags(out: &mut impl Write, facts: &CtFacts<'_>) -> io::Result<()> {

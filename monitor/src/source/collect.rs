@@ -18,17 +18,20 @@ use monitor_abi::scan::{Clock, found};
 use self::evictions::{Ledger, Moment};
 use super::bpf::plan::Choice;
 use super::bpf::{Ask, Clocks, Kernel, Link, RawScan, ScanError, sys};
+use super::cilium::agent_config::{self, AgentConfig};
 use super::cilium::clock::Reading;
 use super::cilium::collector::{self, CollectorWatch};
 use super::cilium::detect::{self, Votes};
+use super::cilium::drops;
 use super::cilium::linger::LingerRule;
 use super::cilium::pins::{self, MapName, MapProblem, OpenMap, ProblemReason, Table};
 use super::cilium::target::TargetIndex;
-use super::cilium::timeouts::Timeouts;
+use super::cilium::timeouts::{Timeouts, configured};
 use super::cilium::walk::{Step, Visitor};
+use super::host::Host;
 use crate::snapshot::{
     ClockFacts, Content, Evictions, MapScan, MapState, PresentMap, Snapshot, SourceState, TargetState,
-    TimeoutClass, Totals,
+    TimeoutClass, TimeoutFact, Totals,
 };
 
 /// Lifetimes looked at per map to find the clock.
@@ -53,6 +56,8 @@ pub struct CollectSettings {
     pub procfs: PathBuf,
     /// Where sysfs is mounted.
     pub sysfs: PathBuf,
+    /// Cilium's configuration, if the user named a copy of it.
+    pub cilium_config: Option<PathBuf>,
     pub interval: Duration,
     pub stale_after: Duration,
     /// `None`: find out from the entries.
@@ -81,6 +86,7 @@ pub struct Collector {
     hz: Option<u32>,
     first_clocks: Option<Clocks>,
     timeouts: Timeouts,
+    agent: Option<AgentConfig>,
     gc: CollectorWatch,
     totals: Totals,
     logged: Option<Duration>,
@@ -126,6 +132,7 @@ impl Collector {
             seen: BTreeMap::new(),
             hz: None,
             timeouts: Timeouts::default(),
+            agent: None,
             gc: CollectorWatch::default(),
             totals: Totals::default(),
             logged: None,
@@ -172,6 +179,12 @@ impl Collector {
         names.iter().filter_map(|name| self.open(name).err()).collect()
     }
 
+    /// The maps that are open.
+    #[must_use]
+    pub fn open_maps(&self) -> Vec<MapName> {
+        self.known.keys().cloned().collect()
+    }
+
     /// Whether a map that is wanted is open.
     pub fn has_open(&self, wanted: impl Fn(&MapName) -> bool) -> bool {
         self.known.keys().any(wanted)
@@ -205,6 +218,8 @@ impl Collector {
     /// Collects once.
     pub fn collect(&mut self) -> Snapshot {
         let (wall, monotonic) = (SystemTime::now(), sys::monotonic());
+        let mut told = Vec::new();
+        self.read_agent_config(&mut told);
         let (names, maps_skipped, listing_error) = self.names();
         self.drop_unlisted(&names);
         let opened: Vec<_> = names.into_iter().map(|name| (self.open(&name), name)).collect();
@@ -221,6 +236,19 @@ impl Collector {
         self.kernel.flush_log();
         self.totals.scans += 1;
         let duration = sys::monotonic().saturating_sub(monotonic);
+        let mut sources = vec![
+            source(
+                "conntrack",
+                &maps,
+                MapName::is_conntrack,
+                duration,
+                listing_error.clone(),
+                &self.settings,
+            ),
+            source("nat", &maps, |map| !map.is_conntrack(), duration, listing_error, &self.settings),
+        ];
+        sources.append(&mut told);
+        let drops = timed(&mut sources, "drops", || drops::read_drops(&self.settings.bpffs));
         Snapshot {
             wall,
             monotonic,
@@ -228,21 +256,14 @@ impl Collector {
             interval: self.interval(),
             totals: self.totals,
             clock: ClockFacts { mode: self.clock, forced: self.settings.clock.is_some(), hz: self.hz },
-            timeouts: self.timeouts.facts(),
+            timeouts: self.timeout_facts(),
             maps_skipped,
             targets: self.targets(),
             evictions,
-            sources: vec![
-                source(
-                    "conntrack",
-                    &maps,
-                    MapName::is_conntrack,
-                    duration,
-                    listing_error.clone(),
-                    &self.settings,
-                ),
-                source("nat", &maps, |map| !map.is_conntrack(), duration, listing_error, &self.settings),
-            ],
+            agent: self.agent.clone(),
+            drops,
+            deep: None,
+            sources,
             maps,
         }
     }
@@ -338,7 +359,7 @@ impl Collector {
         if what == Learn::Clock {
             return;
         }
-        let unknown = !self.timeouts.facts().iter().any(|fact| fact.class == TimeoutClass::Tcp);
+        let unknown = !self.timeout_facts().iter().any(|fact| fact.class == TimeoutClass::Tcp);
         if unknown && self.clock != Clock::Undecided {
             // Once: the threshold of half-closed entries needs the timeout before the walk that counts them.
             // What is odd is logged by the walk that counts it.
@@ -468,13 +489,27 @@ impl Collector {
     /// The rule by which stale entries linger, with the timeouts known so far.
     #[must_use]
     pub fn linger_rule(&self) -> LingerRule {
-        let facts = self.timeouts.facts();
+        let facts = self.timeout_facts();
+        // Cilium's own word stands first.
         let timeout = |class| facts.iter().find(|fact| fact.class == class).map(|fact| fact.value);
         LingerRule {
             stale_after: self.settings.stale_after,
             fin_timeout: timeout(TimeoutClass::Fin).unwrap_or(USUAL_FIN_TIMEOUT),
             tcp_timeout: timeout(TimeoutClass::Tcp),
         }
+    }
+
+    /// What Cilium was told, then what the entries tell.
+    fn timeout_facts(&self) -> Vec<TimeoutFact> {
+        let mut facts: Vec<_> = self.agent.iter().flat_map(|agent| configured(&agent.ct_timeouts)).collect();
+        facts.extend(self.timeouts.facts());
+        facts
+    }
+
+    /// Reads the copy of Cilium's configuration anew: it is mounted, and changes.
+    fn read_agent_config(&mut self, sources: &mut Vec<SourceState>) {
+        let host = Host { cilium_config: self.settings.cilium_config.clone(), ..Host::default() };
+        self.agent = timed(sources, "cilium_config", || agent_config::read_agent_config(&host));
     }
 
     fn reading(&self, raw: &RawScan) -> Reading {
@@ -501,7 +536,7 @@ impl Collector {
     fn targets(&self) -> Vec<TargetState> {
         let walks: Vec<_> = self.known.values().filter_map(|known| known.last.as_ref()).collect();
         let decided = walks.iter().all(|walk| walk.decided) && self.clock != Clock::Undecided;
-        let tcp_known = self.timeouts.facts().iter().any(|fact| fact.class == TimeoutClass::Tcp);
+        let tcp_known = self.timeout_facts().iter().any(|fact| fact.class == TimeoutClass::Tcp);
         decode::targets(
             &self.settings.targets,
             &walks.iter().flat_map(|walk| &walk.targets),
@@ -550,6 +585,29 @@ fn scan_problem(name: &MapName, error: &ScanError) -> MapProblem {
         source = cause.source();
     }
     MapProblem { reason: ProblemReason::Scan, detail }
+}
+
+/// Reads a source and notes how it fared; one that is off is not noted.
+fn timed<T, E: std::error::Error>(
+    sources: &mut Vec<SourceState>,
+    name: &'static str,
+    read: impl FnOnce() -> Result<Option<T>, E>,
+) -> Option<T> {
+    let begun = sys::monotonic();
+    let read = read();
+    let duration = sys::monotonic().saturating_sub(begun);
+    match read {
+        Ok(found) => {
+            if found.is_some() {
+                sources.push(SourceState { name, duration, error: None });
+            }
+            found
+        }
+        Err(error) => {
+            sources.push(SourceState { name, duration, error: Some(error.to_string()) });
+            None
+        }
+    }
 }
 
 fn source(

@@ -4,5 +4,6 @@ pub mod bpf;
 pub mod cilium;
 pub mod collect;
 pub mod daemon;
+pub mod deep;
 pub mod host;
 pub mod manifest;

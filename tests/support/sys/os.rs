@@ -51,6 +51,14 @@ pub fn mount_bpffs(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Gives the calling thread a network namespace of its own; it goes with the thread and what was started from it.
+pub fn unshare_network() -> Result<()> {
+    // SAFETY: takes no pointer; only the calling thread's namespace changes.
+    let answer = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+    ensure!(answer == 0, "failed to make a network namespace: {}: run as root", io::Error::last_os_error());
+    Ok(())
+}
+
 /// Takes a mount away, at once for new users and for the others when they are done.
 pub fn unmount(path: &Path) -> Result<()> {
     let name = c_path(path)?;

@@ -19,8 +19,10 @@ use crate::config::Settings;
 use crate::output::http::{LocalReply, Rendered, Stats};
 use crate::output::page::{Fact, Facts, Page};
 use crate::output::prometheus::{self, Reload};
+use crate::snapshot::deep::DeepOutcome;
 use crate::snapshot::{Content, Snapshot};
 use crate::source::collect::{CollectSettings, Collector};
+use crate::source::deep::DeepScan;
 
 /// What the scan thread is told.
 pub(super) enum Order {
@@ -52,6 +54,9 @@ pub(super) fn start(
         inbox,
         reload: Reload::now(),
         crossings: Crossings::default(),
+        deep: DeepScan::default(),
+        deep_at: None,
+        deep_found: None,
     };
     thread::Builder::new()
         .name("scan".to_owned())
@@ -68,6 +73,10 @@ struct Scanner {
     inbox: mpsc::Receiver<Order>,
     reload: Reload,
     crossings: Crossings,
+    deep: DeepScan,
+    /// When the last deep scan began, and what it found.
+    deep_at: Option<Instant>,
+    deep_found: Option<DeepOutcome>,
 }
 
 impl Scanner {
@@ -75,11 +84,19 @@ impl Scanner {
         let mut next = Instant::now();
         loop {
             let taken = Instant::now();
-            let snapshot = self.collector.collect();
-            let readings = readings(&snapshot, &self.settings);
-            self.tell(&readings);
-            if self.publish(&snapshot, &readings, taken).is_err() {
+            let mut snapshot = self.collector.collect();
+            if let Some(outcome) = &self.deep_found {
+                snapshot.attach(outcome);
+            }
+            if self.judge(&snapshot, taken).is_err() {
                 return;
+            }
+            // The numbers of this turn are out: what takes longer follows, and adds to them.
+            if self.deep_due(taken) {
+                self.scan_deep(&mut snapshot, taken);
+                if self.judge(&snapshot, taken).is_err() {
+                    return;
+                }
             }
             // Steady: the next turn counts from the last one's due time; turns that were missed are left out.
             next = (next + snapshot.interval).max(Instant::now());
@@ -89,6 +106,29 @@ impl Scanner {
                 Wait::End => return,
             }
         }
+    }
+
+    /// Reads the alerts, logs what crossed a threshold, publishes.
+    fn judge(&mut self, snapshot: &Snapshot, taken: Instant) -> Result<(), ()> {
+        let readings = readings(snapshot, &self.settings);
+        self.tell(&readings);
+        self.publish(snapshot, &readings, taken)
+    }
+
+    fn deep_due(&self, now: Instant) -> bool {
+        let interval = self.settings.deep_interval;
+        !interval.is_zero() && self.deep_at.is_none_or(|at| now.saturating_duration_since(at) >= interval)
+    }
+
+    /// Joins conntrack and NAT; what it finds stays in the snapshots until the next time.
+    fn scan_deep(&mut self, snapshot: &mut Snapshot, now: Instant) {
+        self.deep_at = Some(now);
+        let outcome = self.deep.run(&mut self.collector, snapshot, &self.settings.snat_port_range);
+        if let Some(error) = &outcome.source.error {
+            tracing::warn!(error, "the deep scan could not tell everything");
+        }
+        snapshot.attach(&outcome);
+        self.deep_found = Some(outcome);
     }
 
     /// Logs every threshold crossed, once each way.
@@ -141,6 +181,8 @@ impl Scanner {
                 let (settings, collect, reload) = *order;
                 self.settings = settings;
                 self.reload = reload;
+                // Counts by target belong to the old targets.
+                (self.deep, self.deep_at, self.deep_found) = (DeepScan::default(), None, None);
                 if let Err(error) = self.collector.reconfigure(collect) {
                     tracing::error!(%error, "failed to load the new targets into the kernel");
                 }

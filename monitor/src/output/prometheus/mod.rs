@@ -6,6 +6,8 @@
 mod alerts;
 mod collector;
 mod conntrack;
+mod deep;
+mod drops;
 mod evictions;
 mod maps;
 mod own;
@@ -28,6 +30,8 @@ pub const REGISTRY: &[&[Metric]] = &[
     collector::METRICS,
     targets::METRICS,
     evictions::METRICS,
+    deep::METRICS,
+    drops::METRICS,
     alerts::METRICS,
     own::METRICS,
     own::DAEMON_METRICS,
@@ -46,6 +50,8 @@ pub fn write(
     collector::add(&mut page, snapshot);
     targets::add(&mut page, snapshot);
     evictions::add(&mut page, snapshot);
+    deep::add(&mut page, snapshot);
+    drops::add(&mut page, snapshot);
     alerts::add(&mut page, settings, readings);
     own::add(&mut page, snapshot, settings);
     page.write(out)

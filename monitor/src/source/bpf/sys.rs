@@ -5,12 +5,14 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
 /// `bpf(2)` commands used here, <https://github.com/torvalds/linux/blob/v6.1/include/uapi/linux/bpf.h#L885>.
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_CREATE: libc::c_long = 28;
@@ -66,6 +68,85 @@ pub fn open_pinned_read_only(path: &Path) -> io::Result<OwnedFd> {
 /// What the kernel says of a map.
 pub fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {
     object_info(map)
+}
+
+/// The most CPUs any kernel is built for: `NR_CPUS` ends there on x86, earlier elsewhere.
+const MOST_CPUS: usize = 8192;
+/// The widest value read from a per-CPU map.
+const WIDEST_VALUE: u32 = 64;
+
+/// A per-CPU map of counters, read key by key: what Cilium counts, never its conntrack or NAT entries.
+#[derive(Debug)]
+pub struct PerCpuMap {
+    map: OwnedFd,
+    info: MapInfo,
+    /// One share for every CPU there could be, each on its 8 bytes: the kernel fills as many as there may be.
+    shares: Vec<u64>,
+}
+
+impl PerCpuMap {
+    /// Opens the pin; another kind of map is refused.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        /// `BPF_MAP_TYPE_PERCPU_HASH` and `BPF_MAP_TYPE_PERCPU_ARRAY`.
+        const PER_CPU: [u32; 2] = [5, 6];
+        let map = open_pinned_read_only(path)?;
+        let info = map_info(map.as_fd())?;
+        if !PER_CPU.contains(&info.map_type) || info.value_size > WIDEST_VALUE {
+            let found = format!("type {} with values of {} bytes", info.map_type, info.value_size);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("no per-CPU counters: {found}")));
+        }
+        let words = usize::try_from(info.value_size.div_ceil(8)).map_err(io::Error::other)?;
+        Ok(Self { map, info, shares: vec![0; words * MOST_CPUS] })
+    }
+
+    #[must_use]
+    pub fn info(&self) -> MapInfo {
+        self.info
+    }
+
+    /// The key after this one, or the first; `None` at the end.
+    pub fn next_key(&self, key: Option<&[u8]>) -> io::Result<Option<Vec<u8>>> {
+        let mut next = vec![0; self.key_size()?];
+        if key.is_some_and(|key| key.len() != next.len()) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let after = key.map_or(0, |key| key.as_ptr() as u64);
+        let found = self.element(BPF_MAP_GET_NEXT_KEY, after, next.as_mut_ptr() as u64)?;
+        Ok(found.then_some(next))
+    }
+
+    /// The value's shares one after the other, each padded to whole words; those of CPUs that cannot be are 0.
+    pub fn lookup(&mut self, key: &[u8]) -> io::Result<Option<&[u64]>> {
+        if key.len() != self.key_size()? {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.shares.fill(0);
+        let shares = self.shares.as_mut_ptr() as u64;
+        let found = self.element(BPF_MAP_LOOKUP_ELEM, key.as_ptr() as u64, shares)?;
+        Ok(found.then_some(&self.shares))
+    }
+
+    fn key_size(&self) -> io::Result<usize> {
+        usize::try_from(self.info.key_size).map_err(io::Error::other)
+    }
+
+    /// Asks for an element; both addresses are backed by what the map's own sizes ask for.
+    fn element(&self, command: libc::c_long, key: u64, value: u64) -> io::Result<bool> {
+        #[repr(C)]
+        struct Attr {
+            map_fd: u32,
+            padding: u32,
+            key: u64,
+            value: u64,
+            flags: u64,
+        }
+        let mut attr = Attr { map_fd: raw(self.map.as_fd()), padding: 0, key, value, flags: 0 };
+        match bpf(command, &mut attr) {
+            Ok(_) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// How often the kernel skipped a tracing program because it would have run inside itself.

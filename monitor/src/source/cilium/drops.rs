@@ -1,1 +1,156 @@
-//! drops
+//! What Cilium's datapath counts of its failures: drops by reason, tries at a source port.
+//!
+//! In: `cilium_metrics` and the maps of allocation retries, by their pins. Out: [`Drops`], raw sums.
+//! Must not: be used on conntrack or NAT maps: this reads key by key, which is for maps of a few counters.
+//!
+//! The key's first two bytes are reason and direction in every version; from 1.16 on line and file of the source
+//! follow, so that one reason has many keys: sums do not care.
+//! <https://github.com/cilium/cilium/blob/v1.18.0/pkg/maps/metricsmap/metricsmap.go>, words of
+//! <https://github.com/cilium/cilium/blob/v1.18.0/pkg/monitor/api/drop.go>.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::pins::GLOBALS;
+use crate::source::bpf::sys::PerCpuMap;
+
+/// Reasons about conntrack and NAT, and what Cilium calls them.
+pub const REASONS: [(u8, &str); 9] = [
+    (155, "CT: Map insertion failed"),
+    (167, "No mapping for NAT masquerade"),
+    (163, "Unknown connection tracking state"),
+    (135, "CT: Truncated or invalid header"),
+    (137, "CT: Unknown L4 protocol"),
+    (168, "Unsupported protocol for NAT masquerade"),
+    (175, "First logical datagram fragment not found"),
+    (190, "No conntrack map found"),
+    (191, "No nat map found"),
+];
+/// Cilium's words for the direction's two bits.
+pub const DIRECTIONS: [&str; 4] = ["UNKNOWN", "INGRESS", "EGRESS", "SERVICE"];
+/// Classes of how many tries a source port took.
+pub const RETRIES: [&str; 5] = ["0", "1_4", "5_16", "17_31", "exhausted"];
+
+/// Words of a counter of `cilium_metrics`: packets, then bytes.
+const METRICS_VALUE: usize = 2;
+
+/// What the datapath counts since its maps were made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drops {
+    /// Packets, by the order of [`REASONS`] and [`DIRECTIONS`]; `None` without `cilium_metrics`.
+    pub packets: Option<[[u64; DIRECTIONS.len()]; REASONS.len()]>,
+    /// Allocations of a source port by family, in the order of [`RETRIES`]; families without a map are left out.
+    pub retries: Vec<(&'static str, [u64; RETRIES.len()])>,
+}
+
+/// A counter that is pinned and cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DropsError {
+    #[error("failed to read pinned map {path}: {source}")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "pinned map {path} has keys of {key} and values of {value} bytes: this Cilium version is not supported"
+    )]
+    Layout { path: PathBuf, key: u32, value: u32 },
+}
+
+/// Reads the counters; `Ok(None)` where there are none, as without Cilium.
+pub fn read_drops(bpffs: &Path) -> Result<Option<Drops>, DropsError> {
+    let pin = |name: &str| bpffs.join(GLOBALS).join(name);
+    let packets = read(&pin("cilium_metrics"), (8, 16), read_packets)?;
+    let mut retries = Vec::new();
+    for (family, name) in [("ipv4", "cilium_snat_v4_alloc_retries"), ("ipv6", "cilium_snat_v6_alloc_retries")]
+    {
+        retries.extend(read(&pin(name), (4, 4), read_retries)?.map(|counts| (family, counts)));
+    }
+    Ok((packets.is_some() || !retries.is_empty()).then_some(Drops { packets, retries }))
+}
+
+impl Drops {
+    /// Packets dropped for a reason, in all directions.
+    #[must_use]
+    pub fn of(&self, wanted: u8) -> Option<u64> {
+        let index = REASONS.iter().position(|(reason, _)| *reason == wanted)?;
+        Some(self.packets?.get(index)?.iter().sum())
+    }
+}
+
+fn read<T>(
+    path: &Path,
+    sizes: (u32, u32),
+    read: impl FnOnce(&mut PerCpuMap) -> io::Result<T>,
+) -> Result<Option<T>, DropsError> {
+    let failed = |source| DropsError::Read { path: path.to_owned(), source };
+    let mut map = match PerCpuMap::open(path) {
+        Ok(map) => map,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let (key, value) = (map.info().key_size, map.info().value_size);
+    if (key, value) != sizes {
+        return Err(DropsError::Layout { path: path.to_owned(), key, value });
+    }
+    read(&mut map).map(Some).map_err(failed)
+}
+
+fn read_packets(map: &mut PerCpuMap) -> io::Result<[[u64; DIRECTIONS.len()]; REASONS.len()]> {
+    let mut sums = [[0; DIRECTIONS.len()]; REASONS.len()];
+    let mut key = map.next_key(None)?;
+    // The datapath only ever adds keys; the bound is for a map that is not Cilium's.
+    for _ in 0..map.info().max_entries {
+        let Some(known) = key else { break };
+        if let [reason, direction, ..] = *known.as_slice() {
+            let row =
+                REASONS.iter().position(|(wanted, _)| *wanted == reason).and_then(|row| sums.get_mut(row));
+            if let Some(sum) = row.and_then(|row| row.get_mut(usize::from(direction & 3)))
+                && let Some(shares) = map.lookup(&known)?
+            {
+                *sum += shares.chunks_exact(METRICS_VALUE).filter_map(<[u64]>::first).sum::<u64>();
+            }
+        }
+        key = map.next_key(Some(&known))?;
+    }
+    Ok(sums)
+}
+
+/// Slot `i` counts allocations that took `i` retries, the last slot those that gave up.
+fn read_retries(map: &mut PerCpuMap) -> io::Result<[u64; RETRIES.len()]> {
+    let mut sums = [0; RETRIES.len()];
+    let slots = map.info().max_entries;
+    for slot in 0..slots {
+        let Some(shares) = map.lookup(&slot.to_ne_bytes())? else { continue };
+        let count: u64 = shares.iter().map(|share| share & u64::from(u32::MAX)).sum();
+        if let Some(sum) = sums.get_mut(retry_class(slot, slots)) {
+            *sum += count;
+        }
+    }
+    Ok(sums)
+}
+
+/// The index into [`RETRIES`] of a slot of so many.
+const fn retry_class(slot: u32, slots: u32) -> usize {
+    match slot {
+        _ if slot + 1 >= slots => 4,
+        0 => 0,
+        1..=4 => 1,
+        5..=16 => 2,
+        _ => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_slot_is_those_that_gave_up_whatever_the_number_of_slots() {
+        let classes = [0, 1, 4, 5, 16, 17, 31, 32].map(|slot| RETRIES[retry_class(slot, 33)]);
+        assert_eq!(classes, ["0", "1_4", "1_4", "5_16", "5_16", "17_31", "17_31", "exhausted"]);
+        assert_eq!(RETRIES[retry_class(32, 129)], "17_31", "128 retries were allowed before 1.18");
+        assert_eq!(RETRIES[retry_class(128, 129)], "exhausted");
+    }
+}

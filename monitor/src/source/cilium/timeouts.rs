@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::agent_config::CtTimeouts;
 use crate::snapshot::{TimeoutClass, TimeoutFact, TimeoutSource};
 
 /// Scans remembered: a quiet class needs some time until a packet shows its timeout again.
@@ -47,6 +48,32 @@ impl Timeouts {
     }
 }
 
+/// What Cilium's configuration says, in the same words; keys that are not set say nothing.
+pub fn configured(timeouts: &CtTimeouts) -> impl Iterator<Item = TimeoutFact> + use<> {
+    let CtTimeouts {
+        regular_tcp,
+        regular_any,
+        regular_tcp_syn,
+        regular_tcp_fin,
+        service_tcp,
+        service_any,
+        // No entry's lifetime: when a closing SERVICE entry may get another backend.
+        service_tcp_grace: _,
+    } = *timeouts;
+    [
+        (TimeoutClass::Tcp, regular_tcp),
+        (TimeoutClass::Any, regular_any),
+        (TimeoutClass::Syn, regular_tcp_syn),
+        (TimeoutClass::Fin, regular_tcp_fin),
+        (TimeoutClass::ServiceTcp, service_tcp),
+        (TimeoutClass::ServiceAny, service_any),
+    ]
+    .into_iter()
+    .filter_map(|(class, value)| {
+        Some(TimeoutFact { class, source: TimeoutSource::CiliumConfig, value: value? })
+    })
+}
+
 /// The configured value behind the most that was seen: a round one just above, or what was seen.
 fn settle(seen: u64) -> u64 {
     let ten_minutes = seen.div_ceil(600) * 600;
@@ -74,6 +101,17 @@ mod tests {
         assert_eq!(known(&[58]), Some(60));
         assert_eq!(known(&[9]), Some(10));
         assert_eq!(known(&[21_600]), Some(21_600));
+    }
+
+    #[test]
+    fn what_cilium_was_told_is_said_in_the_same_words() {
+        let timeouts = CtTimeouts { regular_tcp: Some(Duration::from_secs(21_600)), ..CtTimeouts::default() };
+        let facts: Vec<_> = configured(&timeouts).collect();
+        let value = Duration::from_secs(21_600);
+        assert_eq!(
+            facts,
+            [TimeoutFact { class: TimeoutClass::Tcp, source: TimeoutSource::CiliumConfig, value }]
+        );
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub const NO_TARGET: &str = "none";
 /// The reserved name of the service of ports that name none.
 pub const OTHER_SERVICE: &str = "other";
 
+/// Where connections usually begin: below, ports are those of services.
+pub const FIRST_EPHEMERAL_PORT: u16 = 32_768;
+
 /// A named destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetSpec {
@@ -194,7 +197,9 @@ impl TargetIndex {
         self.classify_ends(initiator, responder, row.nexthdr)
     }
 
-    fn classify_ends(&self, opened: Endpoint, answered: Endpoint, nexthdr: u8) -> Option<TargetMatch> {
+    /// What a connection between these ends belongs to.
+    #[must_use]
+    pub fn classify_ends(&self, opened: Endpoint, answered: Endpoint, nexthdr: u8) -> Option<TargetMatch> {
         let [initiator, responder] = [opened, answered].map(|end| self.target_of(end.address));
         let target = match (initiator, responder) {
             (Some(initiator), Some(responder)) => initiator.min(responder),
@@ -209,6 +214,21 @@ impl TargetIndex {
             Some(pair) => TargetMatch { target, service: Some(pair - first), pair },
             None => TargetMatch { target, service: None, pair: self.other_pair(target)? },
         })
+    }
+
+    /// The target whose service an incoming entry takes for the initiator, if it does: its reply's tuple is that of a
+    /// new connection from `responder` to the service, which then leaves without being masqueraded.
+    ///
+    /// Dead entries do the same harm: the datapath only asks whether there is one. Ports below
+    /// [`FIRST_EPHEMERAL_PORT`] are services of the node that the target uses.
+    /// See <https://github.com/cilium/cilium/issues/47425>.
+    #[must_use]
+    pub fn blocks_reply_of(&self, row: &CtRow) -> Option<usize> {
+        if row.direction != Direction::In || row.responder.port < FIRST_EPHEMERAL_PORT {
+            return None;
+        }
+        let target = self.target_of(row.initiator.address)?;
+        self.service_pair(target, row.nexthdr, row.initiator).map(|_| target)
     }
 
     /// The lowest target that has this address.

@@ -1,0 +1,132 @@
+//! What Cilium's collector does to this node, in plain words.
+//!
+//! In: a snapshot. Out: the rate at which connections end here, where that leads, and the one remedy.
+//! Must not: judge: a quiet node drifts too, whether that hurts is for the alerts.
+
+use std::time::Duration;
+
+use monitor_abi::class::State;
+
+use super::plateau::{Inflow, Interval, Plateau, plateau};
+use crate::config::duration;
+use crate::snapshot::Snapshot;
+use crate::source::cilium::pins::Table;
+
+/// Dead entries pile up for at least this long before they tell a rate.
+const TELLING: u64 = 60;
+/// What the remedy is compared at: where Cilium's own rule starts.
+const REMEDY: Duration = Duration::from_secs(300);
+
+/// Where this node is heading.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outlook {
+    /// TCP connections that close a second.
+    pub closing: f64,
+    /// Entries of any kind that die a second.
+    pub dying: f64,
+    pub living: f64,
+    /// At the interval's present rule.
+    pub plateau: Plateau,
+    /// With maps of twice the size.
+    pub doubled: Plateau,
+    /// With the remedy.
+    pub remedied: Plateau,
+    /// Whether Cilium's configuration fixes or caps the interval already.
+    pub bounded: bool,
+}
+
+/// The outlook; `None` while dead entries do not tell yet how many die.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+pub fn outlook(snapshot: &Snapshot) -> Option<Outlook> {
+    let (mut maps, mut living, mut closing) = (Vec::new(), 0, 0.0);
+    for (map, present) in snapshot.present().filter(|(map, _)| map.map.is_conntrack()) {
+        let scan = &present.scan;
+        let oldest = scan.oldest_expired?;
+        let dead = scan.count(|cell| cell.due.expired() == Some(true));
+        living += scan.entries - dead;
+        if oldest < TELLING {
+            continue;
+        }
+        // What is dead now died since the oldest of it did.
+        maps.push(Inflow { dying: dead as f64 / oldest as f64, capacity: f64::from(present.capacity) });
+        if map.map.table == Table::CtTcp {
+            let closed = scan.count(|cell| cell.due.expired() == Some(true) && cell.state == State::Closed);
+            closing += closed as f64 / oldest as f64;
+        }
+    }
+    let dying: f64 = maps.iter().map(|map| map.dying).sum();
+    if dying <= 0.0 {
+        return None;
+    }
+    let rule = configured(snapshot);
+    let living = living as f64;
+    let doubled: Vec<_> = maps.iter().map(|map| Inflow { capacity: map.capacity * 2.0, ..*map }).collect();
+    Some(Outlook {
+        closing,
+        dying,
+        living,
+        plateau: plateau(living, &maps, rule),
+        doubled: plateau(living, &doubled, rule),
+        remedied: plateau(living, &maps, Interval::Fixed(REMEDY)),
+        bounded: rule != Interval::Adaptive,
+    })
+}
+
+/// How Cilium's configuration says the interval is set; without a copy of it, its own rule.
+fn configured(snapshot: &Snapshot) -> Interval {
+    let set = |value: Option<Duration>| value.filter(|value| !value.is_zero());
+    let agent = snapshot.agent.as_ref();
+    match agent.map(|agent| (set(agent.gc_interval), set(agent.gc_max_interval))) {
+        Some((Some(fixed), _)) => Interval::Fixed(fixed),
+        Some((None, Some(cap))) => Interval::Capped(cap),
+        _ => Interval::Adaptive,
+    }
+}
+
+impl Outlook {
+    /// The numbers, as one sentence after another.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let Self { closing, dying, living, plateau, doubled, remedied, bounded } = self;
+        let rate = format!(
+            "about {} connections close here a second, {} entries of any kind die, {living:.0} live",
+            short(*closing),
+            short(*dying)
+        );
+        let interval = |plateau: &Plateau| duration::format(whole_minutes(plateau.interval));
+        if *bounded {
+            return format!(
+                "{rate}; at the configured interval of {} the tables hold {:.0} entries at the most",
+                interval(plateau),
+                plateau.entries
+            );
+        }
+        let bigger = if doubled.entries > plateau.entries * 1.05 {
+            format!("maps twice as big make it {:.0} at {}", doubled.entries, interval(doubled))
+        } else {
+            "bigger maps do not help".to_owned()
+        };
+        format!(
+            "{rate}; at this capacity Cilium's collector slows itself down to a pass every {} and the tables reach \
+             {:.0} entries, {bigger}; at a fixed 5m they hold {:.0}",
+            interval(plateau),
+            plateau.entries,
+            remedied.entries
+        )
+    }
+
+    /// Whether the collector's own rule makes the tables hold more dead entries than living ones.
+    #[must_use]
+    pub fn mostly_dead(&self) -> bool {
+        !self.bounded && self.plateau.entries > self.living * 2.0
+    }
+}
+
+fn whole_minutes(duration: Duration) -> Duration {
+    if duration.as_secs() < 60 { duration } else { Duration::from_secs(duration.as_secs() / 60 * 60) }
+}
+
+fn short(rate: f64) -> String {
+    if rate >= 10.0 { format!("{rate:.0}") } else { format!("{rate:.2}") }
+}

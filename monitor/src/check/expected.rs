@@ -1,0 +1,96 @@
+//! What is expected of Cilium's timeouts and of its collector, beside what is there.
+//!
+//! In: a snapshot, settings. Out: findings. Must not: compare with what is unknown.
+
+use std::time::Duration;
+
+use super::finding::{Finding, Level};
+use crate::config::{Settings, TimeoutClass as Expected, duration};
+use crate::snapshot::{Snapshot, TimeoutClass, TimeoutSource};
+
+/// Every expectation of a duration that does not hold.
+pub(super) fn findings(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding> {
+    let mut all = Vec::new();
+    for (expected, bound) in &settings.expect.ct_timeouts {
+        let Some((found, source)) = timeout(snapshot, *expected) else { continue };
+        if bound.holds(&found) {
+            continue;
+        }
+        all.push(finding(
+            "ct_timeouts",
+            format!(
+                "the timeout {} is {} (as {}), expected {}",
+                expected.cilium_key(),
+                duration::format(found),
+                source,
+                bound.describe(|value| duration::format(*value))
+            ),
+            "set it below extraConfig in Cilium's Helm values and restart the agent: the chart has no value of its own \
+             for it, and ignores those it does not know",
+        ));
+    }
+    if let Some(bound) = &settings.expect.gc_interval {
+        let fixed = agent_interval(snapshot);
+        let seen = snapshot.present().filter_map(|(_, present)| present.gc?.interval).max();
+        if let Some((found, how)) =
+            fixed.map(|fixed| (fixed, "Cilium's configuration says")).or(seen.map(|seen| (seen, "was seen")))
+            && !bound.holds(&whole_seconds(found))
+        {
+            all.push(finding(
+                "gc_interval",
+                format!(
+                    "the collector's interval is {} ({how}), expected {}",
+                    duration::format(whole_seconds(found)),
+                    bound.describe(|value| duration::format(*value))
+                ),
+                "set conntrackGCInterval in Cilium's Helm values, or conntrack-gc-max-interval below extraConfig, and \
+                 restart the agent",
+            ));
+        }
+    }
+    all
+}
+
+/// The interval if Cilium's configuration fixes it.
+fn agent_interval(snapshot: &Snapshot) -> Option<Duration> {
+    snapshot.agent.as_ref()?.gc_interval.filter(|interval| !interval.is_zero())
+}
+
+/// A timeout in force and how it is known.
+fn timeout(snapshot: &Snapshot, class: Expected) -> Option<(Duration, &'static str)> {
+    let class = match class {
+        Expected::Tcp => TimeoutClass::Tcp,
+        Expected::Any => TimeoutClass::Any,
+        Expected::Syn => TimeoutClass::Syn,
+        Expected::Fin => TimeoutClass::Fin,
+        Expected::ServiceTcp => TimeoutClass::ServiceTcp,
+        Expected::ServiceAny => TimeoutClass::ServiceAny,
+        // No entry shows it; only the configuration tells.
+        Expected::ServiceTcpGrace => {
+            let told = snapshot.agent.as_ref()?.ct_timeouts.service_tcp_grace?;
+            return Some((told, "Cilium's configuration says"));
+        }
+    };
+    let found = snapshot.timeout(class)?;
+    let told = snapshot
+        .timeouts
+        .iter()
+        .any(|fact| fact.class == class && fact.source == TimeoutSource::CiliumConfig);
+    Some((found, if told { "Cilium's configuration says" } else { "entries show" }))
+}
+
+/// Passes are told to within a scan: fractions of a second would only look exact.
+const fn whole_seconds(interval: Duration) -> Duration {
+    Duration::from_secs(interval.as_secs())
+}
+
+fn finding(check: &str, evidence: String, advice: &str) -> Finding {
+    Finding {
+        check: check.to_owned(),
+        level: Level::Warning,
+        map_name: String::new(),
+        target: String::new(),
+        evidence,
+        advice: advice.to_owned(),
+    }
+}
