@@ -4,7 +4,9 @@
 //! Must not: look up an entry whose addresses the filters exclude; every index is masked, so an element torn
 //! by concurrent reuse lands in a wrong cell at the worst, never outside.
 
+use aya_ebpf::EbpfContext;
 use aya_log_ebpf::warn;
+use core::ffi::c_void;
 use core::hint::black_box;
 use core::mem::offset_of;
 use monitor_abi::cell::{CHUNK, MAP_CHUNKS, map_cell, target_cell};
@@ -14,7 +16,7 @@ use monitor_abi::cilium::{
 use monitor_abi::class::{Direction, Due, Protocol, State};
 use monitor_abi::scan::{Clock, ask, found};
 
-use crate::iter_ctx::{IterCtx, Step};
+use crate::iter_ctx::{Ask, Found, IterCtx, Step};
 use crate::maps::CELLS;
 use crate::target::{self, KeyWords};
 
@@ -43,7 +45,7 @@ extern "C" fn ct4(ctx: *const IterCtx) -> i32 {
                 let (daddr, saddr) = unsafe {
                     (step.key_at::<u32, 0>(), step.key_at::<u32, { offset_of!(TupleV4, saddr) }>())
                 };
-                own(target::pair_v4(&key, daddr, saddr), &age);
+                own(&step, target::pair_v4(&key, daddr, saddr), &age);
             }
             step.stride();
         }
@@ -86,7 +88,7 @@ extern "C" fn ct6(ctx: *const IterCtx) -> i32 {
                         ],
                     )
                 };
-                own(target::pair_v6(&key, &daddr, &saddr), &age);
+                own(&step, target::pair_v6(&key, &daddr, &saddr), &age);
             }
             step.stride();
         }
@@ -97,8 +99,8 @@ extern "C" fn ct6(ctx: *const IterCtx) -> i32 {
 /// What the target's counter needs of the entry's value.
 struct Age {
     state: u8,
-    expired: bool,
-    lingering: bool,
+    /// Clock units left; `None` while the clock is undecided.
+    left: Option<i64>,
 }
 
 /// Classifies the entry and bumps its cell of the map's partition.
@@ -108,60 +110,65 @@ fn aggregate(step: &Step, key: &KeyWords) -> Age {
     let word = unsafe { step.value_at::<u64, { offset_of!(CtEntry, lifetime) }>() };
     let lifetime = word as u32;
     let flags = (word >> 32) as u16;
-    let state = State::of(key.nexthdr(), key.flags(), flags);
-    if flags & !ct_flag::KNOWN != 0 || key.flags() & !TUPLE_F_KNOWN != 0 || key.nexthdr() == 0 {
-        odd(step, key, flags);
+    let (nexthdr, tuple_flags) = (key.nexthdr(), key.flags());
+    let state = State::number_of(nexthdr, tuple_flags, flags);
+    if flags & !ct_flag::KNOWN != 0 || tuple_flags & !TUPLE_F_KNOWN != 0 || nexthdr == 0 {
+        odd(step.found, step.ask, key.tail, flags);
     }
 
     let mut due = Due::Unknown as u8;
-    let mut left = 0;
-    let decided = step.ask[ask::CLOCK] != Clock::Undecided as u64;
-    if decided {
-        left = lifetime.wrapping_sub(step.word(found::NOW) as u32) as i32;
-        due = Due::number_of(left, &bounds(step));
-        if left < 0 {
-            let overdue = u64::from(left.unsigned_abs());
-            if overdue > step.word(found::OLDEST) {
-                step.set_word(found::OLDEST, overdue);
-            }
-        } else if due < Due::Far as u8 {
-            let base =
-                if key.flags() & TUPLE_F_SERVICE != 0 { found::MOST_LEFT_SERVICE } else { found::MOST_LEFT };
-            // RELATED entries live by another rule than other stateless ones: they keep a slot of their own.
-            let slot = if key.flags() & TUPLE_F_RELATED != 0 { 6 } else { state as u8 };
-            most_left(step, base, slot, left as u64);
+    let mut left = None;
+    if step.ask[ask::CLOCK] != Clock::Undecided as u64 {
+        let units = i64::from(lifetime.wrapping_sub(step.word(found::NOW) as u32) as i32);
+        left = Some(units);
+        due = Due::number_of(units, bounds(step));
+        // Both records are rarely beaten, so these branches are predicted; the clamping has none.
+        let overdue = (-units & !(-units >> 63)) as u64;
+        if overdue > step.word(found::OLDEST) {
+            step.set_word(found::OLDEST, overdue);
         }
+        // RELATED entries live by another rule than other stateless ones: they keep a slot of their own.
+        let slot = if tuple_flags & TUPLE_F_RELATED != 0 { 6 } else { state };
+        let base =
+            if tuple_flags & TUPLE_F_SERVICE != 0 { found::MOST_LEFT_SERVICE } else { found::MOST_LEFT };
+        most_left(step, base, slot, (units & !(units >> 63)) as u64);
     }
-    bump(0, map_cell(Direction::of(key.flags()) as u8, state as u8, due, Protocol::of(key.nexthdr()) as u8));
-
-    let threshold = match state {
-        State::Closed => step.ask[ask::LINGER_CLOSED] as i32,
-        State::RxClosing | State::TxClosing => step.ask[ask::LINGER_HALF_CLOSED] as i32,
-        _ => i32::MIN,
-    };
-    Age { state: state as u8, expired: decided && left < 0, lingering: decided && left < threshold }
+    bump(0, map_cell(Direction::number_of(tuple_flags), state, due, Protocol::of(nexthdr) as u8));
+    Age { state, left }
 }
 
 /// Counts what Cilium does not define; logs the first of a scan if the agent asks for it.
 #[inline(never)]
-fn odd(step: &Step, key: &KeyWords, flags: u16) {
-    let first = if key.nexthdr() == 0 { step.bump(found::ODD_NEXTHDR) } else { step.bump(found::ODD_FLAGS) };
-    if first && step.ask[ask::LOG] != 0 {
+fn odd(found: *mut Found, ask: &Ask, tail: u16, flags: u16) {
+    let nexthdr = tail as u8;
+    let index = if nexthdr == 0 { found::ODD_NEXTHDR } else { found::ODD_FLAGS };
+    // SAFETY: the record of this scan, which runs alone; the index is a constant below its length.
+    let count = unsafe { &mut (*found)[index] };
+    *count += 1;
+    if *count == 1 && ask[ask::LOG] != 0 {
         warn!(
-            step,
+            &Context(found),
             "conntrack entry that Cilium does not define: nexthdr {}, tuple flags 0x{:x}, entry flags 0x{:x}",
-            key.nexthdr(),
-            key.flags(),
+            nexthdr,
+            tail >> 8,
             flags
         );
     }
 }
 
+/// What the log macro asks for; records go to a ring buffer, so any pointer does.
+struct Context(*mut Found);
+
+impl EbpfContext for Context {
+    fn as_ptr(&self) -> *mut c_void {
+        self.0.cast()
+    }
+}
+
 #[inline(always)]
-fn bounds(step: &Step) -> [i32; 11] {
-    let low = |word: usize| step.ask[ask::BOUNDS + word] as i32;
-    let high = |word: usize| (step.ask[ask::BOUNDS + word] >> 32) as i32;
-    [low(0), high(0), low(1), high(1), low(2), high(2), low(3), high(3), low(4), high(4), low(5)]
+fn bounds(step: &Step) -> &[i64; 11] {
+    // SAFETY: eleven words of the request, one for each bound; the sign is carried in the bits.
+    unsafe { &*step.ask.as_ptr().add(ask::BOUNDS).cast() }
 }
 
 #[inline(always)]
@@ -170,7 +177,7 @@ fn most_left(step: &Step, base: usize, state: u8, left: u64) {
     let index = base + (black_box(state as usize) & 7);
     // SAFETY: base + 7 is within the record.
     let slot = unsafe { &mut *step.found.cast::<u64>().add(index) };
-    if left > *slot {
+    if left > *slot && left < step.ask[ask::BOUNDS + 10] {
         *slot = left;
     }
 }
@@ -186,8 +193,24 @@ fn bump(chunk: u32, cell: u32) {
 
 /// Counts the entry for the pair that owns it.
 #[inline(always)]
-fn own(pair: Option<u32>, age: &Age) {
-    if let Some(pair) = pair {
-        bump(MAP_CHUNKS as u32, target_cell(pair, age.state, age.lingering, age.expired));
+fn own(step: &Step, pair: Option<u32>, age: &Age) {
+    let Some(pair) = pair else { return };
+    let (mut expired, mut lingering) = (false, false);
+    if let Some(left) = age.left {
+        expired = left < 0;
+        lingering = left < linger_bound(step, age.state);
+    }
+    bump(MAP_CHUNKS as u32, target_cell(pair, age.state, lingering, expired));
+}
+
+/// A stale entry lingers below this many units left; others never do.
+#[inline(always)]
+fn linger_bound(step: &Step, state: u8) -> i64 {
+    if state == State::Closed as u8 {
+        step.ask[ask::LINGER_CLOSED] as i64
+    } else if state < State::Closed as u8 {
+        step.ask[ask::LINGER_HALF_CLOSED] as i64
+    } else {
+        i64::MIN
     }
 }

@@ -46,7 +46,7 @@ pub(crate) fn pair_v4(key: &KeyWords, daddr: u32, saddr: u32) -> Option<u32> {
     let pass = |address: u32| {
         let address = u32::from_be(address);
         // SAFETY: map values of 1,024 words.
-        unsafe { bit(high.cast(), address >> 16) & bit(low.cast(), address & 0xffff) }
+        unsafe { bit(high.cast(), address >> 16) && bit(low.cast(), address & 0xffff) }
     };
     let by_daddr = if pass(daddr) { look_up(&TARGETS_V4, 32, daddr.to_ne_bytes()) } else { None };
     let by_saddr = if pass(saddr) { look_up(&TARGETS_V4, 32, saddr.to_ne_bytes()) } else { None };
@@ -60,7 +60,7 @@ pub(crate) fn pair_v6(key: &KeyWords, daddr: &[u32; 4], saddr: &[u32; 4]) -> Opt
     let pass = |address: &[u32; 4]| {
         let (first, last) = (u32::from_be(address[0]), u32::from_be(address[3]));
         // SAFETY: map values of 1,024 words.
-        unsafe { bit(high.cast(), first >> 16 ^ first & 0xffff) & bit(low.cast(), last & 0xffff) }
+        unsafe { bit(high.cast(), first >> 16 ^ first & 0xffff) && bit(low.cast(), last & 0xffff) }
     };
     let by_daddr = if pass(daddr) { look_up(&TARGETS_V6, 128, octets(*daddr)) } else { None };
     let by_saddr = if pass(saddr) { look_up(&TARGETS_V6, 128, octets(*saddr)) } else { None };

@@ -149,19 +149,19 @@ impl<'m> Methods<'m> {
 struct Classifier {
     cells: Vec<u64>,
     of_target: [u64; 64],
-    bounds: [i32; 11],
+    bounds: [i64; 11],
     now: u32,
 }
 
 impl Classifier {
     fn new(bounds: [i32; 11], now: u32) -> Self {
-        Self { cells: vec![0; 4096], of_target: [0; 64], bounds, now }
+        Self { cells: vec![0; 4096], of_target: [0; 64], bounds: bounds.map(i64::from), now }
     }
 
     fn add(&mut self, key: &[u8], value: &[u8]) {
         let (Some(key), Some(entry)) = (TupleV4::from_bytes(key), CtEntry::from_bytes(value)) else { return };
         let state = State::of(key.nexthdr, key.flags, entry.flags);
-        let left = entry.lifetime.wrapping_sub(self.now).cast_signed();
+        let left = i64::from(entry.lifetime.wrapping_sub(self.now).cast_signed());
         let due = Due::number_of(left, &self.bounds);
         let direction = Direction::of(key.flags);
         let cell = map_cell(direction as u8, state as u8, due, Protocol::of(key.nexthdr) as u8);

@@ -9,17 +9,17 @@ pub mod ask {
     pub const MODE: usize = 0;
     /// [`super::Clock`] of the map's lifetimes.
     pub const CLOCK: usize = 1;
-    /// Low half: an entry with both closing bits lingers when fewer clock units than this (signed) are left.
+    /// An entry with both closing bits lingers when fewer clock units than this (signed) are left.
     pub const LINGER_CLOSED: usize = 2;
-    /// Low half: a half-closed entry lingers when fewer clock units than this (signed) are left.
+    /// A half-closed entry lingers when fewer clock units than this (signed) are left.
     pub const LINGER_HALF_CLOSED: usize = 3;
     /// Bit 0: some v4 target exists; bit 1: some v6 target exists.
     pub const TARGETS: usize = 4;
     /// 1: log the first entry of each kind that Cilium does not define.
     pub const LOG: usize = 5;
-    /// Due bounds in clock units, two signed halves a word, low half first.
+    /// Due bounds in clock units, signed, a word each.
     pub const BOUNDS: usize = 6;
-    pub const LEN: usize = 12;
+    pub const LEN: usize = 17;
 }
 
 /// Words of the `FOUND` record.
@@ -76,18 +76,6 @@ pub const READ_STRIDE: u64 = 8192;
 
 /// Lingering threshold that no entry passes.
 pub const NEVER: i32 = i32::MIN;
-
-/// Packs the due bounds into the `ASK` record.
-#[must_use]
-pub const fn pack_bounds(bounds: [i32; 11]) -> [u64; 6] {
-    let [b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, b10] = bounds;
-    [pair(b0, b1), pair(b2, b3), pair(b4, b5), pair(b6, b7), pair(b8, b9), pair(b10, 0)]
-}
-
-#[expect(clippy::cast_sign_loss, reason = "the bits are carried, not the value")]
-const fn pair(low: i32, high: i32) -> u64 {
-    low as u32 as u64 | (high as u32 as u64) << 32
-}
 
 /// What a LPM entry of the target tables holds: target index, and the pair of its `other` service.
 #[inline(always)]

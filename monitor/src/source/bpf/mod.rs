@@ -21,7 +21,7 @@ use aya::programs::{Iter, ProgramError};
 use aya::{Btf, BtfError, Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
 use monitor_abi::cell::{CHUNK, MAP_CHUNKS, TARGET_CHUNKS};
-use monitor_abi::scan::{Clock, FILTER_WORDS, Mode, NEVER, ask, found, pack_bounds};
+use monitor_abi::scan::{Clock, FILTER_WORDS, Mode, NEVER, ask, found};
 
 use self::btf::KernelTypes;
 use self::evict::Tracker;
@@ -326,8 +326,9 @@ impl Kernel {
 
     fn set_ask(&mut self, mode: Mode, shape: Shape, ask: &Ask) -> Result<bool, ScanError> {
         let targets = self.target_families();
-        let signed = |value: i32| u64::from(value.cast_unsigned());
-        let [b0, b1, b2, b3, b4, b5] = pack_bounds(ask.bounds);
+        // A bound is carried in the bits of its word, sign and all.
+        let signed = |value: i32| i64::from(value).cast_unsigned();
+        let [b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, b10] = ask.bounds.map(signed);
         let words: [u64; ask::LEN] = [
             mode as u64,
             ask.clock as u64,
@@ -341,6 +342,11 @@ impl Kernel {
             b3,
             b4,
             b5,
+            b6,
+            b7,
+            b8,
+            b9,
+            b10,
         ];
         self.ask.set(0, words, 0).map_err(in_map("ASK"))?;
         self.found.set(0, [0; found::LEN], 0).map_err(in_map("FOUND"))?;
