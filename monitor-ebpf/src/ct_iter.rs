@@ -127,11 +127,9 @@ fn aggregate(step: &Step, key: &KeyWords) -> Age {
         if overdue > step.word(found::OLDEST) {
             step.set_word(found::OLDEST, overdue);
         }
-        // RELATED entries live by another rule than other stateless ones: they keep a slot of their own.
-        let slot = if tuple_flags & TUPLE_F_RELATED != 0 { 6 } else { state };
-        let base =
-            if tuple_flags & TUPLE_F_SERVICE != 0 { found::MOST_LEFT_SERVICE } else { found::MOST_LEFT };
-        most_left(step, base, slot, (units & !(units >> 63)) as u64);
+        if step.ask[ask::LEARN] != 0 {
+            most_left(step, tuple_flags, state, (units & !(units >> 63)) as u64);
+        }
     }
     bump(0, map_cell(Direction::number_of(tuple_flags), state, due, Protocol::of(nexthdr) as u8));
     Age { state, left }
@@ -172,13 +170,17 @@ fn bounds(step: &Step) -> &[i64; 11] {
 }
 
 #[inline(always)]
-fn most_left(step: &Step, base: usize, state: u8, left: u64) {
+fn most_left(step: &Step, tuple_flags: u8, state: u8, left: u64) {
+    // RELATED entries live by another rule than other stateless ones: they keep a slot of their own.
+    let slot = if tuple_flags & TUPLE_F_RELATED != 0 { 6 } else { state };
+    let base = if tuple_flags & TUPLE_F_SERVICE != 0 { found::MOST_LEFT_SERVICE } else { found::MOST_LEFT };
     // 6.1's verifier wants to see the mask; without the black box LLVM drops one it can prove.
-    let index = base + (black_box(state as usize) & 7);
+    let index = base + (black_box(slot as usize) & 7);
     // SAFETY: base + 7 is within the record.
-    let slot = unsafe { &mut *step.found.cast::<u64>().add(index) };
-    if left > *slot && left < step.ask[ask::BOUNDS + 10] {
-        *slot = left;
+    let most = unsafe { &mut *step.found.cast::<u64>().add(index) };
+    // A lifetime beyond any timeout is a misread clock.
+    if left > *most && left < step.ask[ask::BOUNDS + 10] {
+        *most = left;
     }
 }
 

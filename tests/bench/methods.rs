@@ -95,7 +95,8 @@ impl<'m> Methods<'m> {
         for (bound, seconds) in bounds.iter_mut().zip(DUE_BOUNDS) {
             *bound = i32::try_from(seconds)?;
         }
-        let ask = Ask { clock: Clock::Ktime, bounds, linger_closed, linger_half_closed, log: false };
+        let ask =
+            Ask { clock: Clock::Ktime, bounds, linger_closed, linger_half_closed, log: false, learn: false };
         Ok(Self {
             kernel,
             link,

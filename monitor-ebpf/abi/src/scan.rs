@@ -17,9 +17,11 @@ pub mod ask {
     pub const TARGETS: usize = 4;
     /// 1: log the first entry of each kind that Cilium does not define.
     pub const LOG: usize = 5;
+    /// 1: record the most units left by class, which only the timeouts need, and they change rarely.
+    pub const LEARN: usize = 6;
     /// Due bounds in clock units, signed, a word each.
-    pub const BOUNDS: usize = 6;
-    pub const LEN: usize = 17;
+    pub const BOUNDS: usize = 7;
+    pub const LEN: usize = 18;
 }
 
 /// Words of the `FOUND` record.

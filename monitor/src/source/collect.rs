@@ -44,6 +44,8 @@ const SPARSE_SLOTS: u64 = 1 << 21;
 const SPARSE_INTERVAL: Duration = Duration::from_secs(60);
 /// An entry with both closing bits lives this long; only used until entries tell.
 const USUAL_FIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Timeouts change when somebody changes them: every so many collections is enough to notice.
+const LEARN_EVERY: u64 = 20;
 /// What a map's programs found odd is logged this often at the most.
 const LOG_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -363,7 +365,7 @@ impl Collector {
         if unknown && self.clock != Clock::Undecided {
             // Once: the threshold of half-closed entries needs the timeout before the walk that counts them.
             // What is odd is logged by the walk that counts it.
-            let ask = Ask { log: false, ..self.ask(sys::monotonic()) };
+            let ask = Ask { log: false, learn: true, ..self.ask(sys::monotonic()) };
             let mut seen = Vec::new();
             for (name, known) in self.known.iter().filter(|(name, _)| name.table == Table::CtTcp) {
                 if let Ok(raw) = self.kernel.scan(&known.link, &ask) {
@@ -430,7 +432,7 @@ impl Collector {
             let before = sys::thread_cpu_time();
             let raw = self.kernel.scan(&known.link, &ask).map_err(|error| scan_problem(name, &error))?;
             let reading = Reading { mode: self.clock, now: low_half(raw.word(found::NOW)), hz };
-            if name.is_conntrack() {
+            if name.is_conntrack() && ask.learn {
                 self.timeouts.observe(most_left(name, &raw, reading));
             }
             if raw.word(found::ODD_FLAGS) + raw.word(found::ODD_NEXTHDR) > 0 && ask.log {
@@ -476,6 +478,7 @@ impl Collector {
     }
 
     fn ask(&self, monotonic: Duration) -> Ask {
+        let learn = self.totals.scans.is_multiple_of(LEARN_EVERY);
         let log = self.logged.is_none_or(|logged| monotonic.saturating_sub(logged) >= LOG_INTERVAL);
         let reading = Reading { mode: self.clock, now: 0, hz: self.hz.unwrap_or(0) };
         // In jiffies mode without a frequency nothing can be said in seconds.
@@ -483,7 +486,7 @@ impl Collector {
             return Ask { log, ..Ask::default() };
         };
         let (linger_closed, linger_half_closed) = self.linger_rule().bounds(Some(reading)).for_kernel();
-        Ask { clock: self.clock, bounds, linger_closed, linger_half_closed, log }
+        Ask { clock: self.clock, bounds, linger_closed, linger_half_closed, log, learn }
     }
 
     /// The rule by which stale entries linger, with the timeouts known so far.

@@ -15,18 +15,28 @@ const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 const KIND_FUNC: u32 = 12;
 
-/// The kernel's types, once for the loader and once as they lie in the file.
+/// The kernel's types, parsed for the loader, and what was searched for in them.
 #[derive(Debug)]
 pub(super) struct KernelTypes {
     pub(super) btf: Btf,
-    pub(super) bytes: Vec<u8>,
+    pub(super) places: Places,
+}
+
+/// Where the program that follows evictions finds what it needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Places {
+    /// Whether the kernel has the function that is attached to.
+    pub(super) function: bool,
+    /// Bytes from an element's LRU node to its key.
+    pub(super) key_offset: Option<u32>,
 }
 
 impl KernelTypes {
-    /// Reads and parses them.
-    pub(super) fn read() -> Result<Self, BtfError> {
+    /// Reads and parses them. The file's bytes, 5 MB and more, are gone before anything is loaded.
+    pub(super) fn read(function: &str) -> Result<Self, BtfError> {
         let bytes = std::fs::read(PATH).map_err(|error| BtfError::FileError { path: PATH.into(), error })?;
-        Ok(Self { btf: Btf::parse(&bytes, Endianness::default())?, bytes })
+        let places = Types::new(&bytes).map(|types| types.places(function)).unwrap_or_default();
+        Ok(Self { btf: Btf::parse(&bytes, Endianness::default())?, places })
     }
 }
 
@@ -57,6 +67,18 @@ impl<'a> Types<'a> {
         let body = bytes.get(header(4)?..)?;
         let section = |at: usize| body.get(header(at)?..)?.get(..header(at + 4)?);
         Some(Self { types: section(8)?, strings: section(16)? })
+    }
+
+    fn places(&self, function: &str) -> Places {
+        let [node, key] = ["lru_node", "key"].map(|member| self.offset_of("htab_elem", member));
+        Places {
+            function: self.has_function(function),
+            // The program takes this from the node's address: one byte has to do.
+            key_offset: key
+                .zip(node)
+                .and_then(|(key, node)| key.checked_sub(node))
+                .filter(|offset| *offset < 256),
+        }
     }
 
     /// Whether the kernel has a function of this name that programs may attach to.

@@ -5,14 +5,16 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use aya::Ebpf;
 use aya::maps::{Array, MapData};
 use aya::programs::ProgramError;
 use aya::programs::fexit::FExitLinkId;
-use aya::{Btf, Ebpf};
+
 use monitor_abi::cell::CHUNK;
 use monitor_abi::evict::{CELLS, MAP_CHUNKS, NOBODY, RING, TABLE, TARGET_CHUNKS, ask, pack_map, victim};
 use monitor_abi::scan::Clock;
 
+use super::btf::KernelTypes;
 use super::plan::{self, Choice, Mode, Plan, Trial};
 use super::{LoadError, ScanError, in_map, probe, sys, take};
 use crate::source::cilium::pins::Shape;
@@ -90,9 +92,9 @@ impl Tracker {
     }
 
     /// Finds out what works and attaches it. Nothing else ctmon does depends on how this ends.
-    pub(super) fn start(&mut self, bpf: &mut Ebpf, btf: &Btf, types: &[u8], choice: Choice) {
+    pub(super) fn start(&mut self, bpf: &mut Ebpf, types: &KernelTypes, choice: Choice) {
         self.stop(bpf);
-        let mut facts = probe::facts(bpf, btf, types, choice);
+        let mut facts = probe::facts(bpf, types, choice);
         loop {
             self.plan = plan::decide(&facts, choice);
             let name = match self.plan.mode {

@@ -93,6 +93,8 @@ pub struct Ask {
     pub linger_half_closed: i32,
     /// Log the first entry of each kind that Cilium does not define.
     pub log: bool,
+    /// Record the most units left by class, for the timeouts.
+    pub learn: bool,
 }
 
 impl Default for Ask {
@@ -103,6 +105,7 @@ impl Default for Ask {
             linger_closed: NEVER,
             linger_half_closed: NEVER,
             log: false,
+            learn: false,
         }
     }
 }
@@ -167,7 +170,7 @@ pub struct Kernel {
 impl Kernel {
     /// Loads the programs that walk; parses the kernel's BTF once and gives its memory back.
     pub fn load() -> Result<Self, LoadError> {
-        let types = KernelTypes::read().map_err(LoadError::Btf)?;
+        let types = KernelTypes::read(probe::FUNCTION).map_err(LoadError::Btf)?;
         let loaded = Self::load_with(&types.btf);
         drop(types);
         sys::trim_heap();
@@ -176,9 +179,9 @@ impl Kernel {
 
     /// Loads them, and what follows evictions as far as this kernel lets it.
     pub fn load_watching(choice: Choice) -> Result<Self, LoadError> {
-        let types = KernelTypes::read().map_err(LoadError::Btf)?;
+        let types = KernelTypes::read(probe::FUNCTION).map_err(LoadError::Btf)?;
         let mut kernel = Self::load_with(&types.btf)?;
-        kernel.tracker.start(&mut kernel.bpf, &types.btf, &types.bytes, choice);
+        kernel.tracker.start(&mut kernel.bpf, &types, choice);
         drop(types);
         sys::trim_heap();
         Ok(kernel)
@@ -186,8 +189,8 @@ impl Kernel {
 
     /// Follows evictions in another way from now on; reads the kernel's BTF once more.
     pub fn watch_evictions(&mut self, choice: Choice) -> Result<(), LoadError> {
-        let types = KernelTypes::read().map_err(LoadError::Btf)?;
-        self.tracker.start(&mut self.bpf, &types.btf, &types.bytes, choice);
+        let types = KernelTypes::read(probe::FUNCTION).map_err(LoadError::Btf)?;
+        self.tracker.start(&mut self.bpf, &types, choice);
         drop(types);
         sys::trim_heap();
         Ok(())
@@ -336,6 +339,7 @@ impl Kernel {
             signed(ask.linger_half_closed),
             targets,
             u64::from(ask.log),
+            u64::from(ask.learn),
             b0,
             b1,
             b2,

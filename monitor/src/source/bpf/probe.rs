@@ -5,7 +5,7 @@
 use aya::programs::{FExit, ProgramError};
 use aya::{Btf, Ebpf};
 
-use super::btf::Types;
+use super::btf::{KernelTypes, Places};
 use super::plan::{Choice, Facts, Trial};
 
 /// The kernel function behind every eviction, and nothing else.
@@ -16,20 +16,14 @@ pub(super) const FULL: &str = "evict_full";
 pub(super) const COUNT: &str = "evict_count";
 
 /// Loads each program that may be wanted; they stay loaded.
-pub(super) fn facts(bpf: &mut Ebpf, btf: &Btf, types: &[u8], choice: Choice) -> Facts {
-    let types = Types::new(types);
-    let function = types.is_some_and(|types| types.has_function(FUNCTION));
+pub(super) fn facts(bpf: &mut Ebpf, types: &KernelTypes, choice: Choice) -> Facts {
+    let Places { function, key_offset } = types.places;
     if !function || choice == Choice::Off {
         return Facts { function, ..Facts::default() };
     }
-    let key_offset = types.and_then(|types| {
-        let [node, key] = ["lru_node", "key"].map(|member| types.offset_of("htab_elem", member));
-        // The program takes this from the node's address: one byte has to do.
-        key?.checked_sub(node?).filter(|offset| *offset < 256)
-    });
     let wants_full = key_offset.is_some() && choice != Choice::Count;
-    let full = if wants_full { try_load(bpf, FULL, btf) } else { Trial::Untried };
-    Facts { function, key_offset, full, count: try_load(bpf, COUNT, btf) }
+    let full = if wants_full { try_load(bpf, FULL, &types.btf) } else { Trial::Untried };
+    Facts { function, key_offset, full, count: try_load(bpf, COUNT, &types.btf) }
 }
 
 fn try_load(bpf: &mut Ebpf, name: &str, btf: &Btf) -> Trial {

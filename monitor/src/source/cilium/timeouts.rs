@@ -9,14 +9,14 @@ use std::time::Duration;
 use super::agent_config::CtTimeouts;
 use crate::snapshot::{TimeoutClass, TimeoutFact, TimeoutSource};
 
-/// Scans remembered: a quiet class needs some time until a packet shows its timeout again.
-const REMEMBERED: usize = 240;
+/// Observations remembered: a quiet class needs some time until a packet shows its timeout again.
+const REMEMBERED: usize = 24;
 /// An entry's last packet is at most this old when a class is called known, in seconds.
 const FRESH: u64 = 60;
 /// Values people configure that are no whole number of ten minutes.
 const CUSTOMARY: [u64; 4] = [10, 30, 60, 8_000];
 
-/// The most that was left, by class and scan.
+/// The most that was left, by class and observation.
 #[derive(Clone, Debug, Default)]
 pub struct Timeouts {
     seen: BTreeMap<TimeoutClass, VecDeque<u64>>,
