@@ -23,10 +23,11 @@ use support::daemon::Daemon;
 use support::fixture::Record;
 use support::generate::{Family, Generator};
 use support::http;
+use support::node::{Node, PATIENCE, second};
 use support::reference::{Clock, Service, Silence, Target, classify};
 use support::sys::{Map, NO_COMMON_LRU};
 
-use crate::node::{Node, PATIENCE, second};
+use crate::collect::settings;
 
 const SILENCE: Silence = Silence { stale_after: 600, fin_timeout: 10, tcp_timeout: None };
 /// Small, so that a few thousand entries overfill them.
@@ -76,7 +77,7 @@ fn collector(node: &Node, choice: Choice) -> Result<Collector> {
     let settings = CollectSettings {
         clock: Some(Units::Ktime),
         evictions: choice,
-        ..node.settings(&targets()?)?
+        ..settings(node, &targets()?)?
     };
     Ok(Collector::new(Kernel::load_watching(choice)?, settings)?)
 }
@@ -382,7 +383,7 @@ fn other_targets_and_another_mode_keep_the_sums() -> Result<()> {
     let settings = CollectSettings {
         clock: Some(Units::Ktime),
         evictions: Choice::Auto,
-        ..node.settings(&turned)?
+        ..settings(&node, &turned)?
     };
     collector.reconfigure(settings.clone())?;
     ensure!(of_targets(&collector.collect()) == first, "sums changed with the order of targets");
