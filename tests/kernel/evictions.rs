@@ -23,10 +23,11 @@ use support::daemon::Daemon;
 use support::fixture::Record;
 use support::generate::{Family, Generator};
 use support::http;
+use support::node::{Node, PATIENCE, second};
 use support::reference::{Clock, Service, Silence, Target, classify};
 use support::sys::{Map, NO_COMMON_LRU};
 
-use crate::node::{Node, PATIENCE, second};
+use crate::collect::settings;
 
 const SILENCE: Silence = Silence { stale_after: 600, fin_timeout: 10, tcp_timeout: None };
 /// Small, so that a few thousand entries overfill them.

@@ -155,7 +155,7 @@ impl Direction {
     #[must_use]
     pub const fn number_of(tuple_flags: u8) -> u8 {
         let known = (tuple_flags & (TUPLE_F_IN | TUPLE_F_RELATED | TUPLE_F_SERVICE)) as u32;
-        (Self::NUMBERS >> (known * 4) & 3) as u8
+        ((Self::NUMBERS >> (known * 4)) & 3) as u8
     }
 
     #[inline(always)]
@@ -266,7 +266,7 @@ impl Due {
     #[must_use]
     pub const fn number_of(left: i64, bounds: &[i64; 11]) -> u8 {
         let [ancient, by_12h, by_1h, by_10m, now, in_10s, in_60s, in_10m, in_1h, in_8000s, far] = *bounds;
-        let number = 1
+        1
             + reached(left, ancient)
             + reached(left, by_12h)
             + reached(left, by_1h)
@@ -277,15 +277,14 @@ impl Due {
             + reached(left, in_10m)
             + reached(left, in_1h)
             + reached(left, in_8000s)
-            + reached(left, far);
-        number as u8
+            + reached(left, far)
     }
 }
 
 /// 1 if `left >= bound`, without a branch; both lie within 32 bits, so the difference cannot overflow.
 #[inline(always)]
-const fn reached(left: i64, bound: i64) -> u64 {
-    1 ^ left.wrapping_sub(bound) as u64 >> 63
+const fn reached(left: i64, bound: i64) -> u8 {
+    1 ^ (left.wrapping_sub(bound).cast_unsigned() >> 63) as u8
 }
 
 #[cfg(test)]

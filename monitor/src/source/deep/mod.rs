@@ -48,6 +48,7 @@ struct Group {
 }
 
 /// What the groups add up to.
+#[expect(clippy::struct_excessive_bools, reason = "each says by itself whether one number is known")]
 struct Sum {
     entries: u64,
     targets: Vec<TargetCounts>,
