@@ -43,7 +43,7 @@ pub(crate) fn collector(node: &Node, targets: &[Target]) -> Result<Collector> {
 }
 
 /// What such a collector follows.
-fn settings(node: &Node, targets: &[Target]) -> Result<CollectSettings> {
+pub(crate) fn settings(node: &Node, targets: &[Target]) -> Result<CollectSettings> {
     Ok(CollectSettings {
         bpffs: node.bpffs.root().to_owned(),
         procfs: "/proc".into(),

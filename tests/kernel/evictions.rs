@@ -23,10 +23,11 @@ use support::daemon::Daemon;
 use support::fixture::Record;
 use support::generate::{Family, Generator};
 use support::http;
+use support::node::{Node, PATIENCE, second};
 use support::reference::{Clock, Service, Silence, Target, classify};
 use support::sys::{Map, NO_COMMON_LRU};
 
-use crate::node::{Node, PATIENCE, second};
+use crate::collect;
 
 const SILENCE: Silence = Silence { stale_after: 600, fin_timeout: 10, tcp_timeout: None };
 /// Small, so that a few thousand entries overfill them.
@@ -78,7 +79,7 @@ fn expected_mode(snapshot: &Snapshot) -> Result<Option<Mode>> {
 
 fn collector(node: &Node, choice: Choice) -> Result<Collector> {
     let settings =
-        CollectSettings { clock: Some(Units::Ktime), evictions: choice, ..node.settings(&targets()?)? };
+        CollectSettings { clock: Some(Units::Ktime), evictions: choice, ..collect::settings(node, &targets()?)? };
     Ok(Collector::new(Kernel::load_watching(choice)?, settings)?)
 }
 
@@ -411,7 +412,7 @@ fn other_targets_and_another_mode_keep_the_sums() -> Result<()> {
     let mut turned = targets()?;
     turned.reverse();
     let settings =
-        CollectSettings { clock: Some(Units::Ktime), evictions: Choice::Auto, ..node.settings(&turned)? };
+        CollectSettings { clock: Some(Units::Ktime), evictions: Choice::Auto, ..collect::settings(&node, &turned)? };
     collector.reconfigure(settings.clone())?;
     ensure!(of_targets(&collector.collect()) == first, "sums changed with the order of targets");
     insert(&map, two)?;
