@@ -27,7 +27,7 @@ use support::node::{Node, PATIENCE, second};
 use support::reference::{Clock, Service, Silence, Target, classify};
 use support::sys::{Map, NO_COMMON_LRU};
 
-use crate::collect::settings;
+use crate::collect;
 
 const SILENCE: Silence = Silence { stale_after: 600, fin_timeout: 10, tcp_timeout: None };
 /// Small, so that a few thousand entries overfill them.
@@ -78,8 +78,11 @@ fn expected_mode(snapshot: &Snapshot) -> Result<Option<Mode>> {
 }
 
 fn collector(node: &Node, choice: Choice) -> Result<Collector> {
-    let settings =
-        CollectSettings { clock: Some(Units::Ktime), evictions: choice, ..node.settings(&targets()?)? };
+    let settings = CollectSettings {
+        clock: Some(Units::Ktime),
+        evictions: choice,
+        ..collect::settings(node, &targets()?)?
+    };
     Ok(Collector::new(Kernel::load_watching(choice)?, settings)?)
 }
 
@@ -411,8 +414,11 @@ fn other_targets_and_another_mode_keep_the_sums() -> Result<()> {
     // In another order every pair has another number, and entries of both targets another owner.
     let mut turned = targets()?;
     turned.reverse();
-    let settings =
-        CollectSettings { clock: Some(Units::Ktime), evictions: Choice::Auto, ..node.settings(&turned)? };
+    let settings = CollectSettings {
+        clock: Some(Units::Ktime),
+        evictions: Choice::Auto,
+        ..collect::settings(&node, &turned)?
+    };
     collector.reconfigure(settings.clone())?;
     ensure!(of_targets(&collector.collect()) == first, "sums changed with the order of targets");
     insert(&map, two)?;
@@ -442,7 +448,7 @@ fn traffic(count: u32) -> Result<Vec<Record>> {
     let lifetime = second()? + 8_000;
     let record = |number: u32| {
         let [_, b2, b1, b0] = number.to_be_bytes();
-        let remote = if number % 10 == 0 { [192, 168, 100, 180] } else { [10, 42, 7, b1] };
+        let remote = if number.is_multiple_of(10) { [192, 168, 100, 180] } else { [10, 42, 7, b1] };
         let key = [&[10, 42, 1, b2][..], &remote, &445_u16.to_be_bytes(), &[b1, b0], &[6, 0]].concat();
         let mut value = vec![0; 56];
         value.splice(32..36, lifetime.to_ne_bytes());

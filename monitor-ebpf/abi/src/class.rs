@@ -179,9 +179,9 @@ impl State {
     #[must_use]
     pub const fn number_of(nexthdr: u8, tuple_flags: u8, ct_flags: u16) -> u8 {
         let closing = (ct_flags & (ct_flag::RX_CLOSING | ct_flag::TX_CLOSING)) as u32;
-        let seen_non_syn = (ct_flags / ct_flag::SEEN_NON_SYN & 1) as u32;
+        let seen_non_syn = ((ct_flags / ct_flag::SEEN_NON_SYN) & 1) as u32;
         let tcp = (nexthdr == proto::TCP && tuple_flags & TUPLE_F_RELATED == 0) as u32;
-        (Self::NUMBERS >> ((closing | seen_non_syn << 2 | tcp << 3) * 4) & 7) as u8
+        ((Self::NUMBERS >> ((closing | seen_non_syn << 2 | tcp << 3) * 4)) & 7) as u8
     }
 
     #[inline(always)]
@@ -266,8 +266,7 @@ impl Due {
     #[must_use]
     pub const fn number_of(left: i64, bounds: &[i64; 11]) -> u8 {
         let [ancient, by_12h, by_1h, by_10m, now, in_10s, in_60s, in_10m, in_1h, in_8000s, far] = *bounds;
-        1
-            + reached(left, ancient)
+        1 + reached(left, ancient)
             + reached(left, by_12h)
             + reached(left, by_1h)
             + reached(left, by_10m)

@@ -95,7 +95,7 @@ fn of_maps(deep: &DeepFacts) -> Vec<Finding> {
     all
 }
 
-/// What NatPortsRunningOut says beside its number.
+/// What `NatPortsRunningOut` says beside its number.
 pub(super) fn port_words(snapshot: &Snapshot, map_name: &str, ratio: f64) -> (String, String) {
     let deep = snapshot.deep.as_ref();
     let v6 = map_name.contains("_v6");
@@ -111,7 +111,7 @@ pub(super) fn port_words(snapshot: &Snapshot, map_name: &str, ratio: f64) -> (St
     )
 }
 
-/// What TargetUntracked says beside its number.
+/// What `TargetUntracked` says beside its number.
 pub(super) fn untracked_words(snapshot: &Snapshot, target: &str) -> (String, String) {
     let found =
         snapshot.deep.as_ref().and_then(|deep| deep.targets.iter().find(|found| found.target == target));
