@@ -206,16 +206,33 @@ fn the_report_of_top_is_the_one_on_file() -> Result<()> {
     check("top-address.txt", &succeeds(&["top", "--by", "address", "--limit", "0"])?)
 }
 
-/// How long the oldest entry has been overdue is volatile.
+/// How long the oldest entry has been overdue is volatile, and so is every number that is worked out from it: in the
+/// sentence on how fast connections close, `N` stands for numbers and times.
 fn steady_findings(text: &str) -> Result<String> {
-    const BEFORE: &str = "the oldest since ";
-    let mut parts = text.split(BEFORE);
+    const OLDEST: &str = "the oldest since ";
+    const RATES: &str = "about ";
+    let mut parts = text.split(OLDEST);
     let mut steady = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let (_, rest) = part.split_once(';').with_context(|| format!("no end of a time: {part}"))?;
-        write!(steady, "{BEFORE}{PLACEHOLDER};{rest}")?;
+        write!(steady, "{OLDEST}{PLACEHOLDER};{rest}")?;
+    }
+    let mut parts = steady.split(RATES);
+    let mut steady = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (sentence, rest) = part.split_at(part.find(['\n', '"']).unwrap_or(part.len()));
+        let words: Vec<String> = sentence.split(' ').map(steady_word).collect();
+        write!(steady, "{RATES}{}{rest}", words.join(" "))?;
     }
     Ok(steady)
+}
+
+fn steady_word(word: &str) -> String {
+    if !word.starts_with(|c: char| c.is_ascii_digit()) {
+        return word.to_owned();
+    }
+    let end = word.find([',', ';']).unwrap_or(word.len());
+    format!("N{}", word.get(end..).unwrap_or_default())
 }
 
 #[test]
