@@ -43,7 +43,7 @@ extern "C" fn ct4(ctx: *const IterCtx) -> i32 {
                 let (daddr, saddr) = unsafe {
                     (step.key_at::<u32, 0>(), step.key_at::<u32, { offset_of!(TupleV4, saddr) }>())
                 };
-                own(target::pair_v4(&key, daddr, saddr), &age);
+                own(target::pair_v4::<true>(&key, daddr, saddr), &age);
             }
             step.stride();
         }
@@ -86,7 +86,7 @@ extern "C" fn ct6(ctx: *const IterCtx) -> i32 {
                         ],
                     )
                 };
-                own(target::pair_v6(&key, &daddr, &saddr), &age);
+                own(target::pair_v6::<true>(&key, &daddr, &saddr), &age);
             }
             step.stride();
         }
