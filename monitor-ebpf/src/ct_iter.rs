@@ -45,7 +45,7 @@ extern "C" fn ct4(ctx: *const IterCtx) -> i32 {
                 let (daddr, saddr) = unsafe {
                     (step.key_at::<u32, 0>(), step.key_at::<u32, { offset_of!(TupleV4, saddr) }>())
                 };
-                own(&step, target::pair_v4(&key, daddr, saddr), &age);
+                own(&step, target::pair_v4::<true>(&key, daddr, saddr), &age);
             }
             step.stride();
         }
@@ -88,7 +88,7 @@ extern "C" fn ct6(ctx: *const IterCtx) -> i32 {
                         ],
                     )
                 };
-                own(&step, target::pair_v6(&key, &daddr, &saddr), &age);
+                own(&step, target::pair_v6::<true>(&key, &daddr, &saddr), &age);
             }
             step.stride();
         }

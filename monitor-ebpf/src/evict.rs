@@ -54,15 +54,15 @@ extern "C" fn evict_full(ctx: *mut c_void) -> i32 {
     // The verifier wants bounds on what is added to a pointer.
     let offset = black_box(ask[ask::KEY]) as usize & 0xff;
     let key = ctx.arg::<*const u8>(1).wrapping_add(offset);
-    let read = match shape_number(map) {
-        shape if shape == Shape::Ct4 as u8 => ct4(ask, key),
-        shape if shape == Shape::Ct6 as u8 => ct6(ask, key),
-        shape if shape == Shape::Nat4 as u8 => nat4(ask, key),
-        _ => nat6(ask, key),
+    let counted = match shape_number(map) {
+        shape if shape == Shape::Ct4 as u8 => ct4(map, ask, key),
+        shape if shape == Shape::Ct6 as u8 => ct6(map, ask, key),
+        shape if shape == Shape::Nat4 as u8 => nat4(map, ask, key),
+        _ => nat6(map, ask, key),
     };
-    match read {
-        Some(victim) => count(map, ask, &victim),
-        None => bump(0, slot(map), cell(VictimState::Unknown as u8, Expiry::Unknown as u8)),
+    if counted.is_none() {
+        // What cannot be read can still be counted.
+        bump(0, slot(map), cell(VictimState::Unknown as u8, Expiry::Unknown as u8));
     }
     0
 }
@@ -87,58 +87,45 @@ fn evicted_from(ctx: &FExitContext) -> Option<u32> {
     None
 }
 
-/// What was read of a victim.
-struct Victim {
-    key: [u64; victim::KEY_LEN],
-    /// The word with lifetime and flags; `None` for NAT entries, which have neither.
-    lifetime: Option<u64>,
-    state: u8,
-    pair: Option<u32>,
-}
-
 /// Key and value up to the lifetime lie in one piece, and stay as they were until the slot is used again, which
 /// waits for the lock that is held here.
 #[inline(always)]
-fn ct4(ask: &Ask, element: *const u8) -> Option<Victim> {
+fn ct4(map: u32, ask: &Ask, element: *const u8) -> Option<()> {
     // SAFETY: the helper checks the address and refuses what cannot be read.
     let words: [u64; KEY_V4 + LIFETIME + 1] = unsafe { bpf_probe_read_kernel(element.cast()) }.ok()?;
     let (tail, lifetime) = (key_words(words[TAIL_V4]), words[KEY_V4 + LIFETIME]);
-    Some(Victim {
-        key: [words[0], words[1], 0, 0, 0],
-        lifetime: Some(lifetime),
-        state: State::of(tail.nexthdr(), tail.flags(), (lifetime >> 32) as u16) as u8,
-        pair: v4(ask, &tail, words[0]),
-    })
+    let state = State::of(tail.nexthdr(), tail.flags(), (lifetime >> 32) as u16) as u8;
+    count(map, ask, &[words[0], words[1]], Some(lifetime), state, v4(ask, &tail, words[0]));
+    Some(())
 }
 
 #[inline(always)]
-fn ct6(ask: &Ask, element: *const u8) -> Option<Victim> {
+fn ct6(map: u32, ask: &Ask, element: *const u8) -> Option<()> {
     // SAFETY: as above.
     let words: [u64; KEY_V6 + LIFETIME + 1] = unsafe { bpf_probe_read_kernel(element.cast()) }.ok()?;
     let (tail, lifetime) = (key_words(words[TAIL_V6]), words[KEY_V6 + LIFETIME]);
+    let state = State::of(tail.nexthdr(), tail.flags(), (lifetime >> 32) as u16) as u8;
     let key = [words[0], words[1], words[2], words[3], words[4]];
-    Some(Victim {
-        key,
-        lifetime: Some(lifetime),
-        state: State::of(tail.nexthdr(), tail.flags(), (lifetime >> 32) as u16) as u8,
-        pair: v6(ask, &tail, &key),
-    })
+    count(map, ask, &key, Some(lifetime), state, v6(ask, &tail, &key));
+    Some(())
 }
 
 #[inline(always)]
-fn nat4(ask: &Ask, element: *const u8) -> Option<Victim> {
+fn nat4(map: u32, ask: &Ask, element: *const u8) -> Option<()> {
     // SAFETY: as above.
-    let words: [u64; KEY_V4] = unsafe { bpf_probe_read_kernel(element.cast()) }.ok()?;
-    let pair = v4(ask, &packet_words(words[TAIL_V4]), words[0]);
-    Some(Victim { key: [words[0], words[1], 0, 0, 0], lifetime: None, state: VictimState::None as u8, pair })
+    let key: [u64; KEY_V4] = unsafe { bpf_probe_read_kernel(element.cast()) }.ok()?;
+    let pair = v4(ask, &packet_words(key[TAIL_V4]), key[0]);
+    count(map, ask, &key, None, VictimState::None as u8, pair);
+    Some(())
 }
 
 #[inline(always)]
-fn nat6(ask: &Ask, element: *const u8) -> Option<Victim> {
+fn nat6(map: u32, ask: &Ask, element: *const u8) -> Option<()> {
     // SAFETY: as above.
     let key: [u64; KEY_V6] = unsafe { bpf_probe_read_kernel(element.cast()) }.ok()?;
     let pair = v6(ask, &packet_words(key[TAIL_V6]), &key);
-    Some(Victim { key, lifetime: None, state: VictimState::None as u8, pair })
+    count(map, ask, &key, None, VictimState::None as u8, pair);
+    Some(())
 }
 
 /// Ports, next header and flags of a conntrack key.
@@ -161,7 +148,7 @@ fn v4(ask: &Ask, key: &KeyWords, addresses: u64) -> Option<u32> {
     if ask[ask::TARGETS] & 1 == 0 {
         return None;
     }
-    pair_v4(key, addresses as u32, (addresses >> 32) as u32)
+    pair_v4::<false>(key, addresses as u32, (addresses >> 32) as u32)
 }
 
 #[inline(always)]
@@ -170,45 +157,54 @@ fn v6(ask: &Ask, key: &KeyWords, words: &[u64; KEY_V6]) -> Option<u32> {
         return None;
     }
     let octets = |a: u64, b: u64| [a as u32, (a >> 32) as u32, b as u32, (b >> 32) as u32];
-    pair_v6(key, &octets(words[0], words[1]), &octets(words[2], words[3]))
+    pair_v6::<false>(key, &octets(words[0], words[1]), &octets(words[2], words[3]))
 }
 
+/// `lifetime` is the word with lifetime and flags; NAT entries have neither.
 #[inline(always)]
-fn count(map: u32, ask: &Ask, victim: &Victim) {
+fn count<const KEY: usize>(
+    map: u32,
+    ask: &Ask,
+    key: &[u64; KEY],
+    lifetime: Option<u64>,
+    state: u8,
+    pair: Option<u32>,
+) {
     // SAFETY: a helper without arguments.
     let jiffies = unsafe { bpf_jiffies64() };
-    let ktime = ktime_of(jiffies);
+    let (ktime, seconds) = ktime_of(jiffies);
     let now = match ask[ask::CLOCK] {
-        clock if clock == Clock::Ktime as u64 => Some((ktime / 1_000_000_000) as u32),
+        clock if clock == Clock::Ktime as u64 => Some(seconds as u32),
         clock if clock == Clock::Jiffies as u64 => Some((jiffies >> 8) as u32),
         _ => None,
     };
-    let expiry = match (now, victim.lifetime) {
+    let expiry = match (now, lifetime) {
         (Some(now), Some(lifetime)) => ((lifetime as u32).wrapping_sub(now) as i32 as u32 >> 31) as u8,
         _ => Expiry::Unknown as u8,
     };
-    let cell = cell(victim.state, expiry);
+    let cell = cell(state, expiry);
     bump(0, slot(map), cell);
-    if let Some(pair) = victim.pair {
+    if let Some(pair) = pair {
         bump(MAP_CHUNKS as u32, pair, cell);
     }
-    let classes = pack_classes(map, cell, victim.pair);
-    write(ktime, classes, victim.lifetime.unwrap_or(0), u64::from(now.unwrap_or(0)), &victim.key);
+    let classes = pack_classes(map, cell, pair);
+    write(ktime, classes, lifetime.unwrap_or(0), u64::from(now.unwrap_or(0)), key);
 }
 
-/// The monotonic clock, read once a tick: where evictions come by the thousand, reading it would cost more than all
+/// The monotonic clock in nanoseconds and in seconds, read once a tick: where evictions come by the thousand, reading it would cost more than all
 /// the rest. (The kernel's own clock of that kind is closed to tracing programs.)
 #[inline(always)]
-fn ktime_of(jiffies: u64) -> u64 {
-    let Some(last) = EVICT_CLOCK.get_ptr_mut(0) else { return 0 };
+fn ktime_of(jiffies: u64) -> (u64, u64) {
+    let Some(last) = EVICT_CLOCK.get_ptr_mut(0) else { return (0, 0) };
     // SAFETY: a map value of this processor, where nothing runs between the program's instructions but itself.
-    let [tick, ktime] = unsafe { &mut *last };
+    let [tick, ktime, seconds] = unsafe { &mut *last };
     if *tick != jiffies {
         *tick = jiffies;
         // SAFETY: a helper without arguments.
         *ktime = unsafe { bpf_ktime_get_ns() };
+        *seconds = *ktime / 1_000_000_000;
     }
-    *ktime
+    (*ktime, *seconds)
 }
 
 /// Adds one to a counter of a slot or a pair, in the chunks from `first` on.
@@ -227,7 +223,7 @@ fn bump(first: u32, index: u32, cell: u32) {
 
 /// Writes a victim over the oldest one, see `victim::MARK`.
 #[inline(always)]
-fn write(ktime: u64, classes: u64, lifetime: u64, now: u64, key: &[u64; victim::KEY_LEN]) {
+fn write<const KEY: usize>(ktime: u64, classes: u64, lifetime: u64, now: u64, key: &[u64; KEY]) {
     let Some(total) = VICTIM_COUNT.get_ptr_mut(0) else { return };
     // SAFETY: a map value of eight bytes, aligned as all are.
     let number = unsafe { fetch_add(total, 1) };
@@ -241,11 +237,14 @@ fn write(ktime: u64, classes: u64, lifetime: u64, now: u64, key: &[u64; victim::
     set(victim::CLASSES, classes);
     set(victim::LIFETIME, lifetime);
     set(victim::NOW, now);
+    // A short key leaves the rest as it was: the map tells how long it is.
     set(victim::KEY, key[0]);
     set(victim::KEY + 1, key[1]);
-    set(victim::KEY + 2, key[2]);
-    set(victim::KEY + 3, key[3]);
-    set(victim::KEY + 4, key[4]);
+    if KEY == KEY_V6 {
+        set(victim::KEY + 2, key[2]);
+        set(victim::KEY + 3, key[3]);
+        set(victim::KEY + 4, key[4]);
+    }
     // SAFETY: the index is a constant below the record's length.
     let mark = unsafe { place.add(victim::MARK) };
     // Ordered: nobody sees the mark before what it stands for.

@@ -61,7 +61,7 @@ pub(crate) static EVICTED: Array<[u64; CHUNK]> =
 
 /// The tick and the time of the last eviction on each processor.
 #[map]
-pub(crate) static EVICT_CLOCK: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static EVICT_CLOCK: PerCpuArray<[u64; 3]> = PerCpuArray::with_max_entries(1, 0);
 
 /// How many victims were written to the ring.
 #[map]
