@@ -29,6 +29,7 @@ fn peak_kib() -> u64 {
 }
 
 /// Source, destination and translated source of a connection: ports of one range, destinations by the ten thousand.
+#[expect(clippy::unwrap_used, reason = "a test's own numbers")]
 fn ends(number: u32) -> ([u8; 4], [u8; 2], [u8; 4]) {
     let port = u16::try_from(32_768 + number % 32_768).unwrap();
     let remote = Ipv4Addr::from_bits(0xc0a8_0000 + number / 20).octets();
@@ -36,12 +37,14 @@ fn ends(number: u32) -> ([u8; 4], [u8; 2], [u8; 4]) {
     (pod, port.to_be_bytes(), remote)
 }
 
+#[expect(clippy::unwrap_used, reason = "a test's own bytes")]
 fn ct(number: u32) -> CtRow {
     let (pod, port, remote) = ends(number);
     let key = [&pod[..], &remote, &[0x01, 0xbd], &port, &[6, 0]].concat();
     CtRow::decode(&key, &[0; 56]).unwrap()
 }
 
+#[expect(clippy::unwrap_used, reason = "a test's own bytes")]
 fn nat(number: u32, reply: bool) -> NatRow {
     let (pod, port, remote) = ends(number);
     let node = [192, 168, 42, 254];
