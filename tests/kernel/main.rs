@@ -5,6 +5,7 @@
 
 mod capture;
 mod collect;
+mod collector;
 mod daemon;
 mod deep;
 mod drops;

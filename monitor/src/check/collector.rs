@@ -130,3 +130,49 @@ fn whole_minutes(duration: Duration) -> Duration {
 fn short(rate: f64) -> String {
     if rate >= 10.0 { format!("{rate:.0}") } else { format!("{rate:.2}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outlook(bounded: bool) -> Outlook {
+        let maps = [Inflow { dying: 1.0, capacity: 524_288.0 }, Inflow { dying: 0.3, capacity: 262_144.0 }];
+        let doubled = maps.map(|map| Inflow { capacity: map.capacity * 2.0, ..map });
+        let five = Interval::Fixed(REMEDY);
+        let rule = if bounded { five } else { Interval::Adaptive };
+        Outlook {
+            closing: 1.0,
+            dying: 1.3,
+            living: 4_000.0,
+            plateau: plateau(4_000.0, &maps, rule),
+            doubled: plateau(4_000.0, &doubled, rule),
+            remedied: plateau(4_000.0, &maps, five),
+            bounded,
+        }
+    }
+
+    #[test]
+    fn the_incident_is_told_with_its_numbers() {
+        let words = outlook(false).words();
+        for part in [
+            "about 1.00 connections close here a second",
+            "a pass every 10h49m and the tables reach 54646 entries",
+            "maps twice as big make it",
+            "at a fixed 5m they hold 4390",
+        ] {
+            assert!(words.contains(part), "{part:?} is not in {words:?}");
+        }
+        assert!(outlook(false).mostly_dead());
+    }
+
+    #[test]
+    fn a_bounded_interval_is_no_trouble() {
+        let outlook = outlook(true);
+        assert!(
+            outlook.words().contains("at the configured interval of 5m the tables hold 4390"),
+            "{}",
+            outlook.words()
+        );
+        assert!(!outlook.mostly_dead());
+    }
+}

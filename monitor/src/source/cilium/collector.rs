@@ -230,7 +230,9 @@ mod tests {
     /// Passes counted over these walks of one map.
     fn count(walks: &[Seen]) -> u64 {
         let mut watch = CollectorWatch::default();
-        walks.iter().for_each(|seen| watch.observe([(&tcp(), 7, Some(*seen))]));
+        for seen in walks {
+            watch.observe([(&tcp(), 7, Some(*seen))]);
+        }
         passes(&watch, &tcp())
     }
 

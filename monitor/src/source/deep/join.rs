@@ -365,10 +365,14 @@ mod tests {
 
     fn join(context: &Context<'_>, rows: &[CtRow], nats: &[NatRow], before: Option<&Suspects>) -> Joined {
         let mut join = Join::new(context, rows.len());
-        rows.iter().for_each(|row| join.ct(row, CLOCK));
+        for row in rows {
+            join.ct(row, CLOCK);
+        }
         let mut join = join.finish_ct(false, nats.len());
         let mut ports = PortTable::new(32_768..=65_535);
-        nats.iter().for_each(|row| join.nat(row, &mut ports));
+        for row in nats {
+            join.nat(row, &mut ports);
+        }
         join.finish(before)
     }
 

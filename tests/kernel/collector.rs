@@ -1,0 +1,92 @@
+//! The simulated node's collector, recovered from nothing but counts every fifteen seconds, on both clocks.
+//!
+//! In: the simulated node, at any speed. Out: pass or fail. Must not: need a kernel: nothing is measured here.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use monitor::source::cilium::collector::{CollectorWatch, Seen};
+use monitor::source::cilium::pins;
+use support::cilium::MapName;
+use support::clock::Units;
+use support::simulate::model::{Model, Setup};
+use support::simulate::phase::Scenario;
+
+/// Seconds between two scans, and how long is watched.
+const SCAN: u64 = 15;
+const WATCHED: u64 = 4_800;
+
+/// What a walk of the TCP map would say, from the bytes the model holds.
+fn look(model: &Model, at: Duration, now: u32, units: Units) -> Result<Seen> {
+    let unit = match units {
+        Units::Seconds => 1,
+        Units::Jiffies { hz } => 256_u64.div_ceil(hz.into()),
+    };
+    let mut seen = Seen { at, living: 0, dead: 0, dead_closed: 0, dead_related: 0, oldest: 0, unit };
+    for (map, _, value) in model.table().records() {
+        if map != MapName::Ct4 {
+            continue;
+        }
+        let lifetime = u32::from_ne_bytes(value.get(32..36).context("short")?.try_into()?);
+        let flags = u16::from_ne_bytes(value.get(36..38).context("short")?.try_into()?);
+        if lifetime >= now {
+            seen.living += 1;
+            continue;
+        }
+        seen.dead += 1;
+        seen.dead_closed += u64::from(flags & 3 == 3);
+        let late = u64::from(now - lifetime);
+        let late = match units {
+            Units::Seconds => late,
+            Units::Jiffies { hz } => late * 256 / u64::from(hz),
+        };
+        seen.oldest = seen.oldest.max(late);
+    }
+    Ok(seen)
+}
+
+fn recover(units: Units) -> Result<()> {
+    let clock = |second: u64| match units {
+        Units::Seconds => u32::try_from(50_000 + second),
+        Units::Jiffies { hz } => u32::try_from((4_294_000_000 + second * u64::from(hz)) >> 8),
+    };
+    let setup = Setup { speed: 1.0, ..Setup::new(Scenario::Incident, Duration::from_secs(86_400), units) };
+    let mut model = Model::new(setup);
+    let (name, mut watch) = (pins::global_maps().remove(0), CollectorWatch::default());
+    // The passes that removed anything: when, and how many entries.
+    let (mut real, mut passes) = (Vec::new(), 0);
+    for second in 0..WATCHED {
+        let at = Duration::from_secs(second);
+        let now = clock(second)?;
+        model.advance(at, now);
+        let status = model.status(now);
+        if status.passes > passes && status.removed > 0 {
+            real.push(second);
+        }
+        passes = status.passes;
+        if second % SCAN != 4 {
+            continue;
+        }
+        watch.observe([(&name, 1, Some(look(&model, at, now, units)?))]);
+        let facts = watch.facts(&name, at).context("nothing known")?;
+        ensure!(facts.passes == real.len() as u64, "{} passes of {real:?} at {second}", facts.passes);
+        if let [.., before, last] = *real.as_slice() {
+            let age = facts.last_pass_age.context("no age")?.as_secs();
+            let interval = facts.interval.context("no interval")?.as_secs();
+            ensure!(age.abs_diff(second - last) <= SCAN, "age {age} at {second}, passes {real:?}");
+            let expected = (last - before).max(second - last);
+            ensure!(interval.abs_diff(expected) <= SCAN, "interval {interval} at {second}, passes {real:?}");
+        }
+    }
+    // 5 minutes, then 7.5, 11.25: the collector slows itself down.
+    ensure!(real.len() >= 4, "{real:?}");
+    Ok(())
+}
+
+#[test]
+fn passes_and_interval_of_the_simulated_node_are_recovered_within_one_scan() -> Result<()> {
+    for units in [Units::Seconds, Units::Jiffies { hz: 100 }] {
+        recover(units).with_context(|| format!("{units:?}"))?;
+    }
+    Ok(())
+}
