@@ -46,9 +46,8 @@ pub(crate) fn collector(node: &Node, targets: &[Target]) -> Result<Collector> {
 pub(crate) fn settings(node: &Node, targets: &[Target]) -> Result<CollectSettings> {
     Ok(CollectSettings {
         bpffs: node.bpffs.root().to_owned(),
-        procfs: "/proc".into(),
-        sysfs: "/sys".into(),
-        cilium_config: None,
+        host: Host::default(),
+        wanted: Wanted::default(),
         // Every collection walks every map.
         interval: Duration::ZERO,
         stale_after: Duration::from_secs(600),
