@@ -12,6 +12,8 @@ mod expected;
 pub mod finding;
 pub mod manifest;
 pub mod plateau;
+pub mod storage;
+pub mod tuning;
 
 pub use alerts::{Reading, readings};
 pub use finding::{Finding, Level, findings};
