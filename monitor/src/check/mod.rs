@@ -13,6 +13,8 @@ pub mod finding;
 pub mod manifest;
 pub mod plateau;
 pub mod storage;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tuning;
 
 pub use alerts::{Reading, readings};

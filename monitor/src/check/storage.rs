@@ -13,7 +13,7 @@ use crate::snapshot::{HostState, HostTargetFacts, Snapshot, TargetSocket};
 use crate::source::host::cifs::{Server, ServerStatus};
 use crate::source::host::iscsi::{Session, SessionState};
 use crate::source::host::mounts::{Family, Mount, MountSource, by_server};
-use crate::source::host::sockets::{Keepalive, Timer};
+use crate::source::host::sockets::{Keepalive, TcpState, Timer};
 
 /// A retransmitting socket that heard nothing for this long is stalled: far beyond any round trip, far below what
 /// mounts wait before they do anything.
@@ -58,17 +58,20 @@ pub(super) fn explain_stalled(host: &HostState, target: &str) -> (String, String
 }
 
 fn describe(TargetSocket { target: _, service, socket }: &TargetSocket) -> String {
-    let mut text = format!("{} to {} ({service}, {})", socket.local, socket.remote, socket.state.name());
-    if let Some(silent) = socket.silent_for() {
-        text.push_str(&format!(", silent for {}", seconds(silent)));
-    }
     let timer = match socket.timer {
         Some(Timer::Retransmit { retransmits, .. }) => u32::from(retransmits),
         _ => 0,
     };
     let repeated = socket.info.map_or(0, |info| u32::from(info.retransmits)).max(timer);
-    text.push_str(&format!(", repeated {repeated} times, {} bytes unacknowledged", socket.send_queue));
-    text
+    let (local, remote, state) = (socket.local, socket.remote, socket.state.name());
+    let ends = format!("{local} to {remote} ({service}, {state})");
+    // Before the handshake there is nothing to be silent after.
+    if socket.state == TcpState::SynSent {
+        return format!("{ends}, SYN repeated {repeated} times");
+    }
+    let silent = socket.silent_for().map(|silent| format!(", silent for {}", seconds(silent)));
+    let silent = silent.unwrap_or_default();
+    format!("{ends}{silent}, repeated {repeated} times, {} bytes unacknowledged", socket.send_queue)
 }
 
 /// Evidence and advice of `CtmonIscsiSessionDown`.

@@ -143,7 +143,8 @@ fn timed<T>(
 
 /// A name that fails makes the source fail: its value would be missing without a reason.
 fn wanted_sysctls(host: &Host, names: &[String]) -> Sample<SysctlState> {
-    if names.is_empty() {
+    // Without the folder it is the root that is wrong, not every name.
+    if names.is_empty() || !host.proc("sys").exists() {
         return Ok(None);
     }
     let Sysctls { values, absent, failed } = read_sysctls(host, names.iter().map(String::as_str));
@@ -172,4 +173,89 @@ fn target_sockets(targets: &TargetIndex) -> Sample<SocketState> {
 fn name_of(targets: &TargetIndex, address: Option<IpAddr>) -> Option<String> {
     let target = targets.targets().get(targets.target_of(address?.to_canonical())?)?;
     Some(target.name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+    use super::super::testing::{TempDir, fixture, fixture_path};
+    use super::*;
+    use crate::source::cilium::target::{OTHER_SERVICE, ServiceSpec, TargetSpec};
+
+    fn names(sources: &[SourceState]) -> Vec<(&str, bool)> {
+        sources.iter().map(|source| (source.name, source.error.is_none())).collect()
+    }
+
+    fn collect(host: &Host, wanted: &Wanted, targets: &TargetIndex) -> (HostState, Vec<SourceState>) {
+        let mut sources = Vec::new();
+        let facts = HostTargetFacts::default();
+        let state =
+            HostCollector::default().collect(host, wanted, Storage::read(host), targets, facts, &mut sources);
+        (state, sources)
+    }
+
+    #[test]
+    fn a_source_without_files_is_not_listed_and_one_that_fails_hides_no_other() {
+        let dir = TempDir::new();
+        let wanted = Wanted { sysctls: vec!["fs.file-max".to_owned()], ..Wanted::default() };
+        let (_, sources) = collect(&dir.host(), &wanted, &TargetIndex::default());
+        assert_eq!(names(&sources), []);
+
+        dir.write("proc/1/mountinfo", b"not a mount\n");
+        dir.write("proc/sys/fs/file-nr", &fixture("sysctl/file-nr"));
+        std::fs::create_dir_all(dir.path().join("proc/sys/fs/file-max")).unwrap();
+        let (state, sources) = collect(&dir.host(), &wanted, &TargetIndex::default());
+        assert_eq!(names(&sources), [("mounts", false), ("sysctl", false), ("file_handles", true)]);
+        assert!(state.mounts.is_none() && state.sysctls.is_none() && state.file_handles.is_some());
+    }
+
+    #[test]
+    fn targets_come_from_mounts_and_sessions_and_stay_while_either_cannot_be_read() {
+        let dir = TempDir::new();
+        dir.write("proc/1/mountinfo", &fixture("mounts/mountinfo-6.12"));
+        let host = Host { sysfs: fixture_path("iscsi/6.12-failed/sys"), ..dir.host() };
+        let found = Storage::read(&host).targets().unwrap();
+        let [server] = found.targets.as_slice() else { panic!("{found:?}") };
+        let services: Vec<_> =
+            server.services.iter().map(|service| (service.name.as_str(), service.port)).collect();
+        assert_eq!(
+            (server.name.as_str(), services),
+            ("192-168-100-180", vec![("iscsi", 3260), ("smb", 445)])
+        );
+        dir.write("proc/1/mountinfo", b"not a mount\n");
+        assert_eq!(Storage::read(&host).targets(), None);
+        assert_eq!(Storage::read(&TempDir::new().host()).targets(), Some(HostTargets::default()));
+    }
+
+    #[test]
+    fn a_real_socket_is_given_to_its_target_and_service() {
+        let address = Ipv4Addr::new(127, 78, 0, 1);
+        let listener = TcpListener::bind((address, 0)).unwrap();
+        let other = TcpListener::bind((address, 0)).unwrap();
+        let mut clients: Vec<TcpStream> =
+            [&listener, &other].map(|to| TcpStream::connect(to.local_addr().unwrap()).unwrap()).into();
+        clients.iter_mut().for_each(|client| client.write_all(b"x").unwrap());
+        let named = ServiceSpec {
+            name: "smb".to_owned(),
+            ports: vec![listener.local_addr().unwrap().port()],
+            protocol: None,
+        };
+        let target = TargetSpec {
+            name: "nas".to_owned(),
+            prefixes: vec![(address.into(), 32)],
+            services: vec![named],
+        };
+        let (state, _) =
+            collect(&TempDir::new().host(), &Wanted::default(), &TargetIndex::new(vec![target]).unwrap());
+        let sockets = state.sockets.unwrap();
+        let service = |client: &TcpStream| {
+            let local = client.local_addr().unwrap();
+            let socket = sockets.of("nas").find(|socket| socket.socket.local == local);
+            socket.map(|socket| socket.service.as_str())
+        };
+        let services: Vec<_> = clients.iter().map(service).collect();
+        assert_eq!(services, [Some("smb"), Some(OTHER_SERVICE)]);
+    }
 }

@@ -14,6 +14,8 @@ use std::time::Duration;
 mod netlink;
 mod tcp_info;
 
+#[cfg(test)]
+pub(crate) use netlink::captured;
 use netlink::dump;
 pub use tcp_info::TcpInfo;
 
