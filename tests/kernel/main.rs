@@ -10,5 +10,6 @@ mod deep;
 mod drops;
 mod evictions;
 mod generated;
+mod host;
 mod maps;
 mod scan;

@@ -102,3 +102,33 @@ fn finding(check: &str, level: Level, evidence: String, advice: &str) -> Finding
         advice: advice.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::nothing;
+    use super::*;
+    use crate::config::parse;
+    use crate::snapshot::TimeoutFact;
+
+    fn levels(snapshot: &Snapshot, settings: &Settings) -> Vec<(String, Level)> {
+        findings(snapshot, settings).into_iter().map(|finding| (finding.check, finding.level)).collect()
+    }
+
+    #[test]
+    fn a_timeout_that_entries_show_is_wrong_for_certain_only_when_it_is_longer() {
+        let settings = parse("expect: {ct_timeouts: {tcp: {equals: 6h}}}").unwrap();
+        let check = |source, seconds, expected: Option<Level>| {
+            let mut snapshot = nothing(&settings);
+            let value = Duration::from_secs(seconds);
+            snapshot.timeouts = vec![TimeoutFact { class: TimeoutClass::Tcp, source, value }];
+            let expected: Vec<_> =
+                expected.map(|level| ("ct_timeouts".to_owned(), level)).into_iter().collect();
+            assert_eq!(levels(&snapshot, &settings), expected, "{source:?} {seconds}");
+        };
+        check(TimeoutSource::Entries, 21_600, None);
+        check(TimeoutSource::Entries, 28_800, Some(Level::Warning));
+        check(TimeoutSource::Entries, 8_000, Some(Level::Info));
+        check(TimeoutSource::CiliumConfig, 8_000, Some(Level::Warning));
+        assert_eq!(levels(&nothing(&settings), &settings), []);
+    }
+}

@@ -97,6 +97,9 @@ pub(crate) fn snapshot(host: &Host, settings: &Settings) -> Snapshot {
             })
             .collect(),
         evictions: Evictions::default(),
+        agent: None,
+        drops: None,
+        deep: None,
         host: state,
         sources,
     }

@@ -30,8 +30,9 @@ use super::cilium::target::TargetIndex;
 use super::cilium::timeouts::{Timeouts, configured};
 use super::cilium::walk::{Step, Visitor};
 use super::host::Host;
-use super::host::collect::{HostCollector, Storage, Wanted};
+use super::host::collect::{HostCollector, Wanted};
 use super::host::targets::HostTargets;
+use super::timed::timed;
 use crate::snapshot::{
     ClockFacts, Content, Evictions, HostTargetFacts, MapScan, MapState, PresentMap, Snapshot, SourceState,
     TargetState, TimeoutClass, TimeoutFact, Totals,
@@ -172,48 +173,6 @@ impl Collector {
         }
         self.settings = settings;
         Ok(())
-    }
-
-    /// Gives entries to these targets from now on.
-    fn retarget(&mut self, configured: &TargetIndex, found: HostTargets) -> Result<(), ScanError> {
-        let (targets, facts) = targets::join(configured, &found);
-        // No victim is given to a target while the tables are replaced: rather to none than to a wrong one.
-        self.kernel.tracker().tell(self.clock, 0)?;
-        self.settle(SystemTime::now(), sys::monotonic());
-        self.kernel.set_targets(targets.tables())?;
-        self.ledger.retarget(self.kernel.tracker(), &targets)?;
-        // Counts under the old pair numbers mean nothing under the new ones.
-        self.known.values_mut().for_each(|known| known.last = None);
-        (self.targets, self.from_host) = (targets, (found, facts));
-        Ok(())
-    }
-
-    /// Reads where the node's storage is, and makes its servers targets if that is wanted.
-    pub fn follow_host(&mut self) -> Storage {
-        let storage = Storage::read(&self.settings.host);
-        let Some(found) = storage.targets().filter(|_| self.settings.wanted.targets) else { return storage };
-        if found != self.from_host.0 {
-            let configured = self.settings.targets.clone();
-            match self.retarget(&configured, found) {
-                Ok(()) => self.tell_targets(),
-                Err(error) => tracing::error!(%error, "failed to follow the host's servers: trying again"),
-            }
-        }
-        storage
-    }
-
-    fn tell_targets(&self) {
-        let (_, HostTargetFacts { skipped, without_address, dropped }) = &self.from_host;
-        let names: Vec<&str> = self.targets.targets().iter().map(|target| target.name.as_str()).collect();
-        tracing::info!(targets = ?names, "the host's storage servers changed");
-        if skipped + without_address + dropped.len() > 0 {
-            tracing::warn!(
-                skipped,
-                without_address,
-                ?dropped,
-                "some of the host's storage servers are no targets"
-            );
-        }
     }
 
     /// The loaded programs, for whoever streams entries between two collections.
@@ -563,8 +522,8 @@ impl Collector {
 
     /// Reads the copy of Cilium's configuration anew: it is mounted, and changes.
     fn read_agent_config(&mut self, sources: &mut Vec<SourceState>) {
-        let host = Host { cilium_config: self.settings.cilium_config.clone(), ..Host::default() };
-        self.agent = timed(sources, "cilium_config", || agent_config::read_agent_config(&host));
+        let host = &self.settings.host;
+        self.agent = timed(sources, "cilium_config", || agent_config::read_agent_config(host));
     }
 
     fn reading(&self, raw: &RawScan) -> Reading {
@@ -640,29 +599,6 @@ fn scan_problem(name: &MapName, error: &ScanError) -> MapProblem {
         source = cause.source();
     }
     MapProblem { reason: ProblemReason::Scan, detail }
-}
-
-/// Reads a source and notes how it fared; one that is off is not noted.
-fn timed<T, E: std::error::Error>(
-    sources: &mut Vec<SourceState>,
-    name: &'static str,
-    read: impl FnOnce() -> Result<Option<T>, E>,
-) -> Option<T> {
-    let begun = sys::monotonic();
-    let read = read();
-    let duration = sys::monotonic().saturating_sub(begun);
-    match read {
-        Ok(found) => {
-            if found.is_some() {
-                sources.push(SourceState { name, duration, error: None });
-            }
-            found
-        }
-        Err(error) => {
-            sources.push(SourceState { name, duration, error: Some(error.to_string()) });
-            None
-        }
-    }
 }
 
 fn source(

@@ -3,7 +3,6 @@ use super::super::testing::{nas_tuning, node, nothing};
 use super::*;
 use crate::check::findings;
 use crate::config::parse;
-use crate::snapshot::TimeoutFact;
 
 fn evidence(findings: &[Finding], check: &str) -> Vec<(Level, String, String)> {
     let of = findings.iter().filter(|finding| finding.check == check);
@@ -73,23 +72,6 @@ fn another_network_namespace_is_not_the_nodes() {
     let text = "net.ipv4.tcp_keepalive_time answered for ctmon's own network namespace, not the node's";
     assert_eq!(told, [(Level::Unknown, String::new(), text.to_owned())]);
     assert!(!evidence(&found, ALERT).iter().any(|(_, _, evidence)| evidence.contains("keepalive_time")));
-}
-
-#[test]
-fn a_timeout_that_entries_show_is_wrong_for_certain_only_when_it_is_longer() {
-    let settings = parse("expect: {ct_timeouts: {tcp: {equals: 6h}}}").unwrap();
-    let check = |source, seconds, expected: Option<Level>| {
-        let mut snapshot = nothing(&settings);
-        let value = Duration::from_secs(seconds);
-        snapshot.timeouts = vec![TimeoutFact { class: TimeoutClass::Tcp, source, value }];
-        let found = evidence(&findings(&snapshot, &settings), "ct_timeout");
-        assert_eq!(found.first().map(|(level, ..)| *level), expected, "{source:?} {seconds}: {found:?}");
-    };
-    check(TimeoutSource::Entries, 21_600, None);
-    check(TimeoutSource::Entries, 28_800, Some(Level::Warning));
-    check(TimeoutSource::Entries, 8_000, Some(Level::Info));
-    check(TimeoutSource::CiliumConfig, 8_000, Some(Level::Warning));
-    assert!(evidence(&findings(&nothing(&settings), &settings), "ct_timeout").is_empty());
 }
 
 #[test]

@@ -4,14 +4,63 @@
 //! Must not: change what is configured: a server that a configured target covers adds nothing, and where the tables
 //! are full, it is the host's that are left out.
 
+use std::time::SystemTime;
+
 use monitor_abi::cilium::proto;
 
+use super::Collector;
 use crate::snapshot::HostTargetFacts;
+use crate::source::bpf::{ScanError, sys};
 use crate::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
+use crate::source::host::collect::Storage;
 use crate::source::host::targets::{HostTarget, HostTargets};
 
+impl Collector {
+    /// Gives entries to these targets from now on.
+    pub(super) fn retarget(&mut self, configured: &TargetIndex, found: HostTargets) -> Result<(), ScanError> {
+        let (targets, facts) = join(configured, &found);
+        // No victim is given to a target while the tables are replaced: rather to none than to a wrong one.
+        self.kernel.tracker().tell(self.clock, 0)?;
+        self.settle(SystemTime::now(), sys::monotonic());
+        self.kernel.set_targets(targets.tables())?;
+        self.ledger.retarget(self.kernel.tracker(), &targets)?;
+        // Counts under the old pair numbers mean nothing under the new ones.
+        self.known.values_mut().for_each(|known| known.last = None);
+        (self.targets, self.from_host) = (targets, (found, facts));
+        Ok(())
+    }
+
+    /// Reads where the node's storage is, and makes its servers targets if that is wanted.
+    pub fn follow_host(&mut self) -> Storage {
+        let storage = Storage::read(&self.settings.host);
+        let Some(found) = storage.targets().filter(|_| self.settings.wanted.targets) else { return storage };
+        if found != self.from_host.0 {
+            let configured = self.settings.targets.clone();
+            match self.retarget(&configured, found) {
+                Ok(()) => self.tell_targets(),
+                Err(error) => tracing::error!(%error, "failed to follow the host's servers: trying again"),
+            }
+        }
+        storage
+    }
+
+    fn tell_targets(&self) {
+        let (_, HostTargetFacts { skipped, without_address, dropped }) = &self.from_host;
+        let names: Vec<&str> = self.targets.targets().iter().map(|target| target.name.as_str()).collect();
+        tracing::info!(targets = ?names, "the host's storage servers changed");
+        if skipped + without_address + dropped.len() > 0 {
+            tracing::warn!(
+                skipped,
+                without_address,
+                ?dropped,
+                "some of the host's storage servers are no targets"
+            );
+        }
+    }
+}
+
 /// Both kinds of targets in their order of precedence.
-pub(super) fn join(configured: &TargetIndex, found: &HostTargets) -> (TargetIndex, HostTargetFacts) {
+fn join(configured: &TargetIndex, found: &HostTargets) -> (TargetIndex, HostTargetFacts) {
     let HostTargets { targets, skipped, without_address } = found;
     let mut index = configured.clone();
     let mut facts =

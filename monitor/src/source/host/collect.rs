@@ -5,7 +5,6 @@
 //! of it comes from the kernel's memory and local files.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use super::cifs::{CifsSums, read_cifs};
 use super::iscsi::{Session, read_iscsi};
@@ -21,8 +20,8 @@ use crate::snapshot::{
     CifsState, HostState, HostTargetFacts, MountState, SocketState, SourceState, SysctlState, TargetSocket,
     Towards,
 };
-use crate::source::bpf::sys;
 use crate::source::cilium::target::TargetIndex;
+use crate::source::timed::timed;
 
 /// What is read of the host beside what is always read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -121,24 +120,6 @@ impl HostCollector {
             targets: facts,
         }
     }
-}
-
-/// Reads a source and notes how it fared; one that is off is not noted.
-fn timed<T>(
-    sources: &mut Vec<SourceState>,
-    name: &'static str,
-    read: impl FnOnce() -> Sample<T>,
-) -> Option<T> {
-    let begun = sys::monotonic();
-    let read = read();
-    let duration: Duration = sys::monotonic().saturating_sub(begun);
-    let (found, error) = match read {
-        Ok(None) => return None,
-        Ok(found) => (found, None),
-        Err(error) => (None, Some(error.to_string())),
-    };
-    sources.push(SourceState { name, duration, error });
-    found
 }
 
 /// A name that fails makes the source fail: its value would be missing without a reason.
