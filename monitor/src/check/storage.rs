@@ -3,6 +3,7 @@
 //! In: the host's part of a snapshot. Out: counts that alerts compare, and their evidence in plain words.
 //! Must not: name a connection anywhere but in a finding: findings are read by people, not stored as labels.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Level;
@@ -97,19 +98,15 @@ pub(super) fn explain_sessions(host: &HostState, target: &str) -> (String, Strin
 }
 
 fn describe_session(session: &Session) -> String {
-    let mut text = format!("{} is {}", session.name, session.state.name());
-    if let Some(target) = &session.target {
-        text.push_str(&format!(", {target}"));
-    }
-    if let Some((address, port)) = session.portal() {
-        text.push_str(&format!(" through {}", std::net::SocketAddr::new(address, port)));
-    }
-    match session.recovery_timeout {
-        Some(seconds @ 0..) => text.push_str(&format!(", recovery time-out {seconds} s")),
-        Some(_) => text.push_str(", waits for ever"),
-        None => {}
-    }
-    text
+    let target = session.target.as_ref().map(|target| format!(", {target}"));
+    let portal =
+        session.portal().map(|(address, port)| format!(" through {}", SocketAddr::new(address, port)));
+    let wait = session.recovery_timeout.map(|seconds| match seconds {
+        0.. => format!(", recovery time-out {seconds} s"),
+        _ => ", waits for ever".to_owned(),
+    });
+    let parts = [target, portal, wait].map(Option::unwrap_or_default).concat();
+    format!("{} is {}{parts}", session.name, session.state.name())
 }
 
 /// What is worth knowing of the path while no alert fires.
@@ -150,14 +147,15 @@ fn unused_keepalive(host: &HostState, settings: &Settings, target: &str) -> Opti
     if not_using == 0 {
         return None;
     }
-    let mut evidence = format!(
-        "{} is in force, but {using} of {} sockets to {target} use keepalive",
+    let hidden = match unknown {
+        0 => String::new(),
+        _ => format!(" ({unknown} cannot be told now: another timer hides it)"),
+    };
+    let evidence = format!(
+        "{} is in force, but {using} of {} sockets to {target} use keepalive{hidden}",
         believed.name,
         using + not_using + unknown
     );
-    if unknown > 0 {
-        evidence.push_str(&format!(" ({unknown} cannot be told now: another timer hides it)"));
-    }
     let advice = "the sysctl acts only on sockets whose owner asked for keepalive; what notices a dead server is \
                   echo_interval for CIFS, the NOP time-out for iSCSI, timeo and retrans for NFS";
     Some(Finding { target: target.to_owned(), ..own("keepalive", Level::Info, &evidence, advice) })
@@ -170,16 +168,15 @@ fn cifs_server(server: &Server) -> Option<Finding> {
         return None;
     }
     let name = server.name.as_deref().unwrap_or("a server without a name");
-    let mut evidence = format!(
+    let in_flight =
+        server.in_flight.map(|count| format!(", {count} requests unanswered")).unwrap_or_default();
+    let evidence = format!(
         "SMB client to {name}: {}, {} sessions, {} of sessions and shares disconnected, {reconnects} reconnects \
-         since it was mounted",
+         since it was mounted{in_flight}",
         server.status.map_or("status unknown", ServerStatus::name),
         server.sessions,
         server.disconnected
     );
-    if let Some(in_flight) = server.in_flight {
-        evidence.push_str(&format!(", {in_flight} requests unanswered"));
-    }
     if status.is_some() || server.disconnected > 0 {
         let advice = "files on its shares hang or fail until the session is back: see that port 445 answers from this \
                       node, and `dmesg | grep CIFS`";

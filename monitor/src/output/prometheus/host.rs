@@ -6,6 +6,7 @@ use crate::check::tuning;
 use crate::config::{Settings, SysctlValue};
 use crate::snapshot::{CifsTarget, HostState, Snapshot};
 use crate::source::host::iscsi::SessionState;
+use crate::source::host::sysctl::Sysctl;
 
 const SYSCTL: Metric = Metric::gauge(
     "ctmon_sysctl_value",
@@ -148,7 +149,7 @@ fn sysctls(page: &mut Page, host: &HostState, settings: &Settings) {
     for verdict in tuning::sysctls(host, settings) {
         let Some(in_force) = verdict.in_force() else { continue };
         let label = ("sysctl", verdict.name);
-        page.maybe(SYSCTL, &[label], verdict.found.and_then(|found| found.number()));
+        page.maybe(SYSCTL, &[label], verdict.found.and_then(Sysctl::number));
         page.count(SYSCTL_IN_FORCE, &[label], u64::from(in_force));
     }
 }

@@ -217,7 +217,9 @@ mod tests {
         let other = TcpListener::bind((address, 0)).unwrap();
         let mut clients: Vec<TcpStream> =
             [&listener, &other].map(|to| TcpStream::connect(to.local_addr().unwrap()).unwrap()).into();
-        clients.iter_mut().for_each(|client| client.write_all(b"x").unwrap());
+        for client in &mut clients {
+            client.write_all(b"x").unwrap();
+        }
         let named = ServiceSpec {
             name: "smb".to_owned(),
             ports: vec![listener.local_addr().unwrap().port()],
