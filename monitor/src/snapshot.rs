@@ -4,6 +4,7 @@
 //! Must not: read anything, or hold a type of an output format. `None` is unknown, never 0.
 
 pub mod deep;
+mod host;
 
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +16,12 @@ use crate::source::bpf::plan::Plan;
 use crate::source::cilium::agent_config::AgentConfig;
 use crate::source::cilium::drops::Drops;
 use crate::source::cilium::pins::{MapName, MapProblem};
+use crate::source::cilium::target::OTHER_SERVICE;
 use crate::source::cilium::tuple::Endpoint;
+pub use host::{
+    CifsState, CifsTarget, HostState, HostTargetFacts, MountState, SocketState, SysctlState, TargetSocket,
+    Towards,
+};
 
 /// Everything one collection found.
 #[derive(Clone, Debug)]
@@ -44,6 +50,8 @@ pub struct Snapshot {
     pub drops: Option<Drops>,
     /// What the last deep scan found; `None` before the first one.
     pub deep: Option<DeepFacts>,
+    /// The node beside the maps.
+    pub host: HostState,
     pub sources: Vec<SourceState>,
 }
 
@@ -272,6 +280,12 @@ impl Snapshot {
             Content::Present(present) => Some((map, present)),
             Content::Absent | Content::Problem(_) => None,
         })
+    }
+
+    /// The names of the targets, in display order.
+    pub fn target_names(&self) -> impl Iterator<Item = &str> {
+        // The last pair of every target is its `other`.
+        self.targets.iter().filter(|state| state.service == OTHER_SERVICE).map(|state| state.target.as_str())
     }
 
     /// The timeout of a class, Cilium's own word first.

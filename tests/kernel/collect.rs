@@ -14,6 +14,8 @@ use monitor::source::cilium::judge::Judge;
 use monitor::source::cilium::pins::MapName;
 use monitor::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
 use monitor::source::collect::{CollectSettings, Collector, Learn};
+use monitor::source::host::Host;
+use monitor::source::host::collect::Wanted;
 use support::node::Node;
 use support::reference::Target;
 
@@ -31,7 +33,7 @@ pub(crate) fn listed(collector: &mut Collector, arguments: &[&str]) -> Result<St
         bail!("{}", problem.detail);
     }
     collector.learn(Learn::Clock);
-    let judge = Judge { targets: collector.settings().targets.clone(), rule: collector.linger_rule() };
+    let judge = Judge { targets: collector.targets().clone(), rule: collector.linger_rule() };
     let mut out = Vec::new();
     list::run(&args, &judge, |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?), &mut out)?;
     Ok(String::from_utf8(out)?)
@@ -46,9 +48,8 @@ pub(crate) fn collector(node: &Node, targets: &[Target]) -> Result<Collector> {
 pub(crate) fn settings(node: &Node, targets: &[Target]) -> Result<CollectSettings> {
     Ok(CollectSettings {
         bpffs: node.bpffs.root().to_owned(),
-        procfs: "/proc".into(),
-        sysfs: "/sys".into(),
-        cilium_config: None,
+        host: Host::default(),
+        wanted: Wanted::default(),
         // Every collection walks every map.
         interval: Duration::ZERO,
         stale_after: Duration::from_secs(600),

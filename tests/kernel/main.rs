@@ -11,5 +11,6 @@ mod deep;
 mod drops;
 mod evictions;
 mod generated;
+mod host;
 mod maps;
 mod scan;

@@ -6,6 +6,8 @@
 use monitor_abi::class::Due;
 
 use super::catalog::{Alert, DEAD_SHARE, DecidedBy};
+use super::storage;
+use super::tuning::{self, SysctlVerdict};
 use crate::config::{Bound, MapKind, Settings};
 use crate::snapshot::deep::DeepFacts;
 use crate::snapshot::{Content, Snapshot, ratio};
@@ -111,6 +113,24 @@ fn series(name: &str, snapshot: &Snapshot, settings: &Settings) -> Vec<Series> {
             .filter(|map| !matches!(map.content, Content::Absent))
             .map(|map| of_map(&map.map.name, f64::from(u8::from(matches!(map.content, Content::Problem(_))))))
             .collect(),
+        tuning::ALERT => {
+            let host = &snapshot.host;
+            let sysctls: Vec<_> =
+                tuning::sysctls(host, settings).iter().filter_map(SysctlVerdict::in_force).collect();
+            let wrong = sysctls.iter().filter(|in_force| !**in_force).count();
+            let mut all: Vec<Series> =
+                if sysctls.is_empty() { Vec::new() } else { vec![of_node(wrong as f64)] };
+            all.extend(of_targets(snapshot, |target| mismatches(snapshot, settings, target)));
+            all
+        }
+        "CtmonStoragePathStalled" => of_targets(snapshot, |target| storage::stalled(&snapshot.host, target)),
+        "CtmonIscsiSessionDown" => {
+            of_targets(snapshot, |target| storage::sessions_down(&snapshot.host, target))
+        }
+        "CtmonFileHandlesHigh" => {
+            let handles = snapshot.host.file_handles;
+            handles.map(|handles| of_node(ratio(handles.used, handles.max))).into_iter().collect()
+        }
         "CtmonSourceDown" => {
             let down = snapshot.sources.iter().filter(|source| source.error.is_some()).count();
             vec![of_node(down as f64)]
@@ -127,6 +147,25 @@ pub fn expected_capacity(map_name: &str, settings: &Settings) -> Option<u64> {
         // Nobody is hurt by a map that is smaller than allowed.
         Bound::AtMost(_) => None,
     }
+}
+
+/// Mounts of a target that lack expected options; `None` while mounts are unknown or nothing is expected.
+#[must_use]
+pub fn mismatches(snapshot: &Snapshot, settings: &Settings, target: &str) -> Option<u64> {
+    if settings.expect.mount_options.is_empty() || snapshot.host.mounts.is_none() {
+        return None;
+    }
+    let lacking = tuning::mounts(&snapshot.host, settings)
+        .into_iter()
+        .filter(|verdict| verdict.mount.target.as_deref() == Some(target) && !verdict.missing.is_empty());
+    Some(lacking.count() as u64)
+}
+
+/// One series for each target of which something is known.
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+fn of_targets(snapshot: &Snapshot, value: impl Fn(&str) -> Option<u64>) -> Vec<Series> {
+    let series = |target: &str| Some(Series { target: target.to_owned(), ..of_node(value(target)? as f64) });
+    snapshot.target_names().filter_map(series).collect()
 }
 
 /// Sums the services of each target; a target with nothing known is left out.

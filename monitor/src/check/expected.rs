@@ -16,8 +16,12 @@ pub(super) fn findings(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding>
         if bound.holds(&found) {
             continue;
         }
+        // Entries show the longest lifetime left: never more than the timeout, and less while its class is quiet.
+        let may_be_quiet = source == ENTRIES && found < *bound.value();
+        let level = if may_be_quiet { Level::Info } else { Level::Warning };
         all.push(finding(
             "ct_timeouts",
+            level,
             format!(
                 "the timeout {} is {} (as {}), expected {}",
                 expected.cilium_key(),
@@ -38,6 +42,7 @@ pub(super) fn findings(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding>
         {
             all.push(finding(
                 "gc_interval",
+                Level::Warning,
                 format!(
                     "the collector's interval is {} ({how}), expected {}",
                     duration::format(whole_seconds(found)),
@@ -55,6 +60,9 @@ pub(super) fn findings(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding>
 fn agent_interval(snapshot: &Snapshot) -> Option<Duration> {
     snapshot.agent.as_ref()?.gc_interval.filter(|interval| !interval.is_zero())
 }
+
+/// How a timeout is known that nobody told.
+const ENTRIES: &str = "entries show";
 
 /// A timeout in force and how it is known.
 fn timeout(snapshot: &Snapshot, class: Expected) -> Option<(Duration, &'static str)> {
@@ -76,7 +84,7 @@ fn timeout(snapshot: &Snapshot, class: Expected) -> Option<(Duration, &'static s
         .timeouts
         .iter()
         .any(|fact| fact.class == class && fact.source == TimeoutSource::CiliumConfig);
-    Some((found, if told { "Cilium's configuration says" } else { "entries show" }))
+    Some((found, if told { "Cilium's configuration says" } else { ENTRIES }))
 }
 
 /// Passes are told to within a scan: fractions of a second would only look exact.
@@ -84,13 +92,43 @@ const fn whole_seconds(interval: Duration) -> Duration {
     Duration::from_secs(interval.as_secs())
 }
 
-fn finding(check: &str, evidence: String, advice: &str) -> Finding {
+fn finding(check: &str, level: Level, evidence: String, advice: &str) -> Finding {
     Finding {
         check: check.to_owned(),
-        level: Level::Warning,
+        level,
         map_name: String::new(),
         target: String::new(),
         evidence,
         advice: advice.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::nothing;
+    use super::*;
+    use crate::config::parse;
+    use crate::snapshot::TimeoutFact;
+
+    fn levels(snapshot: &Snapshot, settings: &Settings) -> Vec<(String, Level)> {
+        findings(snapshot, settings).into_iter().map(|finding| (finding.check, finding.level)).collect()
+    }
+
+    #[test]
+    fn a_timeout_that_entries_show_is_wrong_for_certain_only_when_it_is_longer() {
+        let settings = parse("expect: {ct_timeouts: {tcp: {equals: 6h}}}").unwrap();
+        let check = |source, seconds, expected: Option<Level>| {
+            let mut snapshot = nothing(&settings);
+            let value = Duration::from_secs(seconds);
+            snapshot.timeouts = vec![TimeoutFact { class: TimeoutClass::Tcp, source, value }];
+            let expected: Vec<_> =
+                expected.map(|level| ("ct_timeouts".to_owned(), level)).into_iter().collect();
+            assert_eq!(levels(&snapshot, &settings), expected, "{source:?} {seconds}");
+        };
+        check(TimeoutSource::Entries, 21_600, None);
+        check(TimeoutSource::Entries, 28_800, Some(Level::Warning));
+        check(TimeoutSource::Entries, 8_000, Some(Level::Info));
+        check(TimeoutSource::CiliumConfig, 8_000, Some(Level::Warning));
+        assert_eq!(levels(&nothing(&settings), &settings), []);
     }
 }

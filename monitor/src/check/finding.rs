@@ -7,11 +7,12 @@ use monitor_abi::scan::Clock;
 
 use super::alerts::{OVERDUE, Reading, expected_capacity, readings};
 use super::catalog::Severity;
-use super::{collector, deep, expected};
+use super::{collector, deep, expected, storage, tuning};
 use crate::config::{Settings, duration};
 use crate::snapshot::{Content, Snapshot};
 use crate::source::bpf::plan::{Mode, Plan, Reason};
 use crate::source::cilium::pins::Table;
+use crate::source::host::sysctl::FileHandles;
 
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +68,9 @@ impl From<Severity> for Level {
 #[must_use]
 pub fn findings(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding> {
     let mut all: Vec<Finding> = Vec::new();
-    for reading in readings(snapshot, settings).into_iter().filter(|reading| reading.active) {
+    // Tuning has a finding for each sysctl and mount instead of one for each reading.
+    let active = |reading: &Reading| reading.active && reading.alert.name != tuning::ALERT;
+    for reading in readings(snapshot, settings).into_iter().filter(active) {
         let finding = explain(&reading, snapshot, settings);
         // Of one alert on one series only the gravest severity is told.
         match all.iter_mut().find(|known| same_series(known, &finding)) {
@@ -76,10 +79,12 @@ pub fn findings(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding> {
             None => all.push(finding),
         }
     }
+    all.extend(tuning::findings(snapshot, settings));
     all.extend(unknowns(snapshot));
     all.extend(circumstances(snapshot));
     all.extend(deep::findings(snapshot));
     all.extend(expected::findings(snapshot, settings));
+    all.extend(storage::circumstances(snapshot, settings));
     all.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     all
 }
@@ -98,6 +103,9 @@ fn explain(reading: &Reading, snapshot: &Snapshot, settings: &Settings) -> Findi
         "CtmonTargetUntracked" => deep::untracked_words(snapshot, &reading.target),
         "CtmonMapSmallerThanExpected" => smaller(reading, snapshot, settings),
         "CtmonMapUnreadable" => (problem(&reading.map_name, snapshot), UNREADABLE.to_owned()),
+        "CtmonStoragePathStalled" => storage::explain_stalled(&snapshot.host, &reading.target),
+        "CtmonIscsiSessionDown" => storage::explain_sessions(&snapshot.host, &reading.target),
+        "CtmonFileHandlesHigh" => handles(snapshot),
         "CtmonSourceDown" => {
             (down(snapshot), "the source's metrics are absent until the cause is gone".to_owned())
         }
@@ -190,17 +198,36 @@ fn smaller(reading: &Reading, snapshot: &Snapshot, settings: &Settings) -> (Stri
     let found = snapshot.present().find(|(map, _)| map.map.name == reading.map_name);
     let Some((map, present)) = found else { return (String::new(), String::new()) };
     let expected = expected_capacity(&map.map.name, settings).unwrap_or(0);
+    let memory = present.memory_bytes.map(|bytes| {
+        let wanted = bytes / u64::from(present.capacity).max(1) * expected;
+        let (now, then) = (tuning::mebibytes(bytes), tuning::mebibytes(wanted));
+        format!("; it takes {now} of memory, the expected size would take about {then}")
+    });
+    let memory = memory.unwrap_or_default();
     let key = match map.map.table {
         Table::CtTcp => "bpf.ctTcpMax",
         Table::CtAny => "bpf.ctAnyMax",
         Table::Nat => "bpf.natMax",
     };
     (
-        format!("the map holds {} entries, expected at least {expected}", present.capacity),
+        format!("the map holds {} entries, expected at least {expected}{memory}", present.capacity),
         format!(
             "set {key} in Cilium's Helm values: bpf.mapMax.*, bpf.ctTcpTimeout and the like do not exist and are \
              silently ignored"
         ),
+    )
+}
+
+fn handles(snapshot: &Snapshot) -> (String, String) {
+    let Some(FileHandles { used, max }) = snapshot.host.file_handles else {
+        return (String::new(), String::new());
+    };
+    (
+        format!(
+            "{used} of {max} file handles are in use; beyond fs.file-max nothing can open a file or a socket"
+        ),
+        "find the process that leaks them (`ls /proc/PID/fd | wc -l`) and restart it, or raise fs.file-max"
+            .to_owned(),
     )
 }
 
@@ -308,7 +335,7 @@ fn tracking(plan: &Plan) -> Option<Finding> {
     Some(own("eviction_tracking", Level::Info, &evidence, advice))
 }
 
-fn own(check: &str, level: Level, evidence: &str, advice: &str) -> Finding {
+pub(super) fn own(check: &str, level: Level, evidence: &str, advice: &str) -> Finding {
     Finding {
         check: check.to_owned(),
         level,

@@ -12,6 +12,10 @@ mod expected;
 pub mod finding;
 pub mod manifest;
 pub mod plateau;
+pub mod storage;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod tuning;
 
 pub use alerts::{Reading, readings};
 pub use finding::{Finding, Level, findings};

@@ -1,9 +1,10 @@
 //! `ctmon check`: every finding with evidence and advice.
 //!
-//! In: global flags, settings, arguments. Out: a table or JSON lines, and the exit code.
-//! Must not: call an `info` a finding.
+//! In: global flags, settings, arguments, manifests. Out: a table or JSON lines, and the exit code.
+//! Must not: call an `info` a finding, or demand a node of those who only have manifests.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -13,12 +14,15 @@ use clap::{Args, ValueEnum};
 use super::cli::GlobalArgs;
 use super::node;
 use super::top::ReportFormat;
+use crate::check::manifest::{self, reference};
 use crate::check::{Finding, Level, findings};
 use crate::config::Settings;
 use crate::output::{json, table};
 use crate::snapshot::Snapshot;
 use crate::source::collect::Collector;
 use crate::source::deep::DeepScan;
+use crate::source::host::mounts::Mount;
+use crate::source::manifest::read_manifest;
 
 /// Arguments of `ctmon check`.
 #[derive(Args, Clone, Debug)]
@@ -32,6 +36,11 @@ pub struct CheckArgs {
     /// From which level on a finding makes the exit code 1
     #[arg(long, value_enum, default_value = "warning", value_name = "LEVEL", env = "CTMON_FAIL_ON")]
     pub fail_on: FailOn,
+    /// Check Kubernetes objects too: `kubectl get ... -o json` or YAML, Helm values for Cilium, `-` for standard
+    /// input; may be given more than once. Where this machine is no node with Cilium, or may not be read, only
+    /// the manifests are checked; on a node they are compared with its maps and mounts
+    #[arg(long, value_name = "FILE", value_delimiter = ',', env = "CTMON_MANIFEST")]
+    pub manifest: Vec<PathBuf>,
 }
 
 /// A level that fails.
@@ -51,12 +60,11 @@ pub(super) fn run(
     args: &CheckArgs,
     out: &mut impl Write,
 ) -> anyhow::Result<ExitCode> {
-    let mut collector = node::collector(global, settings)?;
-    let mut snapshot = collector.collect();
-    if !settings.deep_interval.is_zero() {
-        scan_deep(&mut collector, &mut snapshot, settings);
-    }
-    let mut all = findings(&snapshot, settings);
+    let mut all = if args.manifest.is_empty() {
+        findings(&snapshot(global, settings)?, settings)
+    } else {
+        with_manifests(global, settings, &args.manifest)?
+    };
     if !args.only.is_empty() {
         all.retain(|finding| args.only.iter().any(|only| is_called(finding, only)));
     }
@@ -67,6 +75,16 @@ pub(super) fn run(
     Ok(exit_code(&all, args.fail_on))
 }
 
+/// What one collection and two deep scans tell.
+fn snapshot(global: &GlobalArgs, settings: &Settings) -> anyhow::Result<Snapshot> {
+    let mut collector = node::collector(global, settings)?;
+    let mut snapshot = collector.collect();
+    if !settings.deep_interval.is_zero() {
+        scan_deep(&mut collector, &mut snapshot, settings);
+    }
+    Ok(snapshot)
+}
+
 /// Twice in a row: the maps are not read at one instant, only what both see counts.
 fn scan_deep(collector: &mut Collector, snapshot: &mut Snapshot, settings: &Settings) {
     // Connections that were being made or removed during the first are done with by then.
@@ -75,6 +93,39 @@ fn scan_deep(collector: &mut Collector, snapshot: &mut Snapshot, settings: &Sett
     deep.run(collector, snapshot, &settings.snat_port_range);
     thread::sleep(PAUSE);
     snapshot.attach(&deep.run(collector, snapshot, &settings.snat_port_range));
+}
+
+/// The findings of manifests, and those of the node if there is one.
+fn with_manifests(
+    global: &GlobalArgs,
+    settings: &Settings,
+    paths: &[PathBuf],
+) -> anyhow::Result<Vec<Finding>> {
+    // Before the node: a path with a typing error is told at once.
+    let manifests = paths.iter().map(|path| read_manifest(path)).collect::<Result<Vec<_>, _>>()?;
+    let snapshot = match snapshot(global, settings) {
+        Ok(snapshot) if snapshot.present().any(|(map, _)| map.map.is_conntrack()) => Some(snapshot),
+        Ok(_) => {
+            eprintln!("ctmon: no conntrack map of Cilium is here: only the manifests are checked");
+            None
+        }
+        Err(error) => {
+            eprintln!("ctmon: only the manifests are checked, because the node cannot be read: {error:#}");
+            None
+        }
+    };
+    let mut all = snapshot.as_ref().map(|snapshot| findings(snapshot, settings)).unwrap_or_default();
+    let mounts = snapshot.as_ref().map(node_mounts).unwrap_or_default();
+    let reference = reference(settings, snapshot.as_ref(), &mounts);
+    for (path, manifest) in paths.iter().zip(&manifests) {
+        all.extend(manifest::findings(&path.display().to_string(), manifest, &reference));
+    }
+    all.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    Ok(all)
+}
+
+fn node_mounts(snapshot: &Snapshot) -> Vec<Mount> {
+    snapshot.host.mounts.iter().flat_map(|state| &state.mounts).map(|mount| mount.value.clone()).collect()
 }
 
 /// The name, with or without its prefix.

@@ -48,6 +48,9 @@ pub struct GlobalArgs {
     /// Where the node's sysfs is mounted
     #[arg(long, global = true, value_name = "DIR", default_value = "/sys", env = "CTMON_SYSFS")]
     pub sysfs: PathBuf,
+    /// Where the kubelet keeps the logs of pods
+    #[arg(long, global = true, value_name = "DIR", default_value = "/var/log/pods", env = "CTMON_POD_LOGS")]
+    pub pod_logs: PathBuf,
     /// The running daemon that `evictions` asks
     #[arg(
         long,

@@ -21,6 +21,8 @@ use crate::source::cilium::pins::{self, MapName};
 use crate::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
 use crate::source::cilium::walk::Visitor;
 use crate::source::collect::{CollectSettings, Collector, Learn};
+use crate::source::host::Host;
+use crate::source::host::collect::Wanted;
 
 /// Loads the programs and prepares to collect.
 pub(super) fn collector(global: &GlobalArgs, settings: &Settings) -> anyhow::Result<Collector> {
@@ -40,9 +42,12 @@ fn reader(global: &GlobalArgs, settings: &Settings) -> anyhow::Result<Collector>
 pub(super) fn collect_settings(global: &GlobalArgs, settings: &Settings) -> anyhow::Result<CollectSettings> {
     Ok(CollectSettings {
         bpffs: global.bpffs.clone(),
-        procfs: global.procfs.clone(),
-        sysfs: global.sysfs.clone(),
-        cilium_config: global.cilium_config.clone(),
+        host: host(global),
+        wanted: Wanted {
+            targets: settings.targets_from_host,
+            sysctls: settings.expect.sysctls.keys().cloned().collect(),
+            logs: settings.logs.clone(),
+        },
         interval: settings.interval,
         stale_after: settings.stale_after,
         clock: match settings.clock {
@@ -59,6 +64,16 @@ pub(super) fn collect_settings(global: &GlobalArgs, settings: &Settings) -> anyh
             EvictionMode::Off => Choice::Off,
         },
     })
+}
+
+/// Where the node's files are, as the flags say.
+fn host(global: &GlobalArgs) -> Host {
+    Host {
+        procfs: global.procfs.clone(),
+        sysfs: global.sysfs.clone(),
+        pod_logs: global.pod_logs.clone(),
+        cilium_config: global.cilium_config.clone(),
+    }
 }
 
 fn spec(target: &Target) -> TargetSpec {
@@ -143,8 +158,9 @@ fn prepare(
             global.bpffs.join(pins::GLOBALS).display()
         );
     }
+    collector.follow_host();
     collector.learn(if lingering { Learn::ClockAndTimeouts } else { Learn::Clock });
-    let judge = Judge { targets: collector.settings().targets.clone(), rule: collector.linger_rule() };
+    let judge = Judge { targets: collector.targets().clone(), rule: collector.linger_rule() };
     Ok((collector, judge))
 }
 

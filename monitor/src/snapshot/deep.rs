@@ -96,6 +96,18 @@ pub struct PortUse {
     pub usage: f64,
 }
 
+impl DeepOutcome {
+    /// Whether it was found for the targets of this snapshot: those from the host come and go.
+    #[must_use]
+    pub fn is_of(&self, snapshot: &Snapshot) -> bool {
+        let Some(facts) = &self.facts else { return true };
+        let pair = |state: &super::TargetState| (state.target.clone(), state.service.clone());
+        let services = facts.services.iter().map(|state| (state.target.clone(), state.service.clone()));
+        facts.targets.iter().map(|target| target.target.as_str()).eq(snapshot.target_names())
+            && (facts.services.is_empty() || services.eq(snapshot.targets.iter().map(pair)))
+    }
+}
+
 impl Snapshot {
     /// Takes over what the last deep scan found, in place of what one found before.
     pub fn attach(&mut self, outcome: &DeepOutcome) {

@@ -5,6 +5,7 @@
 
 mod decode;
 mod evictions;
+mod targets;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,9 +30,12 @@ use super::cilium::target::TargetIndex;
 use super::cilium::timeouts::{Timeouts, configured};
 use super::cilium::walk::{Step, Visitor};
 use super::host::Host;
+use super::host::collect::{HostCollector, Wanted};
+use super::host::targets::HostTargets;
+use super::timed::timed;
 use crate::snapshot::{
-    ClockFacts, Content, Evictions, MapScan, MapState, PresentMap, Snapshot, SourceState, TargetState,
-    TimeoutClass, TimeoutFact, Totals,
+    ClockFacts, Content, Evictions, HostTargetFacts, MapScan, MapState, PresentMap, Snapshot, SourceState,
+    TargetState, TimeoutClass, TimeoutFact, Totals,
 };
 
 /// Lifetimes looked at per map to find the clock.
@@ -54,16 +58,15 @@ const LOG_INTERVAL: Duration = Duration::from_secs(600);
 pub struct CollectSettings {
     /// Where bpffs is mounted.
     pub bpffs: PathBuf,
-    /// Where procfs is mounted.
-    pub procfs: PathBuf,
-    /// Where sysfs is mounted.
-    pub sysfs: PathBuf,
-    /// Cilium's configuration, if the user named a copy of it.
-    pub cilium_config: Option<PathBuf>,
+    /// Where the node's files are.
+    pub host: Host,
+    /// What is read of the node beside the maps.
+    pub wanted: Wanted,
     pub interval: Duration,
     pub stale_after: Duration,
     /// `None`: find out from the entries.
     pub clock: Option<Clock>,
+    /// As configured; those from the host follow them.
     pub targets: TargetIndex,
     /// How evictions are followed; what a collector starts with was decided when its programs were loaded.
     pub evictions: Choice,
@@ -82,6 +85,11 @@ pub enum Learn {
 pub struct Collector {
     kernel: Kernel,
     settings: CollectSettings,
+    /// What entries are given to: the configured targets, and those from the host.
+    targets: TargetIndex,
+    /// The host's servers that are in it, and what found no room.
+    from_host: (HostTargets, HostTargetFacts),
+    host: HostCollector,
     known: BTreeMap<MapName, Known>,
     seen: BTreeMap<MapName, Seen>,
     clock: Clock,
@@ -125,9 +133,14 @@ impl Collector {
     /// Starts with loaded programs.
     pub fn new(mut kernel: Kernel, settings: CollectSettings) -> Result<Self, ScanError> {
         kernel.set_targets(settings.targets.tables())?;
+        let mut host = HostCollector::default();
+        host.follow_logs(&settings.wanted.logs);
         Ok(Self {
             first_clocks: kernel.clocks().ok(),
             kernel,
+            targets: settings.targets.clone(),
+            from_host: Default::default(),
+            host,
             clock: settings.clock.unwrap_or(Clock::Undecided),
             settings,
             known: BTreeMap::new(),
@@ -145,11 +158,8 @@ impl Collector {
 
     /// Follows other settings from the next collection on.
     pub fn reconfigure(&mut self, settings: CollectSettings) -> Result<(), ScanError> {
-        // No victim is given to a target while the tables are replaced: rather to none than to a wrong one.
-        self.kernel.tracker().tell(self.clock, 0)?;
-        self.settle(SystemTime::now(), sys::monotonic());
-        self.kernel.set_targets(settings.targets.tables())?;
-        self.ledger.retarget(self.kernel.tracker(), &settings.targets)?;
+        let found = if settings.wanted.targets { self.from_host.0.clone() } else { HostTargets::default() };
+        self.retarget(&settings.targets, found)?;
         if settings.evictions != self.settings.evictions
             && let Err(error) = self.kernel.watch_evictions(settings.evictions)
         {
@@ -158,8 +168,9 @@ impl Collector {
         if settings.clock != self.settings.clock {
             self.clock = settings.clock.unwrap_or(Clock::Undecided);
         }
-        // Counts under the old pair numbers mean nothing under the new ones.
-        self.known.values_mut().for_each(|known| known.last = None);
+        if settings.wanted.logs != self.settings.wanted.logs {
+            self.host.follow_logs(&settings.wanted.logs);
+        }
         self.settings = settings;
         Ok(())
     }
@@ -167,6 +178,12 @@ impl Collector {
     /// The loaded programs, for whoever streams entries between two collections.
     pub fn kernel(&mut self) -> &mut Kernel {
         &mut self.kernel
+    }
+
+    /// What entries are given to.
+    #[must_use]
+    pub fn targets(&self) -> &TargetIndex {
+        &self.targets
     }
 
     /// What is being followed.
@@ -222,6 +239,7 @@ impl Collector {
         let (wall, monotonic) = (SystemTime::now(), sys::monotonic());
         let mut told = Vec::new();
         self.read_agent_config(&mut told);
+        let storage = self.follow_host();
         let (names, maps_skipped, listing_error) = self.names();
         self.drop_unlisted(&names);
         let opened: Vec<_> = names.into_iter().map(|name| (self.open(&name), name)).collect();
@@ -237,20 +255,17 @@ impl Collector {
         self.check_clock();
         self.kernel.flush_log();
         self.totals.scans += 1;
-        let duration = sys::monotonic().saturating_sub(monotonic);
+        let walked = sys::monotonic().saturating_sub(monotonic);
         let mut sources = vec![
-            source(
-                "conntrack",
-                &maps,
-                MapName::is_conntrack,
-                duration,
-                listing_error.clone(),
-                &self.settings,
-            ),
-            source("nat", &maps, |map| !map.is_conntrack(), duration, listing_error, &self.settings),
+            source("conntrack", &maps, MapName::is_conntrack, walked, listing_error.clone(), &self.settings),
+            source("nat", &maps, |map| !map.is_conntrack(), walked, listing_error, &self.settings),
         ];
         sources.append(&mut told);
         let drops = timed(&mut sources, "drops", || drops::read_drops(&self.settings.bpffs));
+        let CollectSettings { host, wanted, .. } = &self.settings;
+        let facts = self.from_host.1.clone();
+        let host = self.host.collect(host, wanted, storage, &self.targets, facts, &mut sources);
+        let duration = sys::monotonic().saturating_sub(monotonic);
         Snapshot {
             wall,
             monotonic,
@@ -260,11 +275,12 @@ impl Collector {
             clock: ClockFacts { mode: self.clock, forced: self.settings.clock.is_some(), hz: self.hz },
             timeouts: self.timeout_facts(),
             maps_skipped,
-            targets: self.targets(),
+            targets: self.target_states(),
             evictions,
             agent: self.agent.clone(),
             drops,
             deep: None,
+            host,
             sources,
             maps,
         }
@@ -334,13 +350,8 @@ impl Collector {
 
     /// Takes over what was evicted since the last time.
     fn settle(&mut self, wall: SystemTime, monotonic: Duration) -> Evictions {
-        let moment = Moment {
-            targets: &self.settings.targets,
-            clock: self.clock,
-            hz: self.hz.unwrap_or(0),
-            wall,
-            monotonic,
-        };
+        let moment =
+            Moment { targets: &self.targets, clock: self.clock, hz: self.hz.unwrap_or(0), wall, monotonic };
         if let Err(error) = self.ledger.settle(self.kernel.tracker(), &moment) {
             tracing::warn!(%error, "failed to read what was evicted");
         }
@@ -511,8 +522,8 @@ impl Collector {
 
     /// Reads the copy of Cilium's configuration anew: it is mounted, and changes.
     fn read_agent_config(&mut self, sources: &mut Vec<SourceState>) {
-        let host = Host { cilium_config: self.settings.cilium_config.clone(), ..Host::default() };
-        self.agent = timed(sources, "cilium_config", || agent_config::read_agent_config(&host));
+        let host = &self.settings.host;
+        self.agent = timed(sources, "cilium_config", || agent_config::read_agent_config(host));
     }
 
     fn reading(&self, raw: &RawScan) -> Reading {
@@ -536,12 +547,12 @@ impl Collector {
         }
     }
 
-    fn targets(&self) -> Vec<TargetState> {
+    fn target_states(&self) -> Vec<TargetState> {
         let walks: Vec<_> = self.known.values().filter_map(|known| known.last.as_ref()).collect();
         let decided = walks.iter().all(|walk| walk.decided) && self.clock != Clock::Undecided;
         let tcp_known = self.timeout_facts().iter().any(|fact| fact.class == TimeoutClass::Tcp);
         decode::targets(
-            &self.settings.targets,
+            &self.targets,
             &walks.iter().flat_map(|walk| &walk.targets),
             decided,
             decided && tcp_known,
@@ -590,29 +601,6 @@ fn scan_problem(name: &MapName, error: &ScanError) -> MapProblem {
     MapProblem { reason: ProblemReason::Scan, detail }
 }
 
-/// Reads a source and notes how it fared; one that is off is not noted.
-fn timed<T, E: std::error::Error>(
-    sources: &mut Vec<SourceState>,
-    name: &'static str,
-    read: impl FnOnce() -> Result<Option<T>, E>,
-) -> Option<T> {
-    let begun = sys::monotonic();
-    let read = read();
-    let duration = sys::monotonic().saturating_sub(begun);
-    match read {
-        Ok(found) => {
-            if found.is_some() {
-                sources.push(SourceState { name, duration, error: None });
-            }
-            found
-        }
-        Err(error) => {
-            sources.push(SourceState { name, duration, error: Some(error.to_string()) });
-            None
-        }
-    }
-}
-
 fn source(
     name: &'static str,
     maps: &[MapState],
@@ -647,13 +635,13 @@ fn sparse_interval(max_entries: u32) -> Duration {
 
 /// What the kernel accounts to the map behind this process's descriptor.
 fn memory_bytes(settings: &CollectSettings, fd: i32) -> Option<u64> {
-    let text = fs::read_to_string(settings.procfs.join(format!("self/fdinfo/{fd}"))).ok()?;
+    let text = fs::read_to_string(settings.host.proc(format!("self/fdinfo/{fd}"))).ok()?;
     text.lines().find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok())
 }
 
 /// CPUs the kernel could ever have: each owns a share of a per-CPU LRU.
 fn possible_cpus(settings: &CollectSettings) -> Option<u32> {
-    decode::cpu_list(&fs::read_to_string(settings.sysfs.join("devices/system/cpu/possible")).ok()?)
+    decode::cpu_list(&fs::read_to_string(settings.host.sys("devices/system/cpu/possible")).ok()?)
 }
 
 /// The instant on the clock in force; `None` while it is undecided, or its frequency unknown.

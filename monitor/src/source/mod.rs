@@ -7,3 +7,4 @@ pub mod daemon;
 pub mod deep;
 pub mod host;
 pub mod manifest;
+mod timed;

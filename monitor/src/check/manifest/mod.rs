@@ -12,6 +12,9 @@ use crate::source::manifest::{Container, Manifest, Object, ObjectId, PersistentV
 
 mod cilium;
 pub mod keys;
+mod report;
+
+pub use report::{findings, reference};
 
 /// One thing to know about one object.
 #[derive(Clone, Debug, PartialEq, Eq)]

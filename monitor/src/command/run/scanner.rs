@@ -85,6 +85,9 @@ impl Scanner {
         loop {
             let taken = Instant::now();
             let mut snapshot = self.collector.collect();
+            if self.deep_found.as_ref().is_some_and(|outcome| !outcome.is_of(&snapshot)) {
+                self.forget_deep();
+            }
             if let Some(outcome) = &self.deep_found {
                 snapshot.attach(outcome);
             }
@@ -129,6 +132,11 @@ impl Scanner {
         }
         snapshot.attach(&outcome);
         self.deep_found = Some(outcome);
+    }
+
+    /// Under other targets what was found means nothing: the next deep scan is due.
+    fn forget_deep(&mut self) {
+        (self.deep, self.deep_at, self.deep_found) = (DeepScan::default(), None, None);
     }
 
     /// Logs every threshold crossed, once each way.
@@ -182,7 +190,7 @@ impl Scanner {
                 self.settings = settings;
                 self.reload = reload;
                 // Counts by target belong to the old targets.
-                (self.deep, self.deep_at, self.deep_found) = (DeepScan::default(), None, None);
+                self.forget_deep();
                 if let Err(error) = self.collector.reconfigure(collect) {
                     tracing::error!(%error, "failed to load the new targets into the kernel");
                 }

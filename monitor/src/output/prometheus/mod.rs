@@ -9,6 +9,7 @@ mod conntrack;
 mod deep;
 mod drops;
 mod evictions;
+mod host;
 mod maps;
 mod own;
 mod page;
@@ -32,6 +33,7 @@ pub const REGISTRY: &[&[Metric]] = &[
     evictions::METRICS,
     deep::METRICS,
     drops::METRICS,
+    host::METRICS,
     alerts::METRICS,
     own::METRICS,
     own::DAEMON_METRICS,
@@ -52,6 +54,7 @@ pub fn write(
     evictions::add(&mut page, snapshot);
     deep::add(&mut page, snapshot);
     drops::add(&mut page, snapshot);
+    host::add(&mut page, snapshot, settings);
     alerts::add(&mut page, settings, readings);
     own::add(&mut page, snapshot, settings);
     page.write(out)

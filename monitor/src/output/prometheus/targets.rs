@@ -1,7 +1,9 @@
 //! What belongs to the storage servers: the headline.
 
 use super::page::{Metric, Page};
-use crate::snapshot::Snapshot;
+use crate::check::storage;
+use crate::snapshot::{Snapshot, SocketState, TargetState};
+use crate::source::host::sockets::TcpState;
 
 const ENTRIES: Metric = Metric::gauge(
     "ctmon_target_entries",
@@ -16,7 +18,20 @@ const LINGERING: Metric = Metric::gauge(
     "Stale entries that have been silent for stale_after or longer. The goal is 0",
 );
 
-pub(super) const METRICS: &[Metric] = &[ENTRIES, STALE, LINGERING];
+const SOCKETS: Metric = Metric::gauge(
+    "ctmon_target_sockets",
+    "TCP sockets of the node itself towards the target, the kernel's mounts and sessions included, by state",
+);
+const STALLED: Metric = Metric::gauge(
+    "ctmon_target_stalled_sockets",
+    "Sockets to the target that repeat data and have heard nothing for 10 s: the earliest sign of a dead path",
+);
+const KEEPALIVE: Metric = Metric::gauge(
+    "ctmon_target_keepalive_sockets",
+    "Established sockets to the target that are known to use keepalive: the sysctls act on no others",
+);
+
+pub(super) const METRICS: &[Metric] = &[ENTRIES, STALE, LINGERING, SOCKETS, STALLED, KEEPALIVE];
 
 pub(super) fn add(page: &mut Page, snapshot: &Snapshot) {
     for state in &snapshot.targets {
@@ -41,6 +56,31 @@ pub(super) fn add(page: &mut Page, snapshot: &Snapshot) {
             if let Some(entries) = entries {
                 page.count(LINGERING, &[target, service, ("kind", kind)], entries);
             }
+        }
+    }
+    if let Some(sockets) = &snapshot.host.sockets {
+        add_sockets(page, snapshot, sockets);
+    }
+}
+
+fn add_sockets(page: &mut Page, snapshot: &Snapshot, sockets: &SocketState) {
+    for TargetState { target, service, .. } in &snapshot.targets {
+        // A listener has no remote end, so none is ever to a target.
+        for state in TcpState::ALL.iter().filter(|state| **state != TcpState::Listen) {
+            let mine = sockets.of(target).filter(|socket| socket.service == *service);
+            let count = mine.filter(|socket| socket.socket.state == *state).count();
+            let labels =
+                [("target", target.as_str()), ("target_service", service), ("tcp_state", state.name())];
+            page.count(SOCKETS, &labels, count as u64);
+        }
+    }
+    for target in snapshot.target_names() {
+        let label = ("target", target);
+        if let Some(stalled) = storage::stalled(&snapshot.host, target) {
+            page.count(STALLED, &[label], stalled);
+        }
+        if let Some(keepalive) = storage::keepalive(&snapshot.host, target) {
+            page.count(KEEPALIVE, &[label], keepalive.using);
         }
     }
 }

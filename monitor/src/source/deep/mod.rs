@@ -23,8 +23,8 @@ use super::cilium::pins::{MapName, Table};
 use super::cilium::target::TargetIndex;
 use super::cilium::walk::Step;
 use super::collect::Collector;
+use super::host::HostError;
 use super::host::sockets::read_sockets;
-use super::host::{Host, HostError};
 use crate::snapshot::deep::{DeepFacts, DeepOutcome, NatDeep, PortUse, ServiceDeep, TargetDeep, Untracked};
 use crate::snapshot::{Snapshot, SourceState, TimeoutClass, ratio};
 
@@ -73,7 +73,7 @@ impl DeepScan {
         range: &RangeInclusive<u16>,
     ) -> DeepOutcome {
         let begun = sys::monotonic();
-        let targets = collector.settings().targets.clone();
+        let targets = collector.targets().clone();
         let (host, problem) = match host_view(collector, snapshot, &targets, *range.start()) {
             Ok(host) => (host, None),
             Err(error) => (None, Some(error.to_string())),
@@ -276,8 +276,7 @@ fn host_view(
     targets: &TargetIndex,
     first_port: u16,
 ) -> Result<Option<HostView>, HostError> {
-    let host = Host { procfs: collector.settings().procfs.clone(), ..Host::default() };
-    let Some(addresses) = read_addresses(&host)? else { return Ok(None) };
+    let Some(addresses) = read_addresses(&collector.settings().host)? else { return Ok(None) };
     let sockets = read_sockets(|address| targets.target_of(address.to_canonical()).is_some())?;
     if sockets.skipped + sockets.undecoded > 0 {
         return Ok(None);

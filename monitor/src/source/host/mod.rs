@@ -9,6 +9,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 pub mod cifs;
+pub mod collect;
 pub mod iscsi;
 pub mod logs;
 pub mod mounts;

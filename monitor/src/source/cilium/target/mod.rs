@@ -240,6 +240,16 @@ impl TargetIndex {
         self.prefixes.iter().find(|(prefix, _)| prefix.contains(address)).map(|&(_, target)| target)
     }
 
+    /// The names of what a TCP socket with this remote end belongs to.
+    #[must_use]
+    pub fn names_of_tcp(&self, address: IpAddr, port: u16) -> Option<(&str, &str)> {
+        let target = self.target_of(address)?;
+        let first = self.first_pair.get(target).copied()?;
+        let named = self.service_pair(target, proto::TCP, Endpoint { address, port });
+        let pair = named.or_else(|| self.other_pair(target))?;
+        Some(self.names(Some(TargetMatch { target, service: named.map(|pair| pair - first), pair })))
+    }
+
     /// The pair of the service that this port names.
     fn service_pair(&self, target: usize, nexthdr: u8, end: Endpoint) -> Option<usize> {
         has_ports(nexthdr)

@@ -11,9 +11,11 @@ use super::{Host, Sample, read_optional};
 
 mod debug_data;
 mod stats;
+mod sums;
 
 pub use debug_data::{Connection as Server, ServerStatus};
 pub use stats::{Op, OpKind, Operations, Share, Stats};
+pub use sums::CifsSums;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cifs {

@@ -43,6 +43,11 @@ impl Follower {
         Self { patterns, current: None, before: None, from_end, missing: 0 }
     }
 
+    /// The patterns that select the file from now on.
+    pub(super) fn select(&mut self, patterns: Vec<usize>) {
+        self.patterns = patterns;
+    }
+
     /// Called when the path was not listed: is the open file still worth reading?
     pub(super) fn outlives_its_path(&mut self) -> bool {
         self.missing += 1;

@@ -10,6 +10,7 @@
 //! over is counted in [`Totals`].
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 use regex::bytes::{Regex, RegexBuilder};
@@ -116,6 +117,20 @@ impl LogCounter {
         Ok(Self { patterns, limits, followers, totals, next: None, started: false })
     }
 
+    /// Counts other patterns from now on: one that stays keeps its count, and what selects new files begins at
+    /// their end, as at the start. If one of them is no expression, nothing changes.
+    pub fn follow(&mut self, patterns: &[LogPattern]) -> Result<(), PatternError> {
+        let mut next = patterns.iter().map(Pattern::new).collect::<Result<Vec<_>, _>>()?;
+        for pattern in &mut next {
+            let same = self.patterns.iter().find(|known| known.spec == pattern.spec);
+            pattern.matches = same.map_or(0, |known| known.matches);
+        }
+        self.patterns = next;
+        self.followers.values_mut().for_each(|follower| follower.select(Vec::new()));
+        self.started = false;
+        Ok(())
+    }
+
     /// Reads what was written since the last time; `Ok(None)`: there are no pod logs here, or no patterns.
     pub fn read(&mut self, host: &Host) -> Sample<Reading> {
         if self.patterns.is_empty() {
@@ -128,7 +143,12 @@ impl LogCounter {
         for (path, patterns) in found.files {
             // What is there at the start is followed from its end.
             let from_end = !self.started;
-            self.followers.entry(path).or_insert_with(|| Follower::new(patterns, from_end));
+            match self.followers.entry(path) {
+                Entry::Occupied(mut known) => known.get_mut().select(patterns),
+                Entry::Vacant(place) => {
+                    place.insert(Follower::new(patterns, from_end));
+                }
+            }
         }
         self.started = true;
         self.read_followers();

@@ -252,3 +252,25 @@ fn an_invalid_or_huge_expression_is_refused_with_its_name() {
         assert!(error.starts_with("log pattern \"broken\": invalid regular expression"), "{error}");
     }
 }
+
+#[test]
+fn other_patterns_keep_the_counts_of_those_that_stay_and_read_nothing_again() {
+    let dir = TempDir::new();
+    let mut writer = Writer::new(&dir, "ns_pod_1", "app");
+    let mut unselected = Writer::new(&dir, "other_pod_1", "app");
+    let only = LogPattern { namespaces: vec!["ns".to_owned()], ..spec("errors", "error") };
+    let mut counter = counter(std::slice::from_ref(&only));
+    assert_eq!(count(&mut counter, &dir), 0);
+    writer.log("error one");
+    unselected.log("warning before anybody asked");
+    assert_eq!(count(&mut counter, &dir), 1);
+    counter.follow(&[spec("warnings", "warning"), only]).unwrap();
+    writer.log("error two, with a warning");
+    let read = |counter: &mut LogCounter| counter.read(&dir.host()).unwrap().unwrap().matches;
+    assert_eq!(read(&mut counter), [("warnings".to_owned(), 1), ("errors".to_owned(), 2)]);
+    unselected.log("warning");
+    assert_eq!(read(&mut counter), [("warnings".to_owned(), 2), ("errors".to_owned(), 2)]);
+    assert!(counter.follow(&[spec("broken", "(")]).is_err());
+    writer.log("error three");
+    assert_eq!(read(&mut counter)[1], ("errors".to_owned(), 3));
+}

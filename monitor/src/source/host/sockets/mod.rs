@@ -14,6 +14,8 @@ use std::time::Duration;
 mod netlink;
 mod tcp_info;
 
+#[cfg(test)]
+pub(crate) use netlink::captured;
 use netlink::dump;
 pub use tcp_info::TcpInfo;
 
@@ -163,12 +165,12 @@ pub struct Keepalive {
     pub unknown: u64,
 }
 
-impl Sockets {
+impl Keepalive {
     /// "The sysctl is in force, and 0 of N sockets use it": over connections that stay, not handshakes.
     #[must_use]
-    pub fn keepalive(&self) -> Keepalive {
-        let mut keepalive = Keepalive::default();
-        for socket in self.sockets.iter().filter(|socket| socket.state == TcpState::Established) {
+    pub fn of<'a>(sockets: impl IntoIterator<Item = &'a Socket>) -> Self {
+        let mut keepalive = Self::default();
+        for socket in sockets.into_iter().filter(|socket| socket.state == TcpState::Established) {
             match socket.uses_keepalive() {
                 Some(true) => keepalive.using += 1,
                 Some(false) => keepalive.not_using += 1,
@@ -177,7 +179,9 @@ impl Sockets {
         }
         keepalive
     }
+}
 
+impl Sockets {
     /// The sockets that are silent and retransmitting.
     pub fn stalled(&self, silence: Duration) -> impl Iterator<Item = &Socket> {
         self.sockets.iter().filter(move |socket| socket.is_stalled(silence))

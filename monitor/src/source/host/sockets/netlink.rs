@@ -173,24 +173,24 @@ fn decode(response: &InetResponse) -> Option<Socket> {
     })
 }
 
+/// The first dump in a file of `ss -D`, IPv4.
+#[cfg(test)]
+pub(crate) fn captured(name: &str) -> [Socket; 2] {
+    let mut sockets = Vec::new();
+    let bytes = super::super::testing::fixture(&format!("sockets/{name}"));
+    let done = parse_datagram(Family::V4, &bytes, &mut |socket| sockets.push(socket.expect("decoded")));
+    assert_eq!(done.unwrap(), Progress::Done);
+    sockets.sort_by_key(|socket| socket.remote.port());
+    sockets.try_into().unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use proptest::prelude::*;
 
-    use super::super::super::testing::fixture;
     use super::*;
-
-    /// The first dump in a file of `ss -D`, IPv4.
-    fn captured(name: &str) -> [Socket; 2] {
-        let mut sockets = Vec::new();
-        let bytes = fixture(&format!("sockets/{name}"));
-        let done = parse_datagram(Family::V4, &bytes, &mut |socket| sockets.push(socket.expect("decoded")));
-        assert_eq!(done.unwrap(), Progress::Done);
-        sockets.sort_by_key(|socket| socket.remote.port());
-        sockets.try_into().unwrap()
-    }
 
     #[test]
     fn a_mount_whose_server_went_silent_is_told_by_its_socket() {

@@ -59,7 +59,7 @@ fn keepalive_is_told_from_its_timer() {
     };
     assert_eq!((of(&plain), of(&kept)), (Some(false), Some(true)));
     let expected = Keepalive { using: 1, not_using: 1, unknown: 0 };
-    assert_eq!(sockets.keepalive(), expected);
+    assert_eq!(Keepalive::of(&sockets.sockets), expected);
 }
 
 #[test]

@@ -1,0 +1,184 @@
+//! The node beside the maps, by the built binary: targets without configuration, tuning, manifests.
+//!
+//! In: the capture, replayed; files captured on a node whose mounts and sessions point at the captured server.
+//! Out: pass or fail. Must not: read this machine's own mounts or sessions.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use support::cli_text;
+use support::daemon::Finished;
+use support::fixture::{self, CT_LIST, Lifetimes};
+use support::node::{Node, whole};
+use support::page::Page;
+
+/// The captured server's name, since the mounts name it by its address.
+const NAS: &str = "192-168-100-180";
+const TUNING: &str = "expect: {preset: nas-tuning}";
+
+macro_rules! host_file {
+    ($file:literal) => {
+        include_bytes!(concat!("../fixtures/host/", $file))
+    };
+}
+
+/// A folder that stands for the node's procfs, sysfs and pod logs, below the node's own.
+fn host_files(node: &Node) -> Result<PathBuf> {
+    let root = node.config().with_file_name("host");
+    let files: [(&str, &[u8]); 11] = [
+        ("proc/1/mountinfo", host_file!("mounts/mountinfo-6.12")),
+        ("proc/fs/cifs/Stats", host_file!("cifs/6.12-used/Stats")),
+        ("proc/fs/cifs/DebugData", host_file!("cifs/6.12-used/DebugData")),
+        ("proc/1/net/snmp", host_file!("netstat/snmp-6.12")),
+        ("proc/1/net/netstat", host_file!("netstat/netstat-6.12")),
+        ("proc/1/net/softnet_stat", host_file!("netstat/softnet_stat-6.12")),
+        ("proc/sys/fs/file-nr", host_file!("sysctl/file-nr")),
+        ("proc/sys/net/ipv4/tcp_keepalive_time", host_file!("sysctl/tcp_keepalive_time")),
+        (
+            "sys/class/iscsi_session/session1/state",
+            host_file!("iscsi/6.12-failed/sys/class/iscsi_session/session1/state"),
+        ),
+        (
+            "sys/class/iscsi_connection/connection1:0/persistent_address",
+            host_file!("iscsi/6.12-failed/sys/class/iscsi_connection/connection1:0/persistent_address"),
+        ),
+        (
+            "sys/class/iscsi_connection/connection1:0/persistent_port",
+            host_file!("iscsi/6.12-failed/sys/class/iscsi_connection/connection1:0/persistent_port"),
+        ),
+    ];
+    for (name, bytes) in files {
+        write(&root.join(name), bytes)?;
+    }
+    fs::create_dir_all(root.join("pods"))?;
+    Ok(root)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().context("a file has a folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
+    fs::write(path, bytes).with_context(|| format!("failed to write {}", path.display()))
+}
+
+/// The verb with the roots of these files.
+fn on<'a>(root: &'a Path, verb: &[&'a str]) -> Result<Vec<String>> {
+    let text = |name: &str| root.join(name).to_str().map(str::to_owned).context("a path that is not UTF-8");
+    let mut words: Vec<String> = verb.iter().map(|word| (*word).to_owned()).collect();
+    for (flag, folder) in [("--procfs", "proc"), ("--sysfs", "sys"), ("--pod-logs", "pods")] {
+        words.extend([flag.to_owned(), text(folder)?]);
+    }
+    Ok(words)
+}
+
+fn run(node: &Node, root: &Path, verb: &[&str]) -> Result<Finished> {
+    let words = on(root, verb)?;
+    node.ctmon(&words.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn scrape(node: &Node, root: &Path) -> Result<Page> {
+    let Finished { status, stdout, stderr } = run(node, root, &["scrape"])?;
+    ensure!(status.success() && stderr.is_empty(), "scrape ended with {status}: {stderr}");
+    Page::parse(&stdout)
+}
+
+#[test]
+fn the_headline_works_without_any_configuration() -> Result<()> {
+    let node = Node::new("{}")?;
+    let root = host_files(&node)?;
+    let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
+    let page = scrape(&node, &root)?;
+    let stale = page.sum("ctmon_target_stale_entries", &[("target", NAS)]);
+    assert_eq!(whole(stale)?, cli_text::grep_stale(CT_LIST, "192.168.100.180") as u64);
+    for service in ["smb", "iscsi", "other"] {
+        let labels = [("target", NAS), ("target_service", service)];
+        assert!(page.value("ctmon_target_stale_entries", &labels).is_some(), "{service}");
+    }
+    assert_eq!(page.value("ctmon_target_mounts", &[("target", NAS)]), Some(2.0));
+    assert_eq!(page.value("ctmon_cifs_sessions", &[("target", NAS)]), Some(1.0));
+    assert_eq!(page.value("ctmon_iscsi_sessions", &[("target", NAS), ("state", "failed")]), Some(1.0));
+    assert_eq!(page.value("ctmon_tcp_retransmits_total", &[]), Some(49.0));
+
+    // The verbs know the same targets.
+    let listed = run(&node, &root, &["list", "--count", "--stale", "--target", NAS])?;
+    assert_eq!(listed.stdout.trim(), "183", "{}", listed.stderr);
+    node.configure("targets_from_host: false")?;
+    let page = scrape(&node, &root)?;
+    assert_eq!(page.sum("ctmon_target_stale_entries", &[]), None);
+    assert_eq!(page.sum("ctmon_target_mounts", &[]), None);
+    Ok(())
+}
+
+#[test]
+fn what_is_not_in_force_is_told_with_the_difference() -> Result<()> {
+    let node = Node::new(TUNING)?;
+    let root = host_files(&node)?;
+    let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
+    let Finished { status, stdout, .. } = run(&node, &root, &["check", "--only", "TuningNotInForce"])?;
+    assert_eq!(status.code(), Some(1), "{stdout}");
+    for told in [
+        "net.ipv4.tcp_keepalive_time is 7200, expected 600",
+        "//192.168.100.180/downloads on /mnt/downloads lacks cache=loose (in force: cache=strict)",
+    ] {
+        assert!(stdout.contains(told), "{told}: {stdout}");
+    }
+    let page = scrape(&node, &root)?;
+    let sysctl = [("sysctl", "net.ipv4.tcp_keepalive_time")];
+    assert_eq!(page.value("ctmon_sysctl_value", &sysctl), Some(7200.0));
+    assert_eq!(page.value("ctmon_sysctl_in_force", &sysctl), Some(0.0));
+    assert_eq!(page.value("ctmon_target_mount_option_mismatches", &[("target", NAS)]), Some(2.0));
+    Ok(())
+}
+
+#[test]
+fn real_sockets_are_counted_by_target_service_and_state() -> Result<()> {
+    let address = Ipv4Addr::new(127, 79, 0, 1);
+    let listener = TcpListener::bind((address, 0))?;
+    let port = listener.local_addr()?.port();
+    let node = Node::new(&format!(
+        "{{targets_from_host: false, targets: [{{name: own, addresses: [{address}], \
+         services: [{{name: smb, ports: [{port}]}}]}}]}}"
+    ))?;
+    let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
+    let _clients = [TcpStream::connect((address, port))?, TcpStream::connect((address, port))?];
+    let page = node.scrape()?;
+    let sockets = |service, state| {
+        let labels = [("target", "own"), ("target_service", service), ("tcp_state", state)];
+        page.value("ctmon_target_sockets", &labels)
+    };
+    assert_eq!(sockets("smb", "established"), Some(2.0));
+    assert_eq!((sockets("smb", "syn_sent"), sockets("other", "established")), (Some(0.0), Some(0.0)));
+    assert_eq!(page.value("ctmon_target_stalled_sockets", &[("target", "own")]), Some(0.0));
+    assert_eq!(page.value("ctmon_target_keepalive_sockets", &[("target", "own")]), Some(0.0));
+    Ok(())
+}
+
+#[test]
+fn manifests_are_checked_with_a_node_beside_them_or_without() -> Result<()> {
+    let node = Node::new("{}")?;
+    let root = host_files(&node)?;
+    let manifest = node.config().with_file_name("cilium.yaml");
+    let text = "kind: ConfigMap\nmetadata: {name: cilium-config, namespace: kube-system}\n\
+                data: {bpf-ct-global-tcp-max: '1000', conntrack-gc-interval: 5m}\n";
+    write(&manifest, text.as_bytes())?;
+    let path = manifest.to_str().context("a path that is not UTF-8")?;
+    let check = ["check", "-o", "json", "--manifest", path];
+
+    // No pins: only the manifest, which alone gives no reason to complain.
+    let alone = run(&node, &root, &check)?;
+    assert_eq!((alone.status.code(), alone.stdout.as_str()), (Some(0), ""), "{}", alone.stderr);
+    assert!(alone.stderr.contains("only the manifests are checked"), "{}", alone.stderr);
+
+    let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
+    let beside = run(&node, &root, &check)?;
+    assert_eq!(beside.status.code(), Some(1), "{}{}", beside.stdout, beside.stderr);
+    let told = "ConfigMap kube-system/cilium-config: bpf-ct-global-tcp-max is 1000 here, the kernel shows ";
+    assert!(beside.stdout.contains(told), "{}", beside.stdout);
+    assert!(beside.stdout.contains("CtmonIscsiSessionDown"), "the node's findings too: {}", beside.stdout);
+
+    let missing = run(&node, &root, &["check", "--manifest", "/nonexistent.yaml"])?;
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(missing.stderr.contains("failed to read manifest /nonexistent.yaml"), "{}", missing.stderr);
+    Ok(())
+}
