@@ -41,6 +41,7 @@ pub(crate) const METRICS: &[(&str, &[&str])] = &[
     ("ctmon_target_untracked_sockets", &["target"]),
     ("ctmon_target_ghost_entries", &["target"]),
     ("ctmon_target_reverse_tuple_collisions", &["target"]),
+    ("ctmon_target_reverse_tuple_collisions_alive", &["target"]),
     ("ctmon_target_nat_orphan_entries", &["target"]),
     ("ctmon_target_nat_broken_pairs", &["target"]),
     ("ctmon_target_nat_ports_used", &["target", "target_service"]),

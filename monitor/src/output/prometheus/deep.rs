@@ -43,11 +43,6 @@ const PORT_RATIO: Metric = Metric::gauge(
     "ctmon_target_nat_port_usage_ratio",
     "Source ports in use towards one address and port of the target over those there are",
 );
-const DURATION: Metric =
-    Metric::gauge("ctmon_deep_scan_duration_seconds", "How long the last deep scan took");
-const ENTRIES: Metric =
-    Metric::gauge("ctmon_deep_scan_entries", "Conntrack and NAT entries the last deep scan read");
-
 pub(super) const METRICS: &[Metric] = &[
     USAGE_MAX,
     ORPHANS,
@@ -60,8 +55,6 @@ pub(super) const METRICS: &[Metric] = &[
     UNTRACKED,
     PORTS,
     PORT_RATIO,
-    DURATION,
-    ENTRIES,
 ];
 
 pub(super) fn add(page: &mut Page, snapshot: &Snapshot) {
@@ -91,6 +84,4 @@ pub(super) fn add(page: &mut Page, snapshot: &Snapshot) {
         page.count(PORTS, &labels, service.ports_used);
         page.sample(PORT_RATIO, &labels, service.port_usage);
     }
-    page.sample(DURATION, &[], deep.duration.as_secs_f64());
-    page.count(ENTRIES, &[], deep.entries);
 }
