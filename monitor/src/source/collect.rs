@@ -5,6 +5,7 @@
 
 mod decode;
 mod evictions;
+mod learn;
 mod targets;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use monitor_abi::class::{DUE_BOUNDS, State};
+use monitor_abi::class::DUE_BOUNDS;
 use monitor_abi::scan::{Clock, found};
 
 use self::evictions::{Ledger, Moment};
@@ -22,10 +23,9 @@ use super::bpf::{Ask, Clocks, Kernel, Link, RawScan, ScanError, sys};
 use super::cilium::agent_config::{self, AgentConfig};
 use super::cilium::clock::Reading;
 use super::cilium::collector::{self, CollectorWatch};
-use super::cilium::detect::{self, Votes};
 use super::cilium::drops;
 use super::cilium::linger::LingerRule;
-use super::cilium::pins::{self, MapName, MapProblem, OpenMap, ProblemReason, Table};
+use super::cilium::pins::{self, MapName, MapProblem, OpenMap, ProblemReason};
 use super::cilium::target::TargetIndex;
 use super::cilium::timeouts::{Timeouts, configured};
 use super::cilium::walk::{Step, Visitor};
@@ -38,8 +38,6 @@ use crate::snapshot::{
     TargetState, TimeoutClass, TimeoutFact, Totals,
 };
 
-/// Lifetimes looked at per map to find the clock.
-const SAMPLED: u32 = 4096;
 /// Scanning may take one part in this many of one core.
 const SHARE_OF_A_CORE: u32 = 200;
 /// Slots whose empty buckets alone hold a core for 10 ms: nothing can interrupt a run of them.
@@ -358,64 +356,6 @@ impl Collector {
         self.ledger.evictions(self.kernel.tracker(), &moment)
     }
 
-    /// Learns what a scan needs to be asked: the clock, its frequency, the TCP timeout.
-    pub fn learn(&mut self, what: Learn) {
-        if self.clock == Clock::Undecided {
-            self.clock = self.detect();
-            if self.clock != Clock::Undecided {
-                tracing::info!(clock = ?self.clock, "found the clock of conntrack lifetimes");
-            }
-        }
-        if self.hz.is_none() {
-            self.hz = self.measure_hz();
-        }
-        if what == Learn::Clock {
-            return;
-        }
-        let unknown = !self.timeout_facts().iter().any(|fact| fact.class == TimeoutClass::Tcp);
-        if unknown && self.clock != Clock::Undecided {
-            // Once: the threshold of half-closed entries needs the timeout before the walk that counts them.
-            // What is odd is logged by the walk that counts it.
-            let ask = Ask { log: false, learn: true, ..self.ask(sys::monotonic()) };
-            let mut seen = Vec::new();
-            for (name, known) in self.known.iter().filter(|(name, _)| name.table == Table::CtTcp) {
-                if let Ok(raw) = self.kernel.scan(&known.link, &ask) {
-                    seen.extend(most_left(name, &raw, self.reading(&raw)));
-                }
-            }
-            self.timeouts.observe(seen);
-        }
-    }
-
-    fn detect(&mut self) -> Clock {
-        let mut votes = Votes::default();
-        for known in self.known.iter().filter(|(name, _)| name.is_conntrack()).map(|(_, known)| known) {
-            let mut left = SAMPLED;
-            let sampled = self.kernel.stream(&known.link, |clocks, _, value| {
-                if let Some(entry) = monitor_abi::cilium::CtEntry::from_bytes(value) {
-                    votes.add(entry.lifetime, clocks);
-                }
-                left = left.saturating_sub(1);
-                if left == 0 { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
-            });
-            if let Err(error) = sampled {
-                tracing::debug!(%error, "failed to sample lifetimes");
-            }
-        }
-        votes.verdict()
-    }
-
-    /// Jiffies per second since the first reading; waits for a telling distance only if the clock needs it.
-    fn measure_hz(&mut self) -> Option<u32> {
-        let first = *self.first_clocks.get_or_insert(self.kernel.clocks().ok()?);
-        let measured = detect::hz(first, self.kernel.clocks().ok()?);
-        if measured.is_some() || self.clock != Clock::Jiffies {
-            return measured;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-        detect::hz(first, self.kernel.clocks().ok()?)
-    }
-
     fn walk(&mut self, name: MapName, opened: Result<bool, MapProblem>, monotonic: Duration) -> MapState {
         let recreations = self.seen.get(&name).map_or(0, |seen| seen.recreations);
         let content = match opened {
@@ -444,7 +384,7 @@ impl Collector {
             let raw = self.kernel.scan(&known.link, &ask).map_err(|error| scan_problem(name, &error))?;
             let reading = Reading { mode: self.clock, now: low_half(raw.word(found::NOW)), hz };
             if name.is_conntrack() && ask.learn {
-                self.timeouts.observe(most_left(name, &raw, reading));
+                self.timeouts.observe(learn::most_left(name, &raw, reading));
             }
             if raw.word(found::ODD_FLAGS) + raw.word(found::ODD_NEXTHDR) > 0 && ask.log {
                 self.logged = Some(monotonic);
@@ -530,23 +470,6 @@ impl Collector {
         Reading { mode: self.clock, now: low_half(raw.word(found::NOW)), hz: self.hz.unwrap_or(0) }
     }
 
-    /// Forgets the clock when most entries are implausible on it: Cilium was switched to the other one.
-    fn check_clock(&mut self) {
-        if self.settings.clock.is_some() || self.clock == Clock::Undecided {
-            return;
-        }
-        let (mut entries, mut implausible) = (0, 0);
-        for last in self.known.values().filter_map(|known| known.last.as_ref()) {
-            entries += last.scan.count(|cell| cell.due != monitor_abi::class::Due::Unknown);
-            implausible += last.scan.implausible;
-        }
-        if entries >= 16 && implausible * 2 > entries {
-            tracing::warn!(clock = ?self.clock, "most lifetimes are implausible on this clock: looking again");
-            self.clock = Clock::Undecided;
-            self.timeouts = Timeouts::default();
-        }
-    }
-
     fn target_states(&self) -> Vec<TargetState> {
         let walks: Vec<_> = self.known.values().filter_map(|known| known.last.as_ref()).collect();
         let decided = walks.iter().all(|walk| walk.decided) && self.clock != Clock::Undecided;
@@ -564,29 +487,6 @@ impl Collector {
         let cost: Duration =
             self.known.values().filter_map(|known| known.last.as_ref()).map(|last| last.scan.cost).sum();
         self.settings.interval.max(cost * SHARE_OF_A_CORE)
-    }
-}
-
-/// The most seconds left of each timeout class a walk saw.
-fn most_left(name: &MapName, raw: &RawScan, reading: Reading) -> Vec<(TimeoutClass, u64)> {
-    let seconds = |word: usize| reading.seconds(raw.word(word)).unwrap_or(0);
-    let most = |base: usize, states: &[State]| {
-        states.iter().map(|state| seconds(base + *state as usize)).max().unwrap_or(0)
-    };
-    let lasting = [State::Established, State::RxClosing, State::TxClosing];
-    let (regular, service) = (found::MOST_LEFT, found::MOST_LEFT_SERVICE);
-    match name.table {
-        Table::CtTcp => vec![
-            (TimeoutClass::Tcp, most(regular, &lasting)),
-            (TimeoutClass::Syn, most(regular, &[State::Opening])),
-            (TimeoutClass::Fin, most(regular, &[State::Closed])),
-            (TimeoutClass::ServiceTcp, most(service, &lasting)),
-        ],
-        Table::CtAny => vec![
-            (TimeoutClass::Any, most(regular, &[State::Stateless])),
-            (TimeoutClass::ServiceAny, most(service, &[State::Stateless])),
-        ],
-        Table::Nat => Vec::new(),
     }
 }
 
