@@ -168,10 +168,11 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Loads the programs that walk; parses the kernel's BTF once and gives its memory back.
+    /// Loads the programs that walk; the kernel's BTF is in memory once at a time, and gone afterwards.
     pub fn load() -> Result<Self, LoadError> {
+        let mut loader = loader();
         let types = KernelTypes::read(probe::FUNCTION).map_err(LoadError::Btf)?;
-        let loaded = Self::load_with(&types.btf);
+        let loaded = Self::load_by(loader.btf(Some(&types.btf)), &types.btf);
         drop(types);
         sys::trim_heap();
         loaded
@@ -179,8 +180,9 @@ impl Kernel {
 
     /// Loads them, and what follows evictions as far as this kernel lets it.
     pub fn load_watching(choice: Choice) -> Result<Self, LoadError> {
+        let mut loader = loader();
         let types = KernelTypes::read(probe::FUNCTION).map_err(LoadError::Btf)?;
-        let mut kernel = Self::load_with(&types.btf)?;
+        let mut kernel = Self::load_by(loader.btf(Some(&types.btf)), &types.btf)?;
         kernel.tracker.start(&mut kernel.bpf, &types, choice);
         drop(types);
         sys::trim_heap();
@@ -203,10 +205,11 @@ impl Kernel {
 
     /// Loads the programs with a BTF that the caller shares with other loaders.
     pub fn load_with(btf: &Btf) -> Result<Self, LoadError> {
-        let mut bpf = EbpfLoader::new()
-            .btf(Some(btf))
-            .load(OBJECT)
-            .map_err(|source| LoadError::Object(Box::new(source)))?;
+        Self::load_by(EbpfLoader::new().btf(Some(btf)), btf)
+    }
+
+    fn load_by(loader: &mut EbpfLoader<'_>, btf: &Btf) -> Result<Self, LoadError> {
+        let mut bpf = loader.load(OBJECT).map_err(|source| LoadError::Object(Box::new(source)))?;
         for name in ["ct4", "ct6", "nat4", "nat6", "clock"] {
             load_iterator(&mut bpf, name, btf)?;
         }
@@ -376,6 +379,15 @@ impl Kernel {
             _ => Err(ScanError::Unfinished),
         }
     }
+}
+
+/// A loader without types. The library's parses the kernel's on its own when it is made, 20 MB of them: they go
+/// before ours come.
+fn loader<'a>() -> EbpfLoader<'a> {
+    let mut loader = EbpfLoader::new();
+    loader.btf(None);
+    sys::trim_heap();
+    loader
 }
 
 /// Loads one iterator program by name, for [`Kernel`] and for whoever compares with another program.
