@@ -8,11 +8,18 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use monitor::snapshot::TargetState;
+use monitor::source::bpf::Kernel;
+use monitor::source::collect::{CollectSettings, Collector};
+use monitor::source::host::Host;
+use monitor::source::host::collect::Wanted;
 use support::cli_text;
 use support::daemon::Finished;
 use support::fixture::{self, CT_LIST, Lifetimes};
 use support::node::{Node, whole};
 use support::page::Page;
+
+use crate::collect::settings;
 
 /// The captured server's name, since the mounts name it by its address.
 const NAS: &str = "192-168-100-180";
@@ -107,6 +114,51 @@ fn the_headline_works_without_any_configuration() -> Result<()> {
     let page = scrape(&node, &root)?;
     assert_eq!(page.sum("ctmon_target_stale_entries", &[]), None);
     assert_eq!(page.sum("ctmon_target_mounts", &[]), None);
+    Ok(())
+}
+
+#[test]
+fn targets_follow_the_mounts_and_stay_while_these_cannot_be_read() -> Result<()> {
+    let node = Node::new("{}")?;
+    let root = node.config().with_file_name("host");
+    let mountinfo = root.join("proc/1/mountinfo");
+    let mount = |address: &str| format!("31 1 0:28 / /mnt rw - cifs //{address}/media rw,addr={address}\n");
+    let (first, second) = ("192.168.100.180", "192.168.100.181");
+    let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
+    let settings = CollectSettings {
+        host: Host { procfs: root.join("proc"), sysfs: root.join("sys"), ..Host::default() },
+        wanted: Wanted { targets: true, ..Wanted::default() },
+        ..settings(&node, &[])?
+    };
+    let mut collector = Collector::new(Kernel::load()?, settings)?;
+    let mut stale = || -> Vec<(String, u64)> {
+        let snapshot = collector.collect();
+        let of = |name: &str| -> u64 {
+            let states = snapshot.targets.iter().filter(|state| state.target == name);
+            states.map(TargetState::stale).sum()
+        };
+        snapshot.target_names().map(|name| (name.to_owned(), of(name))).collect()
+    };
+    // What an address has; what has both belongs to the target that comes first.
+    let grep = |address: &str, but: &str| {
+        let lines: Vec<&str> = CT_LIST.lines().filter(|line| but.is_empty() || !line.contains(but)).collect();
+        cli_text::grep_stale(&lines.join("\n"), address) as u64
+    };
+    let name = |address: &str| address.replace('.', "-");
+    let alone = vec![(name(second), grep(second, ""))];
+    ensure!(alone.iter().all(|(_, count)| *count > 0), "nothing would be compared");
+
+    assert_eq!(stale(), []);
+    write(&mountinfo, mount(second).as_bytes())?;
+    assert_eq!(stale(), alone);
+    // The new server comes first, so every pair has another number.
+    write(&mountinfo, (mount(second) + &mount(first)).as_bytes())?;
+    let both = vec![(name(first), grep(first, "")), (name(second), grep(second, first))];
+    assert_eq!(stale(), both);
+    write(&mountinfo, b"no mount\n")?;
+    assert_eq!(stale(), both, "what cannot be read takes no target away");
+    write(&mountinfo, mount(second).as_bytes())?;
+    assert_eq!(stale(), alone);
     Ok(())
 }
 

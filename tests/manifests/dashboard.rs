@@ -159,6 +159,8 @@ fn it_uses_only_metrics_and_labels_of_the_contract() -> Result<()> {
         [
             "ctmon_map_present",
             "ctmon_target_keepalive_sockets",
+            "ctmon_eviction_recursion_misses_total",
+            "ctmon_eviction_victims_lost_total",
             "ctmon_listen_drops_total",
             "ctmon_log_skipped_bytes_total",
             "ctmon_log_skipped_files",
