@@ -597,6 +597,10 @@ fn a_problem_with_evictions_is_no_problem_of_the_maps() -> Result<()> {
         "{:?}",
         snapshot.maps
     );
-    ensure!(snapshot.sources.iter().all(|source| source.error.is_none()), "{:?}", snapshot.sources);
+    // Other sources have their own reasons to be down on a machine without Cilium.
+    for name in ["conntrack", "nat"] {
+        let source = snapshot.sources.iter().find(|source| source.name == name).context("no such source")?;
+        ensure!(source.error.is_none(), "{source:?}");
+    }
     Ok(())
 }
