@@ -97,22 +97,22 @@ impl Outlook {
         let interval = |plateau: &Plateau| duration::format(whole_minutes(plateau.interval));
         if *bounded {
             return format!(
-                "{rate}; at the configured interval of {} the tables hold {:.0} entries at the most",
+                "{rate}; at the configured interval of {} the tables hold {} entries at the most",
                 interval(plateau),
-                plateau.entries
+                about(plateau.entries)
             );
         }
         let bigger = if doubled.entries > plateau.entries * 1.05 {
-            format!("maps twice as big make it {:.0} at {}", doubled.entries, interval(doubled))
+            format!("maps twice as big make it {} at {}", about(doubled.entries), interval(doubled))
         } else {
             "bigger maps do not help".to_owned()
         };
         format!(
             "{rate}; at this capacity Cilium's collector slows itself down to a pass every {} and the tables reach \
-             {:.0} entries, {bigger}; at a fixed 5m they hold {:.0}",
+             {} entries, {bigger}; at a fixed 5m they hold {}",
             interval(plateau),
-            plateau.entries,
-            remedied.entries
+            about(plateau.entries),
+            about(remedied.entries)
         )
     }
 
@@ -125,6 +125,12 @@ impl Outlook {
 
 fn whole_minutes(duration: Duration) -> Duration {
     if duration.as_secs() < 60 { duration } else { Duration::from_secs(duration.as_secs() / 60 * 60) }
+}
+
+/// A prediction to three digits: more would claim to know the next hours.
+fn about(entries: f64) -> String {
+    let unit = 10_f64.powf((entries.max(1.0).log10().floor() - 2.0).max(0.0));
+    format!("{:.0}", (entries / unit).round() * unit)
 }
 
 fn short(rate: f64) -> String {
@@ -156,7 +162,7 @@ mod tests {
         let words = outlook(false).words();
         for part in [
             "about 1.00 connections close here a second",
-            "a pass every 10h49m and the tables reach 54646 entries",
+            "a pass every 10h49m and the tables reach 54600 entries",
             "maps twice as big make it",
             "at a fixed 5m they hold 4390",
         ] {
