@@ -5,7 +5,6 @@
 
 mod capture;
 mod collect;
-mod collector;
 mod daemon;
 mod deep;
 mod drops;

@@ -117,11 +117,14 @@ pub(super) const STEPS: &[Step] = &[
     },
     Step {
         name: "golden",
-        proves: "the metrics page, list, nat, top and check are those on file, and Prometheus can read the page",
+        proves: "the pages are those on file, Prometheus reads them, and a simulated collector's passes are recovered",
         kind: Kind::Check,
         needs: BINARY,
         packages: PROMTOOL,
-        run: |context| cargo_test(context, &["--package", "tests", "--test", "golden", "--test", "promtool"]),
+        run: |context| {
+            let targets = ["--test", "golden", "--test", "promtool", "--test", "model"];
+            cargo_test(context, &[&["--package", "tests"], &targets[..]].concat())
+        },
     },
     Step {
         name: "python",
