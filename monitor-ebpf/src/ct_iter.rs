@@ -208,11 +208,11 @@ fn own(step: &Step, pair: Option<u32>, age: &Age) {
 /// A stale entry lingers below this many units left; others never do.
 #[inline(always)]
 fn linger_bound(step: &Step, state: u8) -> i64 {
-    if state == State::Closed as u8 {
-        step.ask[ask::LINGER_CLOSED] as i64
-    } else if state < State::Closed as u8 {
-        step.ask[ask::LINGER_HALF_CLOSED] as i64
-    } else {
-        i64::MIN
+    const HALF_CLOSED: [u8; 2] = [State::RxClosing as u8, State::TxClosing as u8];
+    const CLOSED: u8 = State::Closed as u8;
+    match state {
+        CLOSED => step.ask[ask::LINGER_CLOSED] as i64,
+        state if HALF_CLOSED.contains(&state) => step.ask[ask::LINGER_HALF_CLOSED] as i64,
+        _ => i64::MIN,
     }
 }

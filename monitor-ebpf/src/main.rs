@@ -8,6 +8,20 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![no_std]
 #![no_main]
+#![expect(clippy::inline_always, reason = "a call per element is what a walk cannot afford")]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "words are taken apart by casts: that is their meaning here"
+)]
+#![expect(clippy::multiple_unsafe_ops_per_block, reason = "fields of one key are read for one reason")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "indices are constants; the verifier refuses what leaves a record"
+)]
+#![expect(clippy::similar_names, reason = "addresses and ports are named as the kernel and Cilium name them")]
+#![expect(clippy::precedence, reason = "shifts bind before masks, as in C's idiom for fields")]
 
 mod atomic;
 mod clock_iter;

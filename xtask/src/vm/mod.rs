@@ -34,7 +34,7 @@ pub(crate) const PACKAGES: &[&str] = &["busybox-static", "cpio"];
 const AT_A_TIME: usize = 2;
 
 /// Emulation on a busy machine is slow; a hang is none the worse for being found later.
-const TIMEOUT_S: u64 = 600;
+const TIMEOUT_S: u64 = 1_200;
 
 #[derive(clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
