@@ -12,6 +12,10 @@ mount -t debugfs debugfs /sys/kernel/debug
 mount -t tracefs tracefs /sys/kernel/tracing
 mount -t securityfs securityfs /sys/kernel/security
 ip link set lo up
+for module in inet_diag tcp_diag; do
+    file=/modules/$(uname -r)/$module.ko
+    [ ! -e "$file" ] || insmod "$file"
+done
 
 export PATH=/bin HOME=/root RUST_BACKTRACE=1
 . /environment

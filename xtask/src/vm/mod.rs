@@ -28,7 +28,7 @@ use crate::tally::Tally;
 use crate::{apt, build, cargo};
 
 /// Debian packages that pack the initramfs.
-pub(crate) const PACKAGES: &[&str] = &["busybox-static", "cpio"];
+pub(crate) const PACKAGES: &[&str] = &["busybox-static", "cpio", "xz-utils"];
 
 /// As many as the smallest machine has processors.
 const AT_A_TIME: usize = 2;
@@ -110,7 +110,7 @@ pub(crate) fn boot_all(paths: &Paths, args: &Args) -> Result<Tally> {
     let (qemu, machines) = prepare(&dir, &machines, args.refresh)?;
     let ctmon = build::run(paths)?;
     let executables = build_tests(paths)?;
-    let lab = Lab::pack(paths, args, qemu, &ctmon, &executables)?;
+    let lab = Lab::pack(paths, args, qemu, &ctmon, &executables, &machines)?;
     Ok(lab.boot(&machines).into_iter().sum())
 }
 
@@ -177,13 +177,19 @@ impl Lab {
         qemu: Qemu,
         ctmon: &Path,
         executables: &[Executable],
+        machines: &[(Machine, Kernel)],
     ) -> Result<Self> {
         let dir = paths.target().join("vm");
         let (tree, initramfs, logs) = (dir.join("initramfs"), dir.join("initramfs.gz"), dir.join("logs"));
         fs::create_dir_all(&logs).with_context(|| format!("failed to create {}", logs.display()))?;
         let package = paths.root().join("tests");
+        let modules: Vec<_> = machines
+            .iter()
+            .map(|(machine, kernel)| (kernel.release.clone(), dir.join("kernels").join(machine.series)))
+            .collect();
+        let filter = args.filter.as_deref();
         let contents =
-            initramfs::Contents { ctmon, executables, package: &package, filter: args.filter.as_deref() };
+            initramfs::Contents { ctmon, executables, package: &package, filter, modules: &modules };
         initramfs::pack(&contents, &tree, &initramfs)?;
         if !args.keep {
             fs::remove_dir_all(&tree).with_context(|| format!("failed to remove {}", tree.display()))?;
