@@ -76,7 +76,12 @@ fn evicted_from(ctx: &FExitContext) -> Option<u32> {
     }
     // The function's first argument is the map: its first member is what an iterator calls the map.
     let map = ctx.arg::<*const c_void>(0) as u64;
-    for [packed, address] in EVICT_MAPS.get(0)?.as_chunks().0 {
+    #[expect(
+        clippy::incompatible_msrv,
+        reason = "the BPF target's compiler is newer than the agent's oldest"
+    )]
+    let entries = EVICT_MAPS.get(0)?.as_chunks().0;
+    for [packed, address] in entries {
         if *address == map {
             return Some(*packed as u32);
         }

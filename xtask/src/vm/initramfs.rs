@@ -30,7 +30,7 @@ pub(super) struct Contents<'a> {
     pub(super) modules: &'a [(String, PathBuf)],
 }
 
-/// What sock_diag needs of a kernel that has it as modules, in the order of loading.
+/// What `sock_diag` needs of a kernel that has it as modules, in the order of loading.
 const MODULES: [&str; 2] = ["inet_diag", "tcp_diag"];
 
 /// Lays out `tree` anew and packs it into `archive`.
