@@ -172,10 +172,10 @@ impl Kernel {
     pub fn load() -> Result<Self, LoadError> {
         let mut loader = loader();
         let types = KernelTypes::read(probe::FUNCTION).map_err(LoadError::Btf)?;
-        let loaded = Self::load_by(loader.btf(Some(&types.btf)), &types.btf);
+        let kernel = Self::load_by(loader.btf(Some(&types.btf)), &types.btf);
         drop(types);
         sys::trim_heap();
-        loaded
+        kernel
     }
 
     /// Loads them, and what follows evictions as far as this kernel lets it.
