@@ -52,6 +52,15 @@ fn scan_twice(collector: &mut Collector) -> Result<DeepFacts> {
     second.facts.context("the second failed")
 }
 
+/// Entries that are overdue by a quarter of an hour cannot be written on a clock that began later.
+fn booted_lately() -> Result<bool> {
+    let lately = second()? < 1_200;
+    if lately {
+        println!("ctmon-skip: entries long overdue need an uptime of 20 minutes");
+    }
+    Ok(lately)
+}
+
 fn only_target(facts: &DeepFacts) -> Result<&TargetDeep> {
     let [target] = facts.targets.as_slice() else { anyhow::bail!("{:?}", facts.targets) };
     Ok(target)
@@ -128,6 +137,9 @@ impl Field<'_> {
 
 #[test]
 fn planted_orphans_half_pairs_and_collisions_are_found_and_nothing_else() -> Result<()> {
+    if booted_lately()? {
+        return Ok(());
+    }
     let config = "targets: [{name: qnap, addresses: [192.168.100.180], services: [{name: smb, ports: [445]}]}]\n\
                   targets_from_host: false\nclock: ktime\n";
     let node = Node::new(config)?;
@@ -230,6 +242,9 @@ fn connect(listener: &TcpListener, ports: &str) -> Result<(TcpStream, TcpStream)
 
 #[test]
 fn ghosts_and_untracked_sockets_are_told_by_real_sockets() -> Result<()> {
+    if booted_lately()? {
+        return Ok(());
+    }
     in_own_network(|| {
         let node = Node::new("")?;
         let maps = Maps::create(&node.bpffs, Capacities::SMALL, 0)?;
