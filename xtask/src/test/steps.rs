@@ -148,7 +148,7 @@ pub(super) const STEPS: &[Step] = &[
         kind: Kind::Check,
         needs: BINARY,
         packages: vm::PACKAGES,
-        run: |context| vm::boot_all(context.paths, &vm::Args::default()),
+        run: |context| vm::boot_all(context.paths, &vm::Args::of_the_suite()),
     },
 ];
 

@@ -75,6 +75,13 @@ impl Default for Args {
     }
 }
 
+impl Args {
+    /// What the suite boots: only the tests that no ordinary machine can run, on every kernel.
+    pub(crate) fn of_the_suite() -> Self {
+        Self { filter: Some("evictions".to_owned()), ..Self::default() }
+    }
+}
+
 /// The verb: fails unless every boot passed.
 pub(crate) fn run(paths: &Paths, args: &Args) -> Result<()> {
     if args.list {
