@@ -1,3 +1,7 @@
+//! Manifest findings on written objects.
+//!
+//! In: YAML and JSON as kubectl prints them. Out: pass or fail. Must not: read the node.
+
 use proptest::prelude::*;
 
 use super::keys::{VALUE_OF, WRONG_CONFIG, WRONG_VALUES, instead_of_config, instead_of_value};

@@ -1,3 +1,7 @@
+//! Storage findings on plain host states.
+//!
+//! In: snapshots. Out: pass or fail. Must not: read the node.
+
 use super::super::readings;
 use super::super::testing::{nas_tuning, node, nothing};
 use super::*;

@@ -1,3 +1,7 @@
+//! Tuning findings on plain host states.
+//!
+//! In: snapshots and expectations. Out: pass or fail. Must not: read the node.
+
 use super::super::readings;
 use super::super::testing::{nas_tuning, node, nothing};
 use super::*;

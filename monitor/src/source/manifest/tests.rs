@@ -1,3 +1,7 @@
+//! Kubernetes objects read from text.
+//!
+//! In: documents, whole and broken. Out: pass or fail. Must not: ask a cluster.
+
 use proptest::prelude::*;
 
 use super::*;

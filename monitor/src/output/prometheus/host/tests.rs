@@ -1,3 +1,7 @@
+//! The host's families from plain host states.
+//!
+//! In: snapshots. Out: pass or fail. Must not: read the node.
+
 use crate::check::testing::{nas_tuning, node, nothing};
 use crate::config::{Settings, parse};
 use crate::output::prometheus::write;
