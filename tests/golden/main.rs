@@ -1,6 +1,6 @@
 //! Golden files: the whole metrics page, `list`, `nat`, `top` and `check` on the capture, as a user sees them.
 //!
-//! In: the capture, shifted into the past; the binary. Out: pass or fail; `UPDATE_GOLDEN=1` rewrites the files.
+//! In: the capture, shifted into the past; files captured on a node; the binary. Out: pass or fail; `UPDATE_GOLDEN=1` rewrites the files.
 //! Must not: hide a value that is not on the list of those that change from run to run.
 
 use std::env;
@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use support::cilium::Maps;
 use support::daemon::Finished;
 use support::fixture::{self, Lifetimes};
+use support::host;
 use support::node::{Node, second};
 
 /// So long ago was the capture taken: what closed has been silent for more than ten minutes, what is open has not.
@@ -22,7 +23,6 @@ const AGE: u32 = 605;
 const STEADY: u32 = 40;
 
 const CONFIG: &str = "
-targets_from_host: false
 # What a kernel lets one trace differs from machine to machine.
 evictions: off
 targets:
@@ -33,7 +33,7 @@ targets:
     addresses: ['fd64::180']
     services: [{name: smb, ports: [445]}]
 thresholds: {EntriesHigh: {warning: {value: 300}}}
-expect: {map_capacity: {ct_tcp: {at_least: 524288}}, gc_interval: {at_most: 5m}}
+expect: {preset: nas-tuning, gc_interval: {at_most: 5m}}
 ";
 
 /// What differs between two runs or machines, and nothing else: metric by metric, whole value or one label.
@@ -67,7 +67,8 @@ fn capture(verb: &[&str]) -> Result<Finished> {
         let now = second()?;
         let node = Node::new(CONFIG)?;
         let _maps: Maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedTo(now - AGE))?;
-        let finished = node.ctmon(verb)?;
+        let words = host::on(&host::captured(&node)?, verb)?;
+        let finished = node.ctmon(&words.iter().map(String::as_str).collect::<Vec<_>>())?;
         if second()? - now < STEADY {
             ensure!(finished.stderr.is_empty(), "{verb:?}: {}", finished.stderr);
             return Ok(finished);

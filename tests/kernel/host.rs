@@ -16,6 +16,7 @@ use monitor::source::host::collect::Wanted;
 use support::cli_text;
 use support::daemon::Finished;
 use support::fixture::{self, CT_LIST, Lifetimes};
+use support::host;
 use support::node::{Node, whole};
 use support::page::Page;
 
@@ -25,63 +26,8 @@ use crate::collect::settings;
 const NAS: &str = "192-168-100-180";
 const TUNING: &str = "expect: {preset: nas-tuning}";
 
-macro_rules! host_file {
-    ($file:literal) => {
-        include_bytes!(concat!("../fixtures/host/", $file))
-    };
-}
-
-/// A folder that stands for the node's procfs, sysfs and pod logs, below the node's own.
-fn host_files(node: &Node) -> Result<PathBuf> {
-    let root = node.config().with_file_name("host");
-    let files: [(&str, &[u8]); 11] = [
-        ("proc/1/mountinfo", host_file!("mounts/mountinfo-6.12")),
-        ("proc/fs/cifs/Stats", host_file!("cifs/6.12-used/Stats")),
-        ("proc/fs/cifs/DebugData", host_file!("cifs/6.12-used/DebugData")),
-        ("proc/1/net/snmp", host_file!("netstat/snmp-6.12")),
-        ("proc/1/net/netstat", host_file!("netstat/netstat-6.12")),
-        ("proc/1/net/softnet_stat", host_file!("netstat/softnet_stat-6.12")),
-        ("proc/sys/fs/file-nr", host_file!("sysctl/file-nr")),
-        ("proc/sys/net/ipv4/tcp_keepalive_time", host_file!("sysctl/tcp_keepalive_time")),
-        (
-            "sys/class/iscsi_session/session1/state",
-            host_file!("iscsi/6.12-failed/sys/class/iscsi_session/session1/state"),
-        ),
-        (
-            "sys/class/iscsi_connection/connection1:0/persistent_address",
-            host_file!("iscsi/6.12-failed/sys/class/iscsi_connection/connection1:0/persistent_address"),
-        ),
-        (
-            "sys/class/iscsi_connection/connection1:0/persistent_port",
-            host_file!("iscsi/6.12-failed/sys/class/iscsi_connection/connection1:0/persistent_port"),
-        ),
-    ];
-    for (name, bytes) in files {
-        write(&root.join(name), bytes)?;
-    }
-    fs::create_dir_all(root.join("pods"))?;
-    Ok(root)
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().context("a file has a folder")?;
-    fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
-    fs::write(path, bytes).with_context(|| format!("failed to write {}", path.display()))
-}
-
-/// The verb with the roots of these files.
-fn on<'a>(root: &'a Path, verb: &[&'a str]) -> Result<Vec<String>> {
-    let text = |name: &str| root.join(name).to_str().map(str::to_owned).context("a path that is not UTF-8");
-    let mut words: Vec<String> = verb.iter().map(|word| (*word).to_owned()).collect();
-    for (flag, folder) in [("--procfs", "proc"), ("--sysfs", "sys"), ("--pod-logs", "pods")] {
-        words.extend([flag.to_owned(), text(folder)?]);
-    }
-    Ok(words)
-}
-
 fn run(node: &Node, root: &Path, verb: &[&str]) -> Result<Finished> {
-    let words = on(root, verb)?;
-    node.ctmon(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    node.ctmon(&host::on(root, verb)?.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 fn scrape(node: &Node, root: &Path) -> Result<Page> {
@@ -93,7 +39,7 @@ fn scrape(node: &Node, root: &Path) -> Result<Page> {
 #[test]
 fn the_headline_works_without_any_configuration() -> Result<()> {
     let node = Node::new("{}")?;
-    let root = host_files(&node)?;
+    let root = host::captured(&node)?;
     let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
     let page = scrape(&node, &root)?;
     let stale = page.sum("ctmon_target_stale_entries", &[("target", NAS)]);
@@ -149,15 +95,15 @@ fn targets_follow_the_mounts_and_stay_while_these_cannot_be_read() -> Result<()>
     ensure!(alone.iter().all(|(_, count)| *count > 0), "nothing would be compared");
 
     assert_eq!(stale(), []);
-    write(&mountinfo, mount(second).as_bytes())?;
+    host::write(&mountinfo, mount(second).as_bytes())?;
     assert_eq!(stale(), alone);
     // The new server comes first, so every pair has another number.
-    write(&mountinfo, (mount(second) + &mount(first)).as_bytes())?;
+    host::write(&mountinfo, (mount(second) + &mount(first)).as_bytes())?;
     let both = vec![(name(first), grep(first, "")), (name(second), grep(second, first))];
     assert_eq!(stale(), both);
-    write(&mountinfo, b"no mount\n")?;
+    host::write(&mountinfo, b"no mount\n")?;
     assert_eq!(stale(), both, "what cannot be read takes no target away");
-    write(&mountinfo, mount(second).as_bytes())?;
+    host::write(&mountinfo, mount(second).as_bytes())?;
     assert_eq!(stale(), alone);
     Ok(())
 }
@@ -165,7 +111,7 @@ fn targets_follow_the_mounts_and_stay_while_these_cannot_be_read() -> Result<()>
 #[test]
 fn what_is_not_in_force_is_told_with_the_difference() -> Result<()> {
     let node = Node::new(TUNING)?;
-    let root = host_files(&node)?;
+    let root = host::captured(&node)?;
     let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
     let Finished { status, stdout, .. } = run(&node, &root, &["check", "--only", "TuningNotInForce"])?;
     assert_eq!(status.code(), Some(1), "{stdout}");
@@ -209,11 +155,11 @@ fn real_sockets_are_counted_by_target_service_and_state() -> Result<()> {
 #[test]
 fn manifests_are_checked_with_a_node_beside_them_or_without() -> Result<()> {
     let node = Node::new("{}")?;
-    let root = host_files(&node)?;
+    let root = host::captured(&node)?;
     let manifest = node.config().with_file_name("cilium.yaml");
     let text = "kind: ConfigMap\nmetadata: {name: cilium-config, namespace: kube-system}\n\
                 data: {bpf-ct-global-tcp-max: '1000', conntrack-gc-interval: 5m}\n";
-    write(&manifest, text.as_bytes())?;
+    host::write(&manifest, text.as_bytes())?;
     let path = manifest.to_str().context("a path that is not UTF-8")?;
     let check = ["check", "-o", "json", "--manifest", path];
 

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod daemon;
 pub mod fixture;
 pub mod generate;
+pub mod host;
 pub mod http;
 pub mod node;
 pub mod page;
