@@ -3,7 +3,7 @@
 //! In: the closing call of a walk over an empty map. Out: both clocks in `FOUND`.
 //! Must not: be attached to anything but ctmon's own `NOTHING`.
 
-use crate::iter_ctx::{IterCtx, Step};
+use crate::iter_ctx::{self, IterCtx, Step};
 use crate::maps::NOTHING;
 
 /// Takes both clocks at one instant.
@@ -13,6 +13,9 @@ extern "C" fn clock(ctx: *const IterCtx) -> i32 {
     // Naming the map keeps it in the object although no program reads it.
     let _ = core::hint::black_box(&raw const NOTHING);
     // SAFETY: the kernel's own context.
-    let _ = unsafe { Step::open(ctx) };
+    if unsafe { Step::open(ctx) }.is_none() {
+        // SAFETY: as above.
+        unsafe { iter_ctx::end(ctx) };
+    }
     0
 }

@@ -5,51 +5,57 @@
 //! by concurrent reuse lands in a wrong cell at the worst, never outside.
 
 use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::bpf_loop;
 use aya_log_ebpf::warn;
 use core::ffi::c_void;
-use core::hint::black_box;
 use core::mem::offset_of;
 use monitor_abi::cell::{CHUNK, MAP_CHUNKS, map_cell, target_cell};
 use monitor_abi::cilium::{
     CtEntry, TUPLE_F_KNOWN, TUPLE_F_RELATED, TUPLE_F_SERVICE, TupleV4, TupleV6, ct_flag,
 };
 use monitor_abi::class::{Direction, Due, Protocol, State};
-use monitor_abi::scan::{Clock, ask, found};
+use monitor_abi::scan::{Clock, ask, found, pending};
 
-use crate::iter_ctx::{Ask, Found, IterCtx, Step};
-use crate::maps::CELLS;
+use crate::iter_ctx::{self, Ask, Found, IterCtx, Step};
+use crate::maps::{ASK, CELLS, FOUND, PENDING};
+use crate::opaque::opaque;
 use crate::target::{self, KeyWords};
 
-/// Where the second address of a v6 key begins.
-const SADDR: usize = offset_of!(TupleV6, saddr);
+/// The number of the last element of a batch, and the mask that finds it.
+const LAST: u64 = pending::BATCH as u64 - 1;
+
+/// By next header: a look into memory, where a comparison would be a branch that nothing predicts.
+pub(crate) static PROTOCOLS: [u8; 256] = Protocol::BY_NEXTHDR;
 
 /// Walks a v4 conntrack map (14-byte keys).
 #[unsafe(link_section = "iter/bpf_map_elem")]
 #[unsafe(no_mangle)]
 extern "C" fn ct4(ctx: *const IterCtx) -> i32 {
     // SAFETY: the kernel's own context.
-    if let Some(step) = unsafe { Step::open(ctx) } {
-        if step.streams() {
-            step.stream(size_of::<TupleV4>() as u32, size_of::<CtEntry>() as u32);
-        } else {
-            // SAFETY: constant, aligned offsets inside the 14-byte key.
-            let key = unsafe {
-                KeyWords {
-                    ports: step.key_at::<u32, { offset_of!(TupleV4, dport) }>(),
-                    tail: step.key_at::<u16, { offset_of!(TupleV4, nexthdr) }>(),
-                }
-            };
-            let age = aggregate(&step, &key);
-            if step.ask[ask::TARGETS] & 1 != 0 {
-                // SAFETY: constant, aligned offsets inside the 14-byte key.
-                let (daddr, saddr) = unsafe {
-                    (step.key_at::<u32, 0>(), step.key_at::<u32, { offset_of!(TupleV4, saddr) }>())
-                };
-                own(&step, target::pair_v4::<true>(&key, daddr, saddr), &age);
-            }
-            step.stride();
-        }
+    let Some(step) = (unsafe { Step::open(ctx) }) else {
+        // SAFETY: as above.
+        count_v4(unsafe { iter_ctx::end(ctx) } & LAST);
+        return 0;
+    };
+    if step.streams() {
+        step.stream(size_of::<TupleV4>() as u32, size_of::<CtEntry>() as u32);
+        return 0;
     }
+    let slot = opaque(step.number()) & LAST;
+    // SAFETY: constant offsets inside the 14-byte key and the 56-byte value; the slot is masked.
+    unsafe {
+        let place = step.pending().add(pending::FIRST + slot as usize * pending::WORDS_V4);
+        *place = step.key_at::<u64, 0>();
+        *place.add(1) = tail(
+            step.key_at::<u32, { offset_of!(TupleV4, dport) }>(),
+            step.key_at::<u16, { offset_of!(TupleV4, nexthdr) }>(),
+        );
+        *place.add(2) = step.value_at::<u64, { offset_of!(CtEntry, lifetime) }>();
+    }
+    if slot == LAST {
+        count_v4(pending::BATCH as u64);
+    }
+    step.stride();
     0
 }
 
@@ -58,42 +64,132 @@ extern "C" fn ct4(ctx: *const IterCtx) -> i32 {
 #[unsafe(no_mangle)]
 extern "C" fn ct6(ctx: *const IterCtx) -> i32 {
     // SAFETY: the kernel's own context.
-    if let Some(step) = unsafe { Step::open(ctx) } {
-        if step.streams() {
-            step.stream(size_of::<TupleV6>() as u32, size_of::<CtEntry>() as u32);
-        } else {
-            // SAFETY: constant, aligned offsets inside the 38-byte key.
-            let key = unsafe {
-                KeyWords {
-                    ports: step.key_at::<u32, { offset_of!(TupleV6, dport) }>(),
-                    tail: step.key_at::<u16, { offset_of!(TupleV6, nexthdr) }>(),
-                }
-            };
-            let age = aggregate(&step, &key);
-            if step.ask[ask::TARGETS] & 2 != 0 {
-                // SAFETY: constant, aligned offsets inside the 38-byte key.
-                let (daddr, saddr) = unsafe {
-                    (
-                        [
-                            step.key_at::<u32, 0>(),
-                            step.key_at::<u32, 4>(),
-                            step.key_at::<u32, 8>(),
-                            step.key_at::<u32, 12>(),
-                        ],
-                        [
-                            step.key_at::<u32, SADDR>(),
-                            step.key_at::<u32, { SADDR + 4 }>(),
-                            step.key_at::<u32, { SADDR + 8 }>(),
-                            step.key_at::<u32, { SADDR + 12 }>(),
-                        ],
-                    )
-                };
-                own(&step, target::pair_v6::<true>(&key, &daddr, &saddr), &age);
-            }
-            step.stride();
+    let Some(step) = (unsafe { Step::open(ctx) }) else {
+        // SAFETY: as above.
+        count_v6(unsafe { iter_ctx::end(ctx) } & LAST);
+        return 0;
+    };
+    if step.streams() {
+        step.stream(size_of::<TupleV6>() as u32, size_of::<CtEntry>() as u32);
+        return 0;
+    }
+    let slot = opaque(step.number()) & LAST;
+    // SAFETY: constant offsets inside the 38-byte key and the 56-byte value; the slot is masked.
+    unsafe {
+        let place = step.pending().add(pending::FIRST + slot as usize * pending::WORDS_V6);
+        *place = step.key_at::<u64, 0>();
+        *place.add(1) = step.key_at::<u64, 8>();
+        *place.add(2) = step.key_at::<u64, 16>();
+        *place.add(3) = step.key_at::<u64, 24>();
+        *place.add(4) = tail(
+            step.key_at::<u32, { offset_of!(TupleV6, dport) }>(),
+            step.key_at::<u16, { offset_of!(TupleV6, nexthdr) }>(),
+        );
+        *place.add(5) = step.value_at::<u64, { offset_of!(CtEntry, lifetime) }>();
+    }
+    if slot == LAST {
+        count_v6(pending::BATCH as u64);
+    }
+    step.stride();
+    0
+}
+
+/// What of a key lies behind its addresses, in one word.
+#[inline(always)]
+fn tail(ports: u32, tail: u16) -> u64 {
+    u64::from(ports) | u64::from(tail) << 32
+}
+
+#[inline(always)]
+fn key_words(tail: u64) -> KeyWords {
+    KeyWords { ports: tail as u32, tail: (tail >> 32) as u16 }
+}
+
+/// Counts what was copied of so many v4 elements.
+#[inline(always)]
+fn count_v4(elements: u64) {
+    Batch::each(elements, one_v4);
+}
+
+/// Counts what was copied of so many v6 elements.
+#[inline(always)]
+fn count_v6(elements: u64) {
+    Batch::each(elements, one_v6);
+}
+
+extern "C" fn one_v4(element: u32, batch: &Batch) -> i64 {
+    let [addresses, tail, value] = batch.words::<{ pending::WORDS_V4 }>(element);
+    let key = key_words(tail);
+    let age = aggregate(batch, &key, value);
+    if batch.ask[ask::TARGETS] & 1 != 0 {
+        let (daddr, saddr) = (addresses as u32, (addresses >> 32) as u32);
+        let [care, value] = [ask::COMMON_V4, ask::COMMON_V4 + 1].map(|index| batch.ask[index] as u32);
+        if (daddr ^ value) & care == 0 || (saddr ^ value) & care == 0 {
+            own(batch, target::pair_v4(&key, daddr, saddr), &age);
         }
     }
     0
+}
+
+extern "C" fn one_v6(element: u32, batch: &Batch) -> i64 {
+    let [d0, d1, s0, s1, tail, value] = batch.words::<{ pending::WORDS_V6 }>(element);
+    let key = key_words(tail);
+    let age = aggregate(batch, &key, value);
+    if batch.ask[ask::TARGETS] & 2 != 0 {
+        let [c0, c1, v0, v1] = [0, 1, 2, 3].map(|index| batch.ask[ask::COMMON_V6 + index]);
+        if (d0 ^ v0) & c0 | (d1 ^ v1) & c1 == 0 || (s0 ^ v0) & c0 | (s1 ^ v1) & c1 == 0 {
+            own(batch, target::pair_v6(&key, &quarters(d0, d1), &quarters(s0, s1)), &age);
+        }
+    }
+    0
+}
+
+/// The four words of a v6 address.
+#[inline(always)]
+fn quarters(first: u64, second: u64) -> [u32; 4] {
+    [first as u32, (first >> 32) as u32, second as u32, (second >> 32) as u32]
+}
+
+/// What counting needs beside the elements.
+struct Batch {
+    ask: &'static Ask,
+    found: *mut Found,
+    pending: *const u64,
+}
+
+impl Batch {
+    /// Calls `one` for so many elements. By the helper, so that the verifier looks at the body once and not
+    /// [`pending::BATCH`] times.
+    #[inline(always)]
+    fn each(elements: u64, one: extern "C" fn(u32, &Self) -> i64) {
+        let (Some(ask), Some(found), Some(pending)) = (ASK.get(0), FOUND.get_ptr_mut(0), PENDING.get_ptr(0))
+        else {
+            return;
+        };
+        let batch = Self { ask, found, pending: pending.cast() };
+        // SAFETY: a function of the form the helper calls, and what it is called with.
+        unsafe { bpf_loop(elements as u32, one as *mut c_void, (&raw const batch).cast_mut().cast(), 0) };
+    }
+
+    /// The words of an element.
+    #[inline(always)]
+    fn words<const WORDS: usize>(&self, element: u32) -> [u64; WORDS] {
+        let element = opaque(element.into()) & LAST;
+        // SAFETY: the record has room for so many, the number is masked.
+        unsafe { self.pending.add(pending::FIRST + element as usize * WORDS).cast::<[u64; WORDS]>().read() }
+    }
+
+    #[inline(always)]
+    fn word(&self, index: usize) -> u64 {
+        // SAFETY: a map value of this type; indices are constants below its length.
+        unsafe { (*self.found)[index] }
+    }
+
+    #[inline(always)]
+    fn set_word(&self, index: usize, value: u64) {
+        // SAFETY: as above; one scan runs at a time.
+        unsafe { (*self.found)[index] = value };
+    }
 }
 
 /// What the target's counter needs of the entry's value.
@@ -107,34 +203,32 @@ struct Age {
 
 /// Classifies the entry and bumps its cell of the map's partition.
 #[inline(always)]
-fn aggregate(step: &Step, key: &KeyWords) -> Age {
-    // SAFETY: a constant, aligned offset inside the 56-byte value: lifetime, flags and rev_nat in one load.
-    let word = unsafe { step.value_at::<u64, { offset_of!(CtEntry, lifetime) }>() };
-    let lifetime = word as u32;
-    let flags = (word >> 32) as u16;
+fn aggregate(batch: &Batch, key: &KeyWords, value: u64) -> Age {
+    let lifetime = value as u32;
+    let flags = (value >> 32) as u16;
     let (nexthdr, tuple_flags) = (key.nexthdr(), key.flags());
-    let state = State::number_of(nexthdr, tuple_flags, flags);
+    let protocol = PROTOCOLS[nexthdr as usize];
+    let state = State::number_of(protocol >> 3, tuple_flags, flags);
     if flags & !ct_flag::KNOWN != 0 || tuple_flags & !TUPLE_F_KNOWN != 0 || nexthdr == 0 {
-        odd(step.found, step.ask, key.tail, flags);
+        odd(batch.found, batch.ask, key.tail, flags);
     }
 
     let mut due = Due::Unknown as u8;
     let mut left = 0;
-    let decided = step.ask[ask::CLOCK] != Clock::Undecided as u64;
+    let decided = batch.ask[ask::CLOCK] != Clock::Undecided as u64;
     if decided {
-        let units = i64::from(lifetime.wrapping_sub(step.word(found::NOW) as u32) as i32);
+        let units = i64::from(lifetime.wrapping_sub(batch.word(found::NOW) as u32) as i32);
         left = units;
-        due = Due::number_of(units, bounds(step));
-        // Both records are rarely beaten, so these branches are predicted; the clamping has none.
-        let overdue = (-units & !(-units >> 63)) as u64;
-        if overdue > step.word(found::OLDEST) {
-            step.set_word(found::OLDEST, overdue);
+        due = Due::number_of(units, bounds(batch));
+        // The record is rarely beaten, so this branch is predicted.
+        if units < batch.word(found::LEAST_LEFT) as i64 {
+            batch.set_word(found::LEAST_LEFT, units as u64);
         }
-        if step.ask[ask::LEARN] != 0 {
-            most_left(step, tuple_flags, state, (units & !(units >> 63)) as u64);
+        if batch.ask[ask::LEARN] != 0 {
+            most_left(batch, tuple_flags, state, (units & !(units >> 63)) as u64);
         }
     }
-    bump(0, map_cell(Direction::number_of(tuple_flags), state, due, Protocol::of(nexthdr) as u8));
+    bump(0, map_cell(Direction::number_of(tuple_flags), state, due, protocol));
     Age { state, decided, left }
 }
 
@@ -167,29 +261,29 @@ impl EbpfContext for Context {
 }
 
 #[inline(always)]
-fn bounds(step: &Step) -> &[i64; 11] {
+fn bounds(batch: &Batch) -> &[i64; 11] {
     // SAFETY: eleven words of the request, one for each bound; the sign is carried in the bits.
-    unsafe { &*step.ask.as_ptr().add(ask::BOUNDS).cast() }
+    unsafe { &*batch.ask.as_ptr().add(ask::BOUNDS).cast() }
 }
 
 #[inline(always)]
-fn most_left(step: &Step, tuple_flags: u8, state: u8, left: u64) {
+fn most_left(batch: &Batch, tuple_flags: u8, state: u8, left: u64) {
     // RELATED entries live by another rule than other stateless ones: they keep a slot of their own.
     let slot = if tuple_flags & TUPLE_F_RELATED != 0 { 6 } else { state };
     let base = if tuple_flags & TUPLE_F_SERVICE != 0 { found::MOST_LEFT_SERVICE } else { found::MOST_LEFT };
     // 6.1's verifier wants to see the mask; without the black box LLVM drops one it can prove.
-    let index = base + (black_box(slot as usize) & 7);
+    let index = base + (opaque(slot.into()) as usize & 7);
     // SAFETY: base + 7 is within the record.
-    let most = unsafe { &mut *step.found.cast::<u64>().add(index) };
+    let most = unsafe { &mut *batch.found.cast::<u64>().add(index) };
     // A lifetime beyond any timeout is a misread clock.
-    if left > *most && left < step.ask[ask::BOUNDS + 10] {
+    if left > *most && left < batch.ask[ask::BOUNDS + 10] {
         *most = left;
     }
 }
 
 #[inline(always)]
 fn bump(chunk: u32, cell: u32) {
-    let cell = black_box(cell);
+    let cell = opaque(cell.into()) as u32;
     if let Some(cells) = CELLS.get_ptr_mut(chunk + (cell / CHUNK as u32 & 3)) {
         // SAFETY: the index is masked to the chunk's length; one scan runs at a time.
         unsafe { *cells.cast::<u64>().add(cell as usize & (CHUNK - 1)) += 1 };
@@ -198,21 +292,21 @@ fn bump(chunk: u32, cell: u32) {
 
 /// Counts the entry for the pair that owns it.
 #[inline(always)]
-fn own(step: &Step, pair: Option<u32>, age: &Age) {
+fn own(batch: &Batch, pair: Option<u32>, age: &Age) {
     let Some(pair) = pair else { return };
     let expired = age.decided && age.left < 0;
-    let lingering = age.decided && age.left < linger_bound(step, age.state);
+    let lingering = age.decided && age.left < linger_bound(batch, age.state);
     bump(MAP_CHUNKS as u32, target_cell(pair, age.state, lingering, expired));
 }
 
 /// A stale entry lingers below this many units left; others never do.
 #[inline(always)]
-fn linger_bound(step: &Step, state: u8) -> i64 {
+fn linger_bound(batch: &Batch, state: u8) -> i64 {
     const HALF_CLOSED: [u8; 2] = [State::RxClosing as u8, State::TxClosing as u8];
     const CLOSED: u8 = State::Closed as u8;
     match state {
-        CLOSED => step.ask[ask::LINGER_CLOSED] as i64,
-        state if HALF_CLOSED.contains(&state) => step.ask[ask::LINGER_HALF_CLOSED] as i64,
+        CLOSED => batch.ask[ask::LINGER_CLOSED] as i64,
+        state if HALF_CLOSED.contains(&state) => batch.ask[ask::LINGER_HALF_CLOSED] as i64,
         _ => i64::MIN,
     }
 }

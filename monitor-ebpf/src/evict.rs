@@ -153,7 +153,7 @@ fn v4(ask: &Ask, key: &KeyWords, addresses: u64) -> Option<u32> {
     if ask[ask::TARGETS] & 1 == 0 {
         return None;
     }
-    pair_v4::<false>(key, addresses as u32, (addresses >> 32) as u32)
+    pair_v4(key, addresses as u32, (addresses >> 32) as u32)
 }
 
 #[inline(always)]
@@ -162,7 +162,7 @@ fn v6(ask: &Ask, key: &KeyWords, words: &[u64; KEY_V6]) -> Option<u32> {
         return None;
     }
     let octets = |a: u64, b: u64| [a as u32, (a >> 32) as u32, b as u32, (b >> 32) as u32];
-    pair_v6::<false>(key, &octets(words[0], words[1]), &octets(words[2], words[3]))
+    pair_v6(key, &octets(words[0], words[1]), &octets(words[2], words[3]))
 }
 
 /// `lifetime` is the word with lifetime and flags; NAT entries have neither.

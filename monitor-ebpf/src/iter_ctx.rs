@@ -3,16 +3,16 @@
 //! In: the kernel's context. Out: typed access to key and value at constant offsets; the start, the stride
 //! and the end of a walk. Must not: dereference anything the verifier has not typed.
 
-use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::seq_file;
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns, bpf_seq_write};
 use core::ffi::c_void;
-use monitor_abi::scan::{Clock, Mode, READ_STRIDE, ask, found};
+use monitor_abi::scan::{Clock, Mode, READ_STRIDE, ask, found, pending};
 
-use crate::maps::{ASK, FOUND};
+use crate::maps::{ASK, FOUND, PENDING};
 
 pub(crate) type Ask = [u64; ask::LEN];
 pub(crate) type Found = [u64; found::LEN];
+pub(crate) type Pending = [u64; pending::LEN];
 
 /// `struct bpf_iter_meta`,
 /// <https://github.com/torvalds/linux/blob/v6.1/include/linux/bpf.h#L1911>: stable, 8 bytes a field.
@@ -33,50 +33,39 @@ pub(crate) struct IterCtx {
     pub value: *const u8,
 }
 
-/// One call of a walk.
+/// One element of a walk.
 pub(crate) struct Step {
     ctx: *const IterCtx,
-    pub key: *const u8,
-    pub value: *const u8,
-    pub ask: &'static Ask,
-    pub found: *mut Found,
-}
-
-impl EbpfContext for Step {
-    fn as_ptr(&self) -> *mut c_void {
-        self.ctx.cast_mut().cast()
-    }
+    key: *const u8,
+    value: *const u8,
+    pending: *mut Pending,
 }
 
 impl Step {
-    /// Opens a call: reads the request, takes the clocks on the first call of a scan, and ends the walk on
-    /// the closing call. `None` when there is no element to look at.
+    /// Opens a call: on the first of a walk takes the clocks. `None` on the closing call, which has no element.
     ///
     /// # Safety
     /// `ctx` is the context the kernel passed to the program.
     #[inline(always)]
     pub(crate) unsafe fn open(ctx: *const IterCtx) -> Option<Self> {
-        let ask = ASK.get(0)?;
-        let found = FOUND.get_ptr_mut(0)?;
+        let pending = PENDING.get_ptr_mut(0)?;
+        // SAFETY: a map value of this type, the index is a constant below its length.
+        if unsafe { (*pending)[pending::STATE] } == 0 {
+            // SAFETY: the caller's.
+            unsafe { begin(ctx, pending) };
+        }
         // SAFETY: the kernel passes a valid context.
         let (key, value) = unsafe { ((*ctx).key, (*ctx).value) };
-        let step = Self { ctx, key, value, ask, found };
-        if step.word(found::KTIME_NS) == 0 {
-            step.begin();
-        }
         if key.is_null() || value.is_null() {
-            // The closing call carries the number of the last element, which counts from 0; `WALKED` is 1 by
-            // now if there was one.
-            step.set_word(found::WALKED, step.seq_num() + step.word(found::WALKED));
-            step.set_word(found::FINISHED, 1);
             return None;
         }
-        Some(step)
+        Some(Self { ctx, key, value, pending })
     }
 
     #[inline(always)]
     pub(crate) fn streams(&self) -> bool {
-        self.ask[ask::MODE] == Mode::Stream as u64
+        // SAFETY: as in `open`.
+        unsafe { (*self.pending)[pending::STATE] == Mode::Stream as u64 + 1 }
     }
 
     /// Hands the element to the reader. The kernel shows it again if it did not fit.
@@ -89,34 +78,26 @@ impl Step {
         unsafe { bpf_seq_write(self.seq(), self.value.cast(), value_size) };
     }
 
+    /// The element's number, from 0.
+    #[inline(always)]
+    pub(crate) fn number(&self) -> u64 {
+        // SAFETY: the kernel passes a valid context with a valid meta.
+        unsafe { (*(*self.ctx).meta).seq_num }
+    }
+
+    /// Where what is copied of elements waits.
+    #[inline(always)]
+    pub(crate) fn pending(&self) -> *mut u64 {
+        self.pending.cast()
+    }
+
     /// Ends a `read` of one byte every [`READ_STRIDE`] elements, so that no read holds the CPU for long.
     #[inline(always)]
     pub(crate) fn stride(&self) {
-        if self.seq_num() & (READ_STRIDE - 1) == 0 {
+        if self.number() & (READ_STRIDE - 1) == 0 {
             // SAFETY: the first byte of a non-null key.
             unsafe { bpf_seq_write(self.seq(), self.key.cast(), 1) };
         }
-    }
-
-    /// A word of the `FOUND` record.
-    #[inline(always)]
-    pub(crate) fn word(&self, index: usize) -> u64 {
-        // SAFETY: a map value of this type; indices are constants below its length.
-        unsafe { (*self.found)[index] }
-    }
-
-    #[inline(always)]
-    pub(crate) fn set_word(&self, index: usize, value: u64) {
-        // SAFETY: as above; one scan runs at a time.
-        unsafe { (*self.found)[index] = value };
-    }
-
-    /// Adds one to a word and says whether it was the first.
-    #[inline(always)]
-    pub(crate) fn bump(&self, index: usize) -> bool {
-        let before = self.word(index);
-        self.set_word(index, before + 1);
-        before == 0
     }
 
     /// A field of the key. `OFFSET` is constant, as the verifier demands of these buffers.
@@ -140,31 +121,51 @@ impl Step {
     }
 
     #[inline(always)]
-    fn begin(&self) {
-        // SAFETY: helpers without arguments.
-        let (ktime, jiffies) = unsafe { (bpf_ktime_get_ns(), bpf_jiffies64()) };
-        let now = match self.ask[ask::CLOCK] {
-            clock if clock == Clock::Ktime as u64 => ktime / 1_000_000_000,
-            clock if clock == Clock::Jiffies as u64 => jiffies >> 8,
-            _ => 0,
-        };
-        self.set_word(found::WALKED, u64::from(!self.key.is_null()));
-        self.set_word(found::KTIME_NS, ktime);
-        self.set_word(found::JIFFIES, jiffies);
-        self.set_word(found::NOW, now);
-        // SAFETY: the kernel passes a valid context; the map's address is only ever compared.
-        self.set_word(found::MAP_ADDRESS, unsafe { (*self.ctx).map } as u64);
-    }
-
-    #[inline(always)]
     fn seq(&self) -> *mut seq_file {
         // SAFETY: the kernel passes a valid context with a valid meta.
         unsafe { (*(*self.ctx).meta).seq }
     }
+}
 
-    #[inline(always)]
-    fn seq_num(&self) -> u64 {
-        // SAFETY: as above.
-        unsafe { (*(*self.ctx).meta).seq_num }
+/// Takes the clocks, and says how the walk goes on.
+///
+/// # Safety
+/// `ctx` is the context the kernel passed to the program.
+#[inline(always)]
+unsafe fn begin(ctx: *const IterCtx, pending: *mut Pending) {
+    let (Some(ask), Some(found)) = (ASK.get(0), FOUND.get_ptr_mut(0)) else { return };
+    // SAFETY: helpers without arguments.
+    let (ktime, jiffies) = unsafe { (bpf_ktime_get_ns(), bpf_jiffies64()) };
+    let now = match ask[ask::CLOCK] {
+        clock if clock == Clock::Ktime as u64 => ktime / 1_000_000_000,
+        clock if clock == Clock::Jiffies as u64 => jiffies >> 8,
+        _ => 0,
+    };
+    // SAFETY: map values of these types, the kernel's context; the map's address is only ever compared.
+    unsafe {
+        (*found)[found::WALKED] = u64::from(!(*ctx).key.is_null());
+        (*found)[found::KTIME_NS] = ktime;
+        (*found)[found::JIFFIES] = jiffies;
+        (*found)[found::NOW] = now;
+        (*found)[found::MAP_ADDRESS] = (*ctx).map as u64;
+        (*pending)[pending::STATE] = (ask[ask::MODE] & 1) + 1;
+    }
+}
+
+/// Ends a walk on its closing call: says how many elements there were, here and to the caller.
+///
+/// # Safety
+/// `ctx` is the context the kernel passed to the program.
+#[inline(always)]
+pub(crate) unsafe fn end(ctx: *const IterCtx) -> u64 {
+    let Some(found) = FOUND.get_ptr_mut(0) else { return 0 };
+    // The closing call carries the number of the last element, which counts from 0; `WALKED` is 1 by now if there
+    // was one.
+    // SAFETY: a map value of this type; the kernel's context with a valid meta.
+    unsafe {
+        let walked = (*(*ctx).meta).seq_num + (*found)[found::WALKED];
+        (*found)[found::WALKED] = walked;
+        (*found)[found::FINISHED] = 1;
+        walked
     }
 }

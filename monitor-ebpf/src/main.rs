@@ -32,6 +32,7 @@ mod evict_empty;
 mod iter_ctx;
 mod maps;
 mod nat_iter;
+mod opaque;
 mod target;
 
 /// The kernel lets an iterator call its helpers only under a GPL-compatible licence.

@@ -1,13 +1,13 @@
 //! The bounded maps between the programs and the agent.
 //!
-//! In: what to ask (`ASK`, the target tables), written by the agent before a scan. Out: `FOUND` and `CELLS`,
-//! read after it. Must not: grow: every size is fixed here, and none depends on traffic.
+//! In: what to ask (`ASK`, the target tables), written by the agent before a scan, which also clears `FOUND`, `CELLS`
+//! and `PENDING`. Out: `FOUND` and `CELLS`, read after it. Must not: grow: every size is fixed here, and none depends on traffic.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray};
 use monitor_abi::cell::{CHUNK, MAP_CHUNKS, TARGET_CHUNKS};
 use monitor_abi::evict;
-use monitor_abi::scan::{FILTER_WORDS, FILTERS, MAX_PORTS, MAX_PREFIXES, ask, found};
+use monitor_abi::scan::{FILTER_WORDS, FILTERS, MAX_PORTS, MAX_PREFIXES, ask, found, pending};
 
 /// What this scan is asked for. An array of one: its lookup is inlined into a few instructions.
 #[map]
@@ -16,6 +16,10 @@ pub(crate) static ASK: Array<[u64; ask::LEN]> = Array::with_max_entries(1, 0);
 /// What the walk found beside counters. Not per CPU: one scan runs at a time, on one thread.
 #[map]
 pub(crate) static FOUND: Array<[u64; found::LEN]> = Array::with_max_entries(1, 0);
+
+/// Elements copied and not yet counted. Not per CPU, likewise.
+#[map]
+pub(crate) static PENDING: Array<[u64; pending::LEN]> = Array::with_max_entries(1, 0);
 
 /// One counter per combination of classes, in chunks of 8 KiB: an array, so that a bump is an addition.
 #[map]

@@ -3,28 +3,32 @@
 //! In: an element of `cilium_snat_v4_*` or `cilium_snat_v6_*`. Out: `CELLS`, `FOUND`.
 //! Must not: as the conntrack walk. NAT entries have no lifetime and no state.
 
-use core::hint::black_box;
 use core::mem::offset_of;
 use monitor_abi::cell::{CHUNK, map_cell};
 use monitor_abi::cilium::{NatEntryV4, NatEntryV6, TUPLE_F_IN, TupleV4, TupleV6};
-use monitor_abi::class::{Direction, Due, Protocol, State};
+use monitor_abi::class::{Direction, Due, State};
 use monitor_abi::scan::found;
 
-use crate::iter_ctx::{IterCtx, Step};
-use crate::maps::CELLS;
+use crate::ct_iter::PROTOCOLS;
+use crate::iter_ctx::{self, IterCtx, Step};
+use crate::maps::{CELLS, FOUND};
+use crate::opaque::opaque;
 
 /// Walks the v4 NAT map (14-byte keys, 40-byte values).
 #[unsafe(link_section = "iter/bpf_map_elem")]
 #[unsafe(no_mangle)]
 extern "C" fn nat4(ctx: *const IterCtx) -> i32 {
     // SAFETY: the kernel's own context.
-    if let Some(step) = unsafe { Step::open(ctx) } {
-        if step.streams() {
-            step.stream(size_of::<TupleV4>() as u32, size_of::<NatEntryV4>() as u32);
-        } else {
-            // SAFETY: a constant, aligned offset inside the 14-byte key.
-            count(&step, unsafe { step.key_at::<u16, { offset_of!(TupleV4, nexthdr) }>() });
-        }
+    let Some(step) = (unsafe { Step::open(ctx) }) else {
+        // SAFETY: as above.
+        unsafe { iter_ctx::end(ctx) };
+        return 0;
+    };
+    if step.streams() {
+        step.stream(size_of::<TupleV4>() as u32, size_of::<NatEntryV4>() as u32);
+    } else {
+        // SAFETY: a constant, aligned offset inside the 14-byte key.
+        count(&step, unsafe { step.key_at::<u16, { offset_of!(TupleV4, nexthdr) }>() });
     }
     0
 }
@@ -34,13 +38,16 @@ extern "C" fn nat4(ctx: *const IterCtx) -> i32 {
 #[unsafe(no_mangle)]
 extern "C" fn nat6(ctx: *const IterCtx) -> i32 {
     // SAFETY: the kernel's own context.
-    if let Some(step) = unsafe { Step::open(ctx) } {
-        if step.streams() {
-            step.stream(size_of::<TupleV6>() as u32, size_of::<NatEntryV6>() as u32);
-        } else {
-            // SAFETY: a constant, aligned offset inside the 38-byte key.
-            count(&step, unsafe { step.key_at::<u16, { offset_of!(TupleV6, nexthdr) }>() });
-        }
+    let Some(step) = (unsafe { Step::open(ctx) }) else {
+        // SAFETY: as above.
+        unsafe { iter_ctx::end(ctx) };
+        return 0;
+    };
+    if step.streams() {
+        step.stream(size_of::<TupleV6>() as u32, size_of::<NatEntryV6>() as u32);
+    } else {
+        // SAFETY: a constant, aligned offset inside the 38-byte key.
+        count(&step, unsafe { step.key_at::<u16, { offset_of!(TupleV6, nexthdr) }>() });
     }
     0
 }
@@ -49,18 +56,26 @@ extern "C" fn nat6(ctx: *const IterCtx) -> i32 {
 fn count(step: &Step, tail: u16) {
     let (nexthdr, flags) = (tail as u8, (tail >> 8) as u8);
     if nexthdr == 0 {
-        step.bump(found::ODD_NEXTHDR);
+        bump_found(found::ODD_NEXTHDR);
     }
     if flags & !TUPLE_F_IN != 0 {
-        step.bump(found::ODD_FLAGS);
+        bump_found(found::ODD_FLAGS);
     }
     let direction = if flags & TUPLE_F_IN == 0 { Direction::Out } else { Direction::In };
-    let cell =
-        map_cell(direction as u8, State::Stateless as u8, Due::Unknown as u8, Protocol::of(nexthdr) as u8);
-    let cell = black_box(cell);
+    let protocol = PROTOCOLS[nexthdr as usize];
+    let cell = map_cell(direction as u8, State::Stateless as u8, Due::Unknown as u8, protocol);
+    let cell = opaque(cell.into()) as u32;
     if let Some(cells) = CELLS.get_ptr_mut(cell / CHUNK as u32 & 3) {
         // SAFETY: the index is masked to the chunk's length; one scan runs at a time.
         unsafe { *cells.cast::<u64>().add(cell as usize & (CHUNK - 1)) += 1 };
     }
     step.stride();
+}
+
+#[inline(always)]
+fn bump_found(index: usize) {
+    if let Some(found) = FOUND.get_ptr_mut(0) {
+        // SAFETY: a map value of this type; the index is a constant below its length.
+        unsafe { (*found)[index] += 1 };
+    }
 }

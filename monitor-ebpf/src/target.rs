@@ -4,11 +4,11 @@
 //! filters exclude, or in a map that is not ctmon's own.
 
 use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
-use core::hint::black_box;
 use monitor_abi::cilium::{TUPLE_F_SERVICE, proto};
 use monitor_abi::scan::port_key;
 
 use crate::maps::{FILTER, PORTS, TARGETS_V4, TARGETS_V6};
+use crate::opaque::opaque;
 
 /// The part of a key both families share: both ports in one word, next header and flags in another.
 pub(crate) struct KeyWords {
@@ -39,15 +39,14 @@ impl KeyWords {
     }
 }
 
-/// The pair of a v4 entry; the addresses as they lie in the key. `EAGER` tests both filters at once, which suits a
-/// walk over many entries in a row; for a single one it is cheaper to stop at the first.
+/// The pair of a v4 entry; the addresses as they lie in the key.
 #[inline(always)]
-pub(crate) fn pair_v4<const EAGER: bool>(key: &KeyWords, daddr: u32, saddr: u32) -> Option<u32> {
+pub(crate) fn pair_v4(key: &KeyWords, daddr: u32, saddr: u32) -> Option<u32> {
     let (Some(high), Some(low)) = (FILTER.get_ptr(0), FILTER.get_ptr(1)) else { return None };
     let pass = |address: u32| {
         let address = u32::from_be(address);
         // SAFETY: map values of 1,024 words.
-        unsafe { both::<EAGER>((high.cast(), address >> 16), (low.cast(), address & 0xffff)) }
+        unsafe { both((high.cast(), address >> 16), (low.cast(), address & 0xffff)) }
     };
     let by_daddr = if pass(daddr) { look_up(&TARGETS_V4, 32, daddr.to_ne_bytes()) } else { None };
     let by_saddr = if pass(saddr) { look_up(&TARGETS_V4, 32, saddr.to_ne_bytes()) } else { None };
@@ -56,12 +55,12 @@ pub(crate) fn pair_v4<const EAGER: bool>(key: &KeyWords, daddr: u32, saddr: u32)
 
 /// The pair of a v6 entry; the addresses as they lie in the key.
 #[inline(always)]
-pub(crate) fn pair_v6<const EAGER: bool>(key: &KeyWords, daddr: &[u32; 4], saddr: &[u32; 4]) -> Option<u32> {
+pub(crate) fn pair_v6(key: &KeyWords, daddr: &[u32; 4], saddr: &[u32; 4]) -> Option<u32> {
     let (Some(high), Some(low)) = (FILTER.get_ptr(2), FILTER.get_ptr(3)) else { return None };
     let pass = |address: &[u32; 4]| {
         let (first, last) = (u32::from_be(address[0]), u32::from_be(address[3]));
         // SAFETY: map values of 1,024 words.
-        unsafe { both::<EAGER>((high.cast(), first >> 16 ^ first & 0xffff), (low.cast(), last & 0xffff)) }
+        unsafe { both((high.cast(), first >> 16 ^ first & 0xffff), (low.cast(), last & 0xffff)) }
     };
     let by_daddr = if pass(daddr) { look_up(&TARGETS_V6, 128, octets(*daddr)) } else { None };
     let by_saddr = if pass(saddr) { look_up(&TARGETS_V6, 128, octets(*saddr)) } else { None };
@@ -71,10 +70,9 @@ pub(crate) fn pair_v6<const EAGER: bool>(key: &KeyWords, daddr: &[u32; 4], saddr
 /// # Safety
 /// Both filters point to 1,024 words.
 #[inline(always)]
-unsafe fn both<const EAGER: bool>(high: (*const u64, u32), low: (*const u64, u32)) -> bool {
+unsafe fn both(high: (*const u64, u32), low: (*const u64, u32)) -> bool {
     // SAFETY: passed on to the caller.
-    let (high, low) = (|| unsafe { bit(high.0, high.1) }, || unsafe { bit(low.0, low.1) });
-    if EAGER { high() & low() } else { high() && low() }
+    unsafe { bit(high.0, high.1) && bit(low.0, low.1) }
 }
 
 #[inline(always)]
@@ -87,7 +85,7 @@ fn octets(words: [u32; 4]) -> [u8; 16] {
 /// `filter` points to 1,024 words.
 #[inline(always)]
 unsafe fn bit(filter: *const u64, index: u32) -> bool {
-    let index = black_box(index);
+    let index = opaque(index.into()) as u32;
     // SAFETY: the word index is masked to 1,023.
     let word = unsafe { *filter.add((index >> 6) as usize & 1023) };
     word >> (index & 63) & 1 != 0

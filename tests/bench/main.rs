@@ -42,6 +42,9 @@ struct ScanArguments {
     /// Entries in the map of 524,288
     #[arg(long, value_delimiter = ',', default_values_t = [22_519, 400_000])]
     entries: Vec<usize>,
+    /// Leave out the ways that take long: bpftool, key by key
+    #[arg(long)]
+    quick: bool,
     /// Also write the table to this file
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "docs/bench-scan.md")]
     write: Option<PathBuf>,
@@ -62,9 +65,11 @@ fn main() -> Result<()> {
         generate::fill(maps.get(MapName::Ct4), *entries, Clock::ktime(now))?;
         let mut methods = Methods::new(&bpffs, maps.get(MapName::Ct4), now)?;
         println!("{entries} entries of 524288, {} rounds", arguments.rounds);
-        report.tables.push(Table::measure(*entries, arguments.rounds, &mut methods)?);
+        report.tables.push(Table::measure(*entries, arguments.rounds, arguments.quick, &mut methods)?);
     }
-    report.daemon = Some(daemon::measure()?);
+    if !arguments.quick {
+        report.daemon = Some(daemon::measure()?);
+    }
     let text = report.text();
     println!("{text}");
     if let Some(path) = &arguments.write {

@@ -46,6 +46,11 @@ pub(crate) enum Method {
 impl Method {
     pub(crate) const ALL: [Self; 5] = [Self::Ctmon, Self::Empty, Self::Batch, Self::KeyByKey, Self::Bpftool];
 
+    /// Whether a round takes well below a second.
+    pub(crate) const fn is_quick(self) -> bool {
+        !matches!(self, Self::KeyByKey | Self::Bpftool)
+    }
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Ctmon => "ctmon: iterator, aggregating in the kernel",

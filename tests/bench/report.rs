@@ -39,8 +39,17 @@ struct Verdict {
 
 impl Table {
     /// Reads the map every way in turn, round after round.
-    pub(crate) fn measure(entries: usize, rounds: usize, methods: &mut Methods<'_>) -> Result<Self> {
-        let mut times: Vec<(Method, Vec<Duration>)> = Method::ALL.map(|method| (method, Vec::new())).into();
+    pub(crate) fn measure(
+        entries: usize,
+        rounds: usize,
+        quick: bool,
+        methods: &mut Methods<'_>,
+    ) -> Result<Self> {
+        let mut times: Vec<(Method, Vec<Duration>)> = Method::ALL
+            .into_iter()
+            .filter(|method| !quick || method.is_quick())
+            .map(|method| (method, Vec::new()))
+            .collect();
         for round in 0..=rounds {
             for (method, times) in &mut times {
                 // Dumping as JSON takes seconds: three rounds tell enough.

@@ -174,20 +174,20 @@ impl State {
     /// By closing bits (2), whether a packet without SYN was seen (1), whether it is TCP and not RELATED (1).
     const NUMBERS: u64 = 0x2105_2104_2103_2103;
 
-    /// The number of the variant.
+    /// The number of the variant; `tcp` is 1 for TCP, else 0.
     #[inline(always)]
     #[must_use]
-    pub const fn number_of(nexthdr: u8, tuple_flags: u8, ct_flags: u16) -> u8 {
+    pub const fn number_of(tcp: u8, tuple_flags: u8, ct_flags: u16) -> u8 {
         let closing = (ct_flags & (ct_flag::RX_CLOSING | ct_flag::TX_CLOSING)) as u32;
         let seen_non_syn = ((ct_flags / ct_flag::SEEN_NON_SYN) & 1) as u32;
-        let tcp = (nexthdr == proto::TCP && tuple_flags & TUPLE_F_RELATED == 0) as u32;
-        ((Self::NUMBERS >> ((closing | seen_non_syn << 2 | tcp << 3) * 4)) & 7) as u8
+        let stateful = (tcp & !(tuple_flags / TUPLE_F_RELATED)) as u32 & 1;
+        ((Self::NUMBERS >> ((closing | seen_non_syn << 2 | stateful << 3) * 4)) & 7) as u8
     }
 
     #[inline(always)]
     #[must_use]
     pub const fn of(nexthdr: u8, tuple_flags: u8, ct_flags: u16) -> Self {
-        match Self::number_of(nexthdr, tuple_flags, ct_flags) {
+        match Self::number_of((nexthdr == proto::TCP) as u8, tuple_flags, ct_flags) {
             0 => Self::RxClosing,
             1 => Self::TxClosing,
             2 => Self::Closed,
@@ -223,6 +223,18 @@ impl Expiry {
 }
 
 impl Protocol {
+    /// By next header: the number of the variant, and [`Protocol::IS_TCP`].
+    pub const BY_NEXTHDR: [u8; 256] = {
+        let mut table = [Self::Other as u8; 256];
+        table[proto::TCP as usize] = Self::Tcp as u8 | Self::IS_TCP;
+        table[proto::UDP as usize] = Self::Udp as u8;
+        table[proto::ICMP as usize] = Self::Icmp as u8;
+        table[proto::ICMPV6 as usize] = Self::Icmpv6 as u8;
+        table[proto::SCTP as usize] = Self::Sctp as u8;
+        table
+    };
+    pub const IS_TCP: u8 = 8;
+
     #[inline(always)]
     #[must_use]
     pub const fn of(nexthdr: u8) -> Self {
@@ -260,30 +272,31 @@ impl Due {
         }
     }
 
-    /// The number of the class of `left` clock units, given the bounds in the same units: one more than the bounds
-    /// that are not above it.
+    /// The number of the class of `left` clock units, given the bounds in the same units: 12 less the bounds
+    /// above it.
     #[inline(always)]
     #[must_use]
     pub const fn number_of(left: i64, bounds: &[i64; 11]) -> u8 {
         let [ancient, by_12h, by_1h, by_10m, now, in_10s, in_60s, in_10m, in_1h, in_8000s, far] = *bounds;
-        1 + reached(left, ancient)
-            + reached(left, by_12h)
-            + reached(left, by_1h)
-            + reached(left, by_10m)
-            + reached(left, now)
-            + reached(left, in_10s)
-            + reached(left, in_60s)
-            + reached(left, in_10m)
-            + reached(left, in_1h)
-            + reached(left, in_8000s)
-            + reached(left, far)
+        let above = below(left, ancient)
+            + below(left, by_12h)
+            + below(left, by_1h)
+            + below(left, by_10m)
+            + below(left, now)
+            + below(left, in_10s)
+            + below(left, in_60s)
+            + below(left, in_10m)
+            + below(left, in_1h)
+            + below(left, in_8000s)
+            + below(left, far);
+        (12 - above) as u8
     }
 }
 
-/// 1 if `left >= bound`, without a branch; both lie within 32 bits, so the difference cannot overflow.
+/// 1 if `left < bound`, without a branch; both lie within 32 bits, so the difference cannot overflow.
 #[inline(always)]
-const fn reached(left: i64, bound: i64) -> u8 {
-    1 ^ (left.wrapping_sub(bound).cast_unsigned() >> 63) as u8
+const fn below(left: i64, bound: i64) -> u64 {
+    left.wrapping_sub(bound).cast_unsigned() >> 63
 }
 
 #[cfg(test)]
@@ -322,7 +335,10 @@ mod tests {
                         _ => State::Established,
                     };
                     assert_eq!(State::of(nexthdr, tuple_flags, ct_flags), expected);
-                    assert_eq!(State::number_of(nexthdr, tuple_flags, ct_flags), expected as u8);
+                    assert_eq!(
+                        State::number_of(u8::from(nexthdr == proto::TCP), tuple_flags, ct_flags),
+                        expected as u8
+                    );
                 }
             }
         }

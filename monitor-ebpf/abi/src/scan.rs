@@ -21,7 +21,12 @@ pub mod ask {
     pub const LEARN: usize = 6;
     /// Due bounds in clock units, signed, a word each.
     pub const BOUNDS: usize = 7;
-    pub const LEN: usize = 18;
+    /// The bits every v4 target prefix fixes to the same value, as they lie in a key, and that value: most entries
+    /// differ there, and need no look into any table.
+    pub const COMMON_V4: usize = 18;
+    /// The same of v6: first and second half, then their values.
+    pub const COMMON_V6: usize = 20;
+    pub const LEN: usize = 24;
 }
 
 /// Words of the `FOUND` record.
@@ -38,8 +43,8 @@ pub mod found {
     pub const WALKED: usize = 4;
     /// 1 after the walk's closing call.
     pub const FINISHED: usize = 5;
-    /// Most clock units any entry is overdue.
-    pub const OLDEST: usize = 6;
+    /// Fewest clock units left of any entry, signed, at most 0: how long the oldest is overdue.
+    pub const LEAST_LEFT: usize = 6;
     /// Entries whose flag word or tuple flags have bits Cilium does not define.
     pub const ODD_FLAGS: usize = 7;
     /// Entries with `nexthdr` 0.
@@ -49,6 +54,24 @@ pub mod found {
     /// The same for SERVICE entries (8 words).
     pub const MOST_LEFT_SERVICE: usize = 17;
     pub const LEN: usize = 26;
+}
+
+/// Words of the `PENDING` record: what a walk copied and has not counted yet.
+///
+/// An element of a large map is a miss of every cache. While its value is on the way the processor runs ahead to the
+/// next element, as far as a few hundred instructions and a well predicted branch take it; counting it on the spot
+/// would stand in between. So a walk copies what it needs and counts [`pending::BATCH`] elements at a time.
+pub mod pending {
+    /// 0 before the first call of a walk, then one more than the [`super::Mode`].
+    pub const STATE: usize = 0;
+    pub const FIRST: usize = 1;
+    /// Elements counted at a time.
+    pub const BATCH: usize = 32;
+    /// Both addresses, the words of the key behind them, the word of the value with lifetime and flags.
+    pub const WORDS_V4: usize = 3;
+    /// The same with addresses of four words in all.
+    pub const WORDS_V6: usize = 6;
+    pub const LEN: usize = FIRST + BATCH * WORDS_V6;
 }
 
 /// What a walk does with each entry.

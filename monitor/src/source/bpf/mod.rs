@@ -21,7 +21,7 @@ use aya::programs::{Iter, ProgramError};
 use aya::{Btf, BtfError, Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
 use monitor_abi::cell::{CHUNK, MAP_CHUNKS, TARGET_CHUNKS};
-use monitor_abi::scan::{Clock, FILTER_WORDS, Mode, NEVER, ask, found};
+use monitor_abi::scan::{Clock, FILTER_WORDS, Mode, NEVER, ask, found, pending};
 
 use self::btf::KernelTypes;
 use self::evict::Tracker;
@@ -156,6 +156,7 @@ pub struct Kernel {
     bpf: Ebpf,
     ask: Array<MapData, [u64; ask::LEN]>,
     found: Array<MapData, [u64; found::LEN]>,
+    pending: Array<MapData, [u64; pending::LEN]>,
     cells: Array<MapData, [u64; CHUNK]>,
     filter: Array<MapData, [u64; FILTER_WORDS]>,
     targets_v4: LpmTrie<MapData, [u8; 4], u32>,
@@ -222,6 +223,7 @@ impl Kernel {
         Ok(Self {
             ask: take(&mut bpf, "ASK")?,
             found: take(&mut bpf, "FOUND")?,
+            pending: take(&mut bpf, "PENDING")?,
             cells: take(&mut bpf, "CELLS")?,
             filter: take(&mut bpf, "FILTER")?,
             targets_v4: take(&mut bpf, "TARGETS_V4")?,
@@ -335,6 +337,11 @@ impl Kernel {
         // A bound is carried in the bits of its word, sign and all.
         let signed = |value: i32| i64::from(value).cast_unsigned();
         let [b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, b10] = ask.bounds.map(signed);
+        let (common_v4, common_v6) =
+            self.loaded.as_ref().map(|tables| (tables.common_v4, tables.common_v6)).unwrap_or_default();
+        let [care_v4, value_v4] =
+            [common_v4.care, common_v4.value].map(|octets| u32::from_ne_bytes(octets).into());
+        let [care_v6, value_v6] = [common_v6.care, common_v6.value].map(halves);
         let words: [u64; ask::LEN] = [
             mode as u64,
             ask.clock as u64,
@@ -354,9 +361,16 @@ impl Kernel {
             b8,
             b9,
             b10,
+            care_v4,
+            value_v4,
+            care_v6[0],
+            care_v6[1],
+            value_v6[0],
+            value_v6[1],
         ];
         self.ask.set(0, words, 0).map_err(in_map("ASK"))?;
         self.found.set(0, [0; found::LEN], 0).map_err(in_map("FOUND"))?;
+        self.pending.set(0, [0; pending::LEN], 0).map_err(in_map("PENDING"))?;
         Ok(match shape {
             Shape::Ct4 => targets & 1 != 0,
             Shape::Ct6 => targets & 2 != 0,
@@ -378,6 +392,15 @@ impl Kernel {
             Some(1) => Ok(found),
             _ => Err(ScanError::Unfinished),
         }
+    }
+}
+
+/// The halves of a v6 address as they lie in a key.
+fn halves(octets: [u8; 16]) -> [u64; 2] {
+    let (words, _) = octets.as_chunks::<8>();
+    match *words {
+        [first, second] => [first, second].map(u64::from_ne_bytes),
+        _ => [0; 2],
     }
 }
 

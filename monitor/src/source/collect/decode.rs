@@ -47,6 +47,7 @@ pub(super) fn map_scan(
             None => cells.push(cell),
         }
     }
+    let overdue = raw.word(found::LEAST_LEFT).cast_signed().min(0).unsigned_abs();
     MapScan {
         monotonic,
         cost,
@@ -54,7 +55,7 @@ pub(super) fn map_scan(
         entries: cells.iter().map(|cell| cell.entries).sum(),
         implausible,
         cells,
-        oldest_expired: if name.is_conntrack() { reading.seconds(raw.word(found::OLDEST)) } else { None },
+        oldest_expired: if name.is_conntrack() { reading.seconds(overdue) } else { None },
         odd_flags: raw.word(found::ODD_FLAGS),
         odd_nexthdr: raw.word(found::ODD_NEXTHDR),
     }

@@ -24,6 +24,41 @@ pub struct KernelTables {
     pub ports: Vec<(u32, u32)>,
     /// IPv4 high, IPv4 low, IPv6 high, IPv6 low.
     pub filters: [Box<[u64; FILTER_WORDS]>; 4],
+    /// What all v4 prefixes have in common, and all v6 prefixes.
+    pub common_v4: Common<4>,
+    pub common_v6: Common<16>,
+}
+
+/// The bits that every prefix of a family fixes to the same value, and that value, as an address has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Common<const N: usize> {
+    pub care: [u8; N],
+    pub value: [u8; N],
+}
+
+impl<const N: usize> Default for Common<N> {
+    fn default() -> Self {
+        Self::of(&[])
+    }
+}
+
+impl<const N: usize> Common<N> {
+    /// No prefix: every bit is fixed, and to nothing in particular.
+    fn of(entries: &[LpmEntry<[u8; N]>]) -> Self {
+        let value = entries.first().map_or([0; N], |entry| entry.address);
+        let mut care = [0xff; N];
+        for entry in entries {
+            let fixed = u32::from(entry.length);
+            for (index, octet) in (0_u32..).zip(&mut care) {
+                let shift = (8 * (index + 1)).saturating_sub(fixed).min(8);
+                *octet &= u8::try_from(0xff_u32 << shift & 0xff).unwrap_or(0);
+            }
+            for (octet, (a, b)) in care.iter_mut().zip(entry.address.iter().zip(&value)) {
+                *octet &= !(a ^ b);
+            }
+        }
+        Self { care, value }
+    }
 }
 
 /// One element of a longest-prefix-match trie.
@@ -56,7 +91,7 @@ impl TargetIndex {
         let filters = &self.filters;
         let filters =
             [&filters.v4_high, &filters.v4_low, &filters.v6_high, &filters.v6_low].map(Clone::clone);
-        KernelTables { v4, v6, ports, filters }
+        KernelTables { common_v4: Common::of(&v4), common_v6: Common::of(&v6), v4, v6, ports, filters }
     }
 
     /// The lowest target of all prefixes that cover this one, with its `other` pair.

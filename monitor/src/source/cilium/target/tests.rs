@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::tables::{KernelTables, LpmEntry};
+use super::tables::{Common, KernelTables, LpmEntry};
 use super::*;
 
 fn service(name: &str, ports: &[u16], protocol: Option<u8>) -> ServiceSpec {
@@ -113,6 +113,25 @@ fn a_prefix_inside_one_of_an_earlier_target_belongs_to_the_earlier_one() {
 }
 
 #[test]
+fn targets_are_alike_in_the_bits_that_all_their_prefixes_fix() {
+    let common = |prefixes: &[&str]| {
+        let tables = TargetIndex::new(vec![target("t", prefixes, Vec::new())]).unwrap().tables();
+        (tables.common_v4, tables.common_v6)
+    };
+    let v4 = |care: [u8; 4], value: [u8; 4]| Common { care, value };
+    assert_eq!(common(&["192.168.100.180"]).0, v4([255; 4], [192, 168, 100, 180]));
+    assert_eq!(common(&["10.0.0.1", "10.0.0.2"]).0.care, [255, 255, 255, 0b1111_1100]);
+    assert_eq!(common(&["10.0.0.1", "10.128.0.0/9"]).0.care, [255, 0, 0, 0]);
+    assert_eq!(common(&["10.0.0.1", "10.64.0.0/10"]).0.care, [255, 0b1000_0000, 0, 0]);
+    assert_eq!(common(&["0.0.0.0/0"]).0.care, [0; 4]);
+    let (v4, v6) = common(&["fd64::/64", "fd64::1:0:0:0:0"]);
+    assert_eq!(
+        (v4.care, v6.care),
+        ([255; 4], [255, 255, 255, 255, 255, 255, 255, 254, 0, 0, 0, 0, 0, 0, 0, 0])
+    );
+}
+
+#[test]
 fn more_than_fits_is_an_error_that_counts() {
     let many = |count: usize, prefix: &str| -> Vec<_> {
         (0..count).map(|number| target(&number.to_string(), &[prefix], Vec::new())).collect()
@@ -169,7 +188,12 @@ fn naive(targets: &[TargetSpec], row: &CtRow) -> Option<(usize, Option<usize>)> 
     None
 }
 
-/// What the kernel side does with the tables: filters, longest prefix, lowest target, port table.
+/// Whether the address has the bits all targets have.
+fn near<const N: usize>(common: &Common<N>, address: [u8; N]) -> bool {
+    (0..N).all(|octet| (address[octet] ^ common.value[octet]) & common.care[octet] == 0)
+}
+
+/// What the kernel side does with the tables: common bits, filters, longest prefix, lowest target, port table.
 fn as_in_kernel(tables: &KernelTables, row: &CtRow) -> Option<u32> {
     let bit =
         |filter: usize, index: u16| tables.filters[filter][usize::from(index >> 6)] >> (index & 63) & 1 == 1;
@@ -177,6 +201,9 @@ fn as_in_kernel(tables: &KernelTables, row: &CtRow) -> Option<u32> {
         match address {
             IpAddr::V4(address) => {
                 let [a, b, c, d] = address.octets();
+                if !near(&tables.common_v4, address.octets()) {
+                    return None;
+                }
                 if !bit(0, u16::from_be_bytes([a, b])) || !bit(1, u16::from_be_bytes([c, d])) {
                     return None;
                 }
@@ -187,6 +214,9 @@ fn as_in_kernel(tables: &KernelTables, row: &CtRow) -> Option<u32> {
             }
             IpAddr::V6(address) => {
                 let segments = address.segments();
+                if !near(&tables.common_v6, address.octets()) {
+                    return None;
+                }
                 if !bit(2, segments[0] ^ segments[1]) || !bit(3, segments[7]) {
                     return None;
                 }
