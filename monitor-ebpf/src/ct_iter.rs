@@ -19,13 +19,13 @@ use monitor_abi::scan::{Clock, ask, found, pending};
 use crate::iter_ctx::{self, Ask, Found, IterCtx, Step};
 use crate::maps::{ASK, CELLS, FOUND, PENDING};
 use crate::opaque::opaque;
-use crate::target::{self, KeyWords};
+use crate::target::{KeyWords, Targets};
 
 /// The number of the last element of a batch, and the mask that finds it.
 const LAST: u64 = pending::BATCH as u64 - 1;
 
 /// By next header: a look into memory, where a comparison would be a branch that nothing predicts.
-pub(crate) static PROTOCOLS: [u8; 256] = Protocol::BY_NEXTHDR;
+pub(crate) static PROTOCOLS: [u8; 256] = Protocol::by_nexthdr();
 
 /// Walks a v4 conntrack map (14-byte keys).
 #[unsafe(link_section = "iter/bpf_map_elem")]
@@ -121,13 +121,7 @@ extern "C" fn one_v4(element: u32, batch: &Batch) -> i64 {
     let [addresses, tail, value] = batch.words::<{ pending::WORDS_V4 }>(element);
     let key = key_words(tail);
     let age = aggregate(batch, &key, value);
-    if batch.ask[ask::TARGETS] & 1 != 0 {
-        let (daddr, saddr) = (addresses as u32, (addresses >> 32) as u32);
-        let [care, value] = [ask::COMMON_V4, ask::COMMON_V4 + 1].map(|index| batch.ask[index] as u32);
-        if (daddr ^ value) & care == 0 || (saddr ^ value) & care == 0 {
-            own(batch, target::pair_v4(&key, daddr, saddr), &age);
-        }
-    }
+    own(batch, Targets::of(batch.ask, ask::TARGETS).pair_v4(&key, addresses), &age);
     0
 }
 
@@ -135,19 +129,8 @@ extern "C" fn one_v6(element: u32, batch: &Batch) -> i64 {
     let [d0, d1, s0, s1, tail, value] = batch.words::<{ pending::WORDS_V6 }>(element);
     let key = key_words(tail);
     let age = aggregate(batch, &key, value);
-    if batch.ask[ask::TARGETS] & 2 != 0 {
-        let [c0, c1, v0, v1] = [0, 1, 2, 3].map(|index| batch.ask[ask::COMMON_V6 + index]);
-        if (d0 ^ v0) & c0 | (d1 ^ v1) & c1 == 0 || (s0 ^ v0) & c0 | (s1 ^ v1) & c1 == 0 {
-            own(batch, target::pair_v6(&key, &quarters(d0, d1), &quarters(s0, s1)), &age);
-        }
-    }
+    own(batch, Targets::of(batch.ask, ask::TARGETS).pair_v6(&key, [d0, d1], [s0, s1]), &age);
     0
-}
-
-/// The four words of a v6 address.
-#[inline(always)]
-fn quarters(first: u64, second: u64) -> [u32; 4] {
-    [first as u32, (first >> 32) as u32, second as u32, (second >> 32) as u32]
 }
 
 /// What counting needs beside the elements.
@@ -208,7 +191,7 @@ fn aggregate(batch: &Batch, key: &KeyWords, value: u64) -> Age {
     let flags = (value >> 32) as u16;
     let (nexthdr, tuple_flags) = (key.nexthdr(), key.flags());
     let protocol = PROTOCOLS[nexthdr as usize];
-    let state = State::number_of(protocol >> 3, tuple_flags, flags);
+    let state = State::number_of(protocol / Protocol::IS_TCP, tuple_flags, flags);
     if flags & !ct_flag::KNOWN != 0 || tuple_flags & !TUPLE_F_KNOWN != 0 || nexthdr == 0 {
         odd(batch.found, batch.ask, key.tail, flags);
     }

@@ -21,7 +21,7 @@ use monitor_abi::scan::Clock;
 
 use crate::atomic::{fetch_add, swap};
 use crate::maps::{EVICT_ASK, EVICT_CLOCK, EVICT_MAPS, EVICTED, VICTIM_COUNT, VICTIMS};
-use crate::target::{KeyWords, pair_v4, pair_v6};
+use crate::target::{KeyWords, Targets};
 
 /// Words of a key, which the kernel pads to a multiple of eight bytes before the value.
 const KEY_V4: usize = size_of::<TupleV4>().div_ceil(8);
@@ -76,10 +76,6 @@ fn evicted_from(ctx: &FExitContext) -> Option<u32> {
     }
     // The function's first argument is the map: its first member is what an iterator calls the map.
     let map = ctx.arg::<*const c_void>(0) as u64;
-    #[expect(
-        clippy::incompatible_msrv,
-        reason = "the BPF target's compiler is newer than the agent's oldest"
-    )]
     let entries = EVICT_MAPS.get(0)?.as_chunks().0;
     for [packed, address] in entries {
         if *address == map {
@@ -150,19 +146,12 @@ fn packet_words(word: u64) -> KeyWords {
 
 #[inline(always)]
 fn v4(ask: &Ask, key: &KeyWords, addresses: u64) -> Option<u32> {
-    if ask[ask::TARGETS] & 1 == 0 {
-        return None;
-    }
-    pair_v4(key, addresses as u32, (addresses >> 32) as u32)
+    Targets::of(ask, ask::TARGETS).pair_v4(key, addresses)
 }
 
 #[inline(always)]
 fn v6(ask: &Ask, key: &KeyWords, words: &[u64; KEY_V6]) -> Option<u32> {
-    if ask[ask::TARGETS] & 2 == 0 {
-        return None;
-    }
-    let octets = |a: u64, b: u64| [a as u32, (a >> 32) as u32, b as u32, (b >> 32) as u32];
-    pair_v6(key, &octets(words[0], words[1]), &octets(words[2], words[3]))
+    Targets::of(ask, ask::TARGETS).pair_v6(key, [words[0], words[1]], [words[2], words[3]])
 }
 
 /// `lifetime` is the word with lifetime and flags; NAT entries have neither.

@@ -5,7 +5,7 @@
 
 use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
 use monitor_abi::cilium::{TUPLE_F_SERVICE, proto};
-use monitor_abi::scan::port_key;
+use monitor_abi::scan::{port_key, targets};
 
 use crate::maps::{FILTER, PORTS, TARGETS_V4, TARGETS_V6};
 use crate::opaque::opaque;
@@ -39,32 +39,59 @@ impl KeyWords {
     }
 }
 
-/// The pair of a v4 entry; the addresses as they lie in the key.
-#[inline(always)]
-pub(crate) fn pair_v4(key: &KeyWords, daddr: u32, saddr: u32) -> Option<u32> {
-    let (Some(high), Some(low)) = (FILTER.get_ptr(0), FILTER.get_ptr(1)) else { return None };
-    let pass = |address: u32| {
-        let address = u32::from_be(address);
-        // SAFETY: map values of 1,024 words.
-        unsafe { both((high.cast(), address >> 16), (low.cast(), address & 0xffff)) }
-    };
-    let by_daddr = if pass(daddr) { look_up(&TARGETS_V4, 32, daddr.to_ne_bytes()) } else { None };
-    let by_saddr = if pass(saddr) { look_up(&TARGETS_V4, 32, saddr.to_ne_bytes()) } else { None };
-    pair(key, by_daddr, by_saddr)
-}
+/// What is known of all targets at once, see `scan::targets`.
+#[derive(Clone, Copy)]
+pub(crate) struct Targets<'a>(&'a [u64; targets::LEN]);
 
-/// The pair of a v6 entry; the addresses as they lie in the key.
-#[inline(always)]
-pub(crate) fn pair_v6(key: &KeyWords, daddr: &[u32; 4], saddr: &[u32; 4]) -> Option<u32> {
-    let (Some(high), Some(low)) = (FILTER.get_ptr(2), FILTER.get_ptr(3)) else { return None };
-    let pass = |address: &[u32; 4]| {
-        let (first, last) = (u32::from_be(address[0]), u32::from_be(address[3]));
-        // SAFETY: map values of 1,024 words.
-        unsafe { both((high.cast(), first >> 16 ^ first & 0xffff), (low.cast(), last & 0xffff)) }
-    };
-    let by_daddr = if pass(daddr) { look_up(&TARGETS_V6, 128, octets(*daddr)) } else { None };
-    let by_saddr = if pass(saddr) { look_up(&TARGETS_V6, 128, octets(*saddr)) } else { None };
-    pair(key, by_daddr, by_saddr)
+impl<'a> Targets<'a> {
+    /// The words of a request that begin at `at`.
+    #[inline(always)]
+    pub(crate) fn of<const LEN: usize>(ask: &'a [u64; LEN], at: usize) -> Self {
+        // SAFETY: a request ends with these words: `at` is as many before its end.
+        Self(unsafe { &*ask.as_ptr().add(at).cast() })
+    }
+
+    /// The pair of a v4 entry; both addresses as they lie in the key, `daddr` in the low half.
+    #[inline(always)]
+    pub(crate) fn pair_v4(self, key: &KeyWords, addresses: u64) -> Option<u32> {
+        let (daddr, saddr) = (addresses as u32, (addresses >> 32) as u32);
+        let (care, value) = (self.0[targets::COMMON_V4] as u32, self.0[targets::COMMON_V4 + 1] as u32);
+        let near = |address: u32| (address ^ value) & care == 0;
+        if self.0[targets::FAMILIES] & 1 == 0 || !near(daddr) && !near(saddr) {
+            return None;
+        }
+        let (Some(high), Some(low)) = (FILTER.get_ptr(0), FILTER.get_ptr(1)) else { return None };
+        let pass = |address: u32| {
+            let address = u32::from_be(address);
+            // SAFETY: map values of 1,024 words.
+            unsafe { both((high.cast(), address >> 16), (low.cast(), address & 0xffff)) }
+        };
+        let by_daddr = if pass(daddr) { look_up(&TARGETS_V4, 32, daddr.to_ne_bytes()) } else { None };
+        let by_saddr = if pass(saddr) { look_up(&TARGETS_V4, 32, saddr.to_ne_bytes()) } else { None };
+        pair(key, by_daddr, by_saddr)
+    }
+
+    /// The pair of a v6 entry; the halves of the addresses as they lie in the key.
+    #[inline(always)]
+    pub(crate) fn pair_v6(self, key: &KeyWords, daddr: [u64; 2], saddr: [u64; 2]) -> Option<u32> {
+        let words = &self.0;
+        let care = [words[targets::COMMON_V6], words[targets::COMMON_V6 + 1]];
+        let value = [words[targets::COMMON_V6 + 2], words[targets::COMMON_V6 + 3]];
+        let near =
+            |address: [u64; 2]| (address[0] ^ value[0]) & care[0] | (address[1] ^ value[1]) & care[1] == 0;
+        if words[targets::FAMILIES] & 2 == 0 || !near(daddr) && !near(saddr) {
+            return None;
+        }
+        let (Some(high), Some(low)) = (FILTER.get_ptr(2), FILTER.get_ptr(3)) else { return None };
+        let pass = |address: [u64; 2]| {
+            let (first, last) = (u32::from_be(address[0] as u32), u32::from_be((address[1] >> 32) as u32));
+            // SAFETY: map values of 1,024 words.
+            unsafe { both((high.cast(), first >> 16 ^ first & 0xffff), (low.cast(), last & 0xffff)) }
+        };
+        let by_daddr = if pass(daddr) { look_up(&TARGETS_V6, 128, octets(daddr)) } else { None };
+        let by_saddr = if pass(saddr) { look_up(&TARGETS_V6, 128, octets(saddr)) } else { None };
+        pair(key, by_daddr, by_saddr)
+    }
 }
 
 /// # Safety
@@ -76,7 +103,7 @@ unsafe fn both(high: (*const u64, u32), low: (*const u64, u32)) -> bool {
 }
 
 #[inline(always)]
-fn octets(words: [u32; 4]) -> [u8; 16] {
+fn octets(words: [u64; 2]) -> [u8; 16] {
     // SAFETY: both are 16 plain bytes.
     unsafe { core::mem::transmute(words) }
 }

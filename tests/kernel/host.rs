@@ -3,9 +3,8 @@
 //! In: the capture, replayed; files captured on a node whose mounts and sessions point at the captured server.
 //! Out: pass or fail. Must not: read this machine's own mounts or sessions.
 
-use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use monitor::snapshot::TargetState;

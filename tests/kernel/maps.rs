@@ -216,7 +216,9 @@ fn a_per_cpu_lru_tells_each_processors_share() -> Result<()> {
         assert_eq!(whole(page.value("ctmon_map_capacity", &[map]))?, capacity);
         let share = capacity / possible_cpus()? as u64;
         assert_eq!(whole(page.value("ctmon_map_percpu_share", &[map]))?, share, "{}", name.label());
-        assert!(whole(page.value("ctmon_map_memory_bytes", &[map]))? > capacity * 56, "{}", name.label());
+        // Linux before 6.4 accounts for the values alone.
+        let values = capacity * u64::from(maps.get(name).info().value_size);
+        assert!(whole(page.value("ctmon_map_memory_bytes", &[map]))? >= values, "{}", name.label());
     }
     Ok(())
 }

@@ -223,8 +223,10 @@ impl Expiry {
 }
 
 impl Protocol {
-    /// By next header: the number of the variant, and [`Protocol::IS_TCP`].
-    pub const BY_NEXTHDR: [u8; 256] = {
+    /// What [`Self::IS_TCP`] and the variant's number make of a next header, for all of them: a table to look into.
+    #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "as many elements as a next header has values")]
+    pub const fn by_nexthdr() -> [u8; 256] {
         let mut table = [Self::Other as u8; 256];
         table[proto::TCP as usize] = Self::Tcp as u8 | Self::IS_TCP;
         table[proto::UDP as usize] = Self::Udp as u8;
@@ -232,7 +234,9 @@ impl Protocol {
         table[proto::ICMPV6 as usize] = Self::Icmpv6 as u8;
         table[proto::SCTP as usize] = Self::Sctp as u8;
         table
-    };
+    }
+
+    /// Set beside the number of the variant for TCP, which alone has states.
     pub const IS_TCP: u8 = 8;
 
     #[inline(always)]
@@ -278,7 +282,7 @@ impl Due {
     #[must_use]
     pub const fn number_of(left: i64, bounds: &[i64; 11]) -> u8 {
         let [ancient, by_12h, by_1h, by_10m, now, in_10s, in_60s, in_10m, in_1h, in_8000s, far] = *bounds;
-        let above = below(left, ancient)
+        12 - (below(left, ancient)
             + below(left, by_12h)
             + below(left, by_1h)
             + below(left, by_10m)
@@ -288,15 +292,14 @@ impl Due {
             + below(left, in_10m)
             + below(left, in_1h)
             + below(left, in_8000s)
-            + below(left, far);
-        (12 - above) as u8
+            + below(left, far))
     }
 }
 
 /// 1 if `left < bound`, without a branch; both lie within 32 bits, so the difference cannot overflow.
 #[inline(always)]
-const fn below(left: i64, bound: i64) -> u64 {
-    left.wrapping_sub(bound).cast_unsigned() >> 63
+const fn below(left: i64, bound: i64) -> u8 {
+    (left.wrapping_sub(bound).cast_unsigned() >> 63) as u8
 }
 
 #[cfg(test)]

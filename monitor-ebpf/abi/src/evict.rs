@@ -12,9 +12,9 @@ pub mod ask {
     pub const KEY: usize = 0;
     /// [`crate::scan::Clock`] of lifetimes.
     pub const CLOCK: usize = 1;
-    /// Bit 0: some v4 target exists; bit 1: some v6 target exists.
+    /// What is known of the targets without a look into their tables: [`crate::scan::targets`].
     pub const TARGETS: usize = 2;
-    pub const LEN: usize = 3;
+    pub const LEN: usize = TARGETS + crate::scan::targets::LEN;
 }
 
 /// Maps that may be watched at once. More than are ever read, so that a map's slot need not be given to the next one

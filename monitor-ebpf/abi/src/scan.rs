@@ -13,20 +13,27 @@ pub mod ask {
     pub const LINGER_CLOSED: usize = 2;
     /// A half-closed entry lingers when fewer clock units than this (signed) are left.
     pub const LINGER_HALF_CLOSED: usize = 3;
-    /// Bit 0: some v4 target exists; bit 1: some v6 target exists.
-    pub const TARGETS: usize = 4;
     /// 1: log the first entry of each kind that Cilium does not define.
-    pub const LOG: usize = 5;
+    pub const LOG: usize = 4;
     /// 1: record the most units left by class, which only the timeouts need, and they change rarely.
-    pub const LEARN: usize = 6;
+    pub const LEARN: usize = 5;
     /// Due bounds in clock units, signed, a word each.
-    pub const BOUNDS: usize = 7;
+    pub const BOUNDS: usize = 6;
+    /// What is known of the targets without a look into their tables: [`super::targets`].
+    pub const TARGETS: usize = BOUNDS + 11;
+    pub const LEN: usize = TARGETS + super::targets::LEN;
+}
+
+/// Words about all targets at once, in the request of a walk and in that of the eviction programs.
+pub mod targets {
+    /// Bit 0: some v4 target exists; bit 1: some v6 target exists.
+    pub const FAMILIES: usize = 0;
     /// The bits every v4 target prefix fixes to the same value, as they lie in a key, and that value: most entries
     /// differ there, and need no look into any table.
-    pub const COMMON_V4: usize = 18;
+    pub const COMMON_V4: usize = 1;
     /// The same of v6: first and second half, then their values.
-    pub const COMMON_V6: usize = 20;
-    pub const LEN: usize = 24;
+    pub const COMMON_V6: usize = 3;
+    pub const LEN: usize = 7;
 }
 
 /// Words of the `FOUND` record.

@@ -72,17 +72,17 @@ impl Filter {
     pub fn ct(args: &CtSelectArgs, targets: &TargetIndex) -> Result<Self, FilterError> {
         let SelectArgs { target, service, .. } = &args.select;
         let names = || targets.pairs().filter(|(name, _)| target.as_deref().is_none_or(|only| only == *name));
-        if let Some(name) = target.as_ref().filter(|name| *name != NO_TARGET) {
-            if names().next().is_none() {
-                let known = listed(targets.pairs().map(|(target, _)| target), NO_TARGET);
-                return Err(FilterError::Target { name: name.clone(), known });
-            }
+        if let Some(name) = target.as_ref().filter(|name| *name != NO_TARGET)
+            && names().next().is_none()
+        {
+            let known = listed(targets.pairs().map(|(target, _)| target), NO_TARGET);
+            return Err(FilterError::Target { name: name.clone(), known });
         }
-        if let Some(name) = service.as_ref().filter(|name| *name != OTHER_SERVICE) {
-            if !names().any(|(_, service)| service == name) {
-                let known = listed(names().map(|(_, service)| service), OTHER_SERVICE);
-                return Err(FilterError::Service { name: name.clone(), known });
-            }
+        if let Some(name) = service.as_ref().filter(|name| *name != OTHER_SERVICE)
+            && !names().any(|(_, service)| service == name)
+        {
+            let known = listed(names().map(|(_, service)| service), OTHER_SERVICE);
+            return Err(FilterError::Service { name: name.clone(), known });
         }
         Ok(Self { args: args.clone() })
     }

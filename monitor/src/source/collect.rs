@@ -242,8 +242,8 @@ impl Collector {
         self.drop_unlisted(&names);
         let opened: Vec<_> = names.into_iter().map(|name| (self.open(&name), name)).collect();
         self.learn(Learn::ClockAndTimeouts);
-        let families = self.kernel.target_families();
-        if let Err(error) = self.kernel.tracker().tell(self.clock, families) {
+        let targets = self.kernel.target_words();
+        if let Err(error) = self.kernel.tracker().tell(self.clock, targets) {
             tracing::warn!(%error, "failed to tell the eviction program its clock");
         }
         let mut maps: Vec<_> =

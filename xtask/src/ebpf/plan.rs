@@ -59,10 +59,10 @@ pub(super) fn decide(facts: &Facts) -> Plan {
     if let Some(libraries) = debian.as_ref().and_then(usable) {
         return Plan::Debian { libraries };
     }
-    if let Some((toolchain, compiler)) = nightly {
-        if let Some(libraries) = usable(compiler) {
-            return Plan::Nightly { toolchain: toolchain.clone(), libraries };
-        }
+    if let Some((toolchain, compiler)) = nightly
+        && let Some(libraries) = usable(compiler)
+    {
+        return Plan::Nightly { toolchain: toolchain.clone(), libraries };
     }
     // Packages that are there and do not fit will not fit better when asked for again.
     let debian_may_help = debian.as_ref().is_none_or(|found| found.llvm.is_none_or(|llvm| llvm == LLVM));

@@ -12,7 +12,10 @@ const CAPACITY: Metric = Metric::gauge("ctmon_map_capacity", "Entries the map ma
 const FILL: Metric = Metric::gauge("ctmon_map_fill_ratio", "Entries over capacity, 0 to 1");
 const EXPECTED: Metric =
     Metric::gauge("ctmon_map_expected_capacity", "Entries the map is expected to hold, as configured");
-const MEMORY: Metric = Metric::gauge("ctmon_map_memory_bytes", "Memory the kernel accounts to the map");
+const MEMORY: Metric = Metric::gauge(
+    "ctmon_map_memory_bytes",
+    "Memory the kernel accounts to the map; before Linux 6.4 of its values alone",
+);
 const SHARE: Metric = Metric::gauge(
     "ctmon_map_percpu_share",
     "Entries one CPU may hold before it evicts; only for maps with a per-CPU LRU",

@@ -18,6 +18,7 @@ use super::btf::KernelTypes;
 use super::plan::{self, Choice, Mode, Plan, Trial};
 use super::{LoadError, ScanError, in_map, probe, sys, take};
 use crate::source::cilium::pins::Shape;
+use crate::source::cilium::target::tables::TargetWords;
 
 /// One record of the ring, see `evict::victim`.
 pub type VictimRecord = [u64; victim::LEN];
@@ -147,9 +148,11 @@ impl Tracker {
     }
 
     /// What the programs judge by. Without targets no victim is given to one.
-    pub fn tell(&mut self, clock: Clock, targets: u64) -> Result<(), ScanError> {
+    pub fn tell(&mut self, clock: Clock, targets: TargetWords) -> Result<(), ScanError> {
         let [key, ..] = self.asked;
-        let asked = [key, clock as u64, targets];
+        let mut asked = [0; ask::LEN];
+        let words = [key, clock as u64].into_iter().chain(targets);
+        asked.iter_mut().zip(words).for_each(|(asked, word)| *asked = word);
         if asked != self.asked {
             self.ask.set(0, asked, 0).map_err(in_map("EVICT_ASK"))?;
             self.asked = asked;

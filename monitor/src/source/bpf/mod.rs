@@ -27,7 +27,7 @@ use self::btf::KernelTypes;
 use self::evict::Tracker;
 use self::plan::Choice;
 use super::cilium::pins::Shape;
-use super::cilium::target::tables::{KernelTables, LpmEntry};
+use super::cilium::target::tables::{KernelTables, LpmEntry, TargetWords};
 
 /// The object, compiled from `monitor-ebpf`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CTMON_BPF_OBJECT_PATH"));
@@ -44,7 +44,7 @@ pub enum LoadError {
         "failed to load the eBPF object: ctmon needs CAP_BPF and CAP_PERFMON (or root) and kernel 6.1 or later"
     )]
     Object(#[source] Box<EbpfError>),
-    #[error("failed to load eBPF program {name}: ctmon needs CAP_BPF and CAP_PERFMON (or root)")]
+    #[error("failed to load eBPF program {name}: ctmon needs {}", needs(source))]
     Program {
         name: &'static str,
         #[source]
@@ -60,6 +60,16 @@ pub enum LoadError {
         #[source]
         source: Box<MapError>,
     },
+}
+
+/// What a kernel that refused a program wants: rights, or else another kernel.
+fn needs(error: &ProgramError) -> &'static str {
+    match error {
+        ProgramError::LoadError { io_error, .. } if io_error.kind() != io::ErrorKind::PermissionDenied => {
+            "kernel 6.1 or later, built with CONFIG_BPF_SYSCALL"
+        }
+        _ => "CAP_BPF and CAP_PERFMON (or root)",
+    }
 }
 
 /// Why one walk failed. It concerns one map and one moment.
@@ -333,21 +343,16 @@ impl Kernel {
     }
 
     fn set_ask(&mut self, mode: Mode, shape: Shape, ask: &Ask) -> Result<bool, ScanError> {
-        let targets = self.target_families();
+        let targets = self.target_words();
         // A bound is carried in the bits of its word, sign and all.
         let signed = |value: i32| i64::from(value).cast_unsigned();
         let [b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, b10] = ask.bounds.map(signed);
-        let (common_v4, common_v6) =
-            self.loaded.as_ref().map(|tables| (tables.common_v4, tables.common_v6)).unwrap_or_default();
-        let [care_v4, value_v4] =
-            [common_v4.care, common_v4.value].map(|octets| u32::from_ne_bytes(octets).into());
-        let [care_v6, value_v6] = [common_v6.care, common_v6.value].map(halves);
+        let [families, t1, t2, t3, t4, t5, t6] = targets;
         let words: [u64; ask::LEN] = [
             mode as u64,
             ask.clock as u64,
             signed(ask.linger_closed),
             signed(ask.linger_half_closed),
-            targets,
             u64::from(ask.log),
             u64::from(ask.learn),
             b0,
@@ -361,29 +366,28 @@ impl Kernel {
             b8,
             b9,
             b10,
-            care_v4,
-            value_v4,
-            care_v6[0],
-            care_v6[1],
-            value_v6[0],
-            value_v6[1],
+            families,
+            t1,
+            t2,
+            t3,
+            t4,
+            t5,
+            t6,
         ];
         self.ask.set(0, words, 0).map_err(in_map("ASK"))?;
         self.found.set(0, [0; found::LEN], 0).map_err(in_map("FOUND"))?;
         self.pending.set(0, [0; pending::LEN], 0).map_err(in_map("PENDING"))?;
         Ok(match shape {
-            Shape::Ct4 => targets & 1 != 0,
-            Shape::Ct6 => targets & 2 != 0,
+            Shape::Ct4 => families & 1 != 0,
+            Shape::Ct6 => families & 2 != 0,
             Shape::Nat4 | Shape::Nat6 => false,
         })
     }
 
-    /// Bit 0: some v4 target exists; bit 1: some v6 target exists.
+    /// What the programs know of the targets without a look into their tables.
     #[must_use]
-    pub fn target_families(&self) -> u64 {
-        self.loaded
-            .as_ref()
-            .map_or(0, |tables| u64::from(!tables.v4.is_empty()) | u64::from(!tables.v6.is_empty()) << 1)
+    pub fn target_words(&self) -> TargetWords {
+        self.loaded.as_ref().map_or_else(TargetWords::default, KernelTables::words)
     }
 
     fn finish(&self) -> Result<[u64; found::LEN], ScanError> {
@@ -392,15 +396,6 @@ impl Kernel {
             Some(1) => Ok(found),
             _ => Err(ScanError::Unfinished),
         }
-    }
-}
-
-/// The halves of a v6 address as they lie in a key.
-fn halves(octets: [u8; 16]) -> [u64; 2] {
-    let (words, _) = octets.as_chunks::<8>();
-    match *words {
-        [first, second] => [first, second].map(u64::from_ne_bytes),
-        _ => [0; 2],
     }
 }
 

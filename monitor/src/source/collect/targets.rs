@@ -11,6 +11,7 @@ use monitor_abi::cilium::proto;
 use super::Collector;
 use crate::snapshot::HostTargetFacts;
 use crate::source::bpf::{ScanError, sys};
+use crate::source::cilium::target::tables::TargetWords;
 use crate::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
 use crate::source::host::collect::Storage;
 use crate::source::host::targets::{HostTarget, HostTargets};
@@ -20,7 +21,7 @@ impl Collector {
     pub(super) fn retarget(&mut self, configured: &TargetIndex, found: HostTargets) -> Result<(), ScanError> {
         let (targets, facts) = join(configured, &found);
         // No victim is given to a target while the tables are replaced: rather to none than to a wrong one.
-        self.kernel.tracker().tell(self.clock, 0)?;
+        self.kernel.tracker().tell(self.clock, TargetWords::default())?;
         self.settle(SystemTime::now(), sys::monotonic());
         self.kernel.set_targets(targets.tables())?;
         self.ledger.retarget(self.kernel.tracker(), &targets)?;

@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use monitor_abi::scan::{FILTER_WORDS, pack_target};
+use monitor_abi::scan::{FILTER_WORDS, pack_target, targets};
 
 use super::super::prefix::Prefix;
 use super::{TargetIndex, as_u32};
@@ -58,6 +58,29 @@ impl<const N: usize> Common<N> {
             }
         }
         Self { care, value }
+    }
+}
+
+/// What the programs know of the targets without a look into their tables: `scan::targets`.
+pub type TargetWords = [u64; targets::LEN];
+
+impl KernelTables {
+    /// The families with targets, and what the targets of each have in common.
+    #[must_use]
+    pub fn words(&self) -> TargetWords {
+        let families = u64::from(!self.v4.is_empty()) | u64::from(!self.v6.is_empty()) << 1;
+        let [care_v4, value_v4] =
+            [self.common_v4.care, self.common_v4.value].map(|octets| u32::from_ne_bytes(octets).into());
+        let [[care_0, care_1], [value_0, value_1]] = [self.common_v6.care, self.common_v6.value].map(halves);
+        [families, care_v4, value_v4, care_0, care_1, value_0, value_1]
+    }
+}
+
+/// The halves of a v6 address as they lie in a key.
+fn halves(octets: [u8; 16]) -> [u64; 2] {
+    match *octets.as_chunks::<8>().0 {
+        [first, second] => [first, second].map(u64::from_ne_bytes),
+        _ => [0; 2],
     }
 }
 
