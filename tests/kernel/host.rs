@@ -179,3 +179,39 @@ fn manifests_are_checked_with_a_node_beside_them_or_without() -> Result<()> {
     assert!(missing.stderr.contains("failed to read manifest /nonexistent.yaml"), "{}", missing.stderr);
     Ok(())
 }
+
+#[test]
+fn what_ciliums_configuration_says_is_exported_and_compared() -> Result<()> {
+    let node = Node::new("expect: {ct_timeouts: {tcp: {equals: 8000s}}, gc_interval: {at_most: 5m}}")?;
+    let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
+    let folder = node.config().with_file_name("cilium-config");
+    for (key, value) in [("bpf-ct-timeout-regular-tcp", "2h13m20s"), ("conntrack-gc-interval", "10m")] {
+        host::write(&folder.join(key), value.as_bytes())?;
+    }
+    let folder = folder.to_str().context("a path that is not UTF-8")?;
+    let with = |verb: &[&str]| node.ctmon(&[verb, &["--cilium-config", folder]].concat());
+
+    let page = Page::parse(&with(&["scrape"])?.stdout)?;
+    let labels = [("class", "tcp"), ("source", "cilium_config")];
+    assert_eq!(page.value("ctmon_ct_timeout_seconds", &labels), Some(8000.0));
+    assert_eq!(page.value("ctmon_source_up", &[("source", "cilium_config")]), Some(1.0));
+
+    let said = with(&["check"])?.stdout;
+    ensure!(
+        said.contains("the collector's interval is 10m (Cilium's configuration says), expected at most 5m"),
+        "{said}"
+    );
+    ensure!(!said.contains("the timeout bpf-ct-timeout-regular-tcp"), "8000 s are 2h13m20s: {said}");
+    node.configure("expect: {ct_timeouts: {tcp: {equals: 6h}}}")?;
+    let said = with(&["check"])?.stdout;
+    ensure!(said.contains("the timeout bpf-ct-timeout-regular-tcp is 2h13m20s"), "{said}");
+
+    let page = Page::parse(&node.ctmon(&["scrape", "--cilium-config", "/nowhere"])?.stdout)?;
+    assert_eq!(page.value("ctmon_source_up", &[("source", "cilium_config")]), None, "no such file: off");
+    let list = node.config().with_file_name("list.yaml");
+    host::write(&list, b"- a\n- b\n")?;
+    let broken = node.ctmon(&["scrape", "--cilium-config", list.to_str().context("a path")?])?;
+    let page = Page::parse(&broken.stdout)?;
+    assert_eq!(page.value("ctmon_source_up", &[("source", "cilium_config")]), Some(0.0), "{}", broken.stderr);
+    Ok(())
+}

@@ -108,10 +108,67 @@ mod tests {
     use super::super::testing::nothing;
     use super::*;
     use crate::config::parse;
-    use crate::snapshot::TimeoutFact;
+    use crate::snapshot::{Content, GcFacts, MapScan, MapState, PresentMap, TimeoutFact};
+    use crate::source::cilium::agent_config::AgentConfig;
+    use crate::source::cilium::pins;
+
+    /// An empty map, of whose collector this is known.
+    fn walked(gc: GcFacts) -> MapState {
+        let scan = MapScan {
+            monotonic: Duration::ZERO,
+            cost: Duration::ZERO,
+            interval: Duration::ZERO,
+            entries: 0,
+            implausible: 0,
+            cells: Vec::new(),
+            oldest_expired: None,
+            odd_flags: 0,
+            odd_nexthdr: 0,
+        };
+        let present = PresentMap {
+            id: 1,
+            key_size: 14,
+            value_size: 56,
+            capacity: 4096,
+            flags: 0,
+            percpu_share: None,
+            memory_bytes: None,
+            scan,
+            gc: Some(gc),
+        };
+        let map = pins::global_maps().into_iter().next().unwrap();
+        MapState { map, content: Content::Present(present), recreations: 0 }
+    }
 
     fn levels(snapshot: &Snapshot, settings: &Settings) -> Vec<(String, Level)> {
         findings(snapshot, settings).into_iter().map(|finding| (finding.check, finding.level)).collect()
+    }
+
+    #[test]
+    fn a_collector_that_drifted_is_told_unless_its_interval_is_fixed() {
+        let settings = parse("expect: {gc_interval: {at_most: 5m}}").unwrap();
+        let check = |seen: Option<u64>, fixed: Option<u64>, expected: &[&str]| {
+            let mut snapshot = nothing(&settings);
+            snapshot.agent = fixed.map(|seconds| AgentConfig {
+                gc_interval: Some(Duration::from_secs(seconds)),
+                ..AgentConfig::default()
+            });
+            let gc = GcFacts { interval: seen.map(Duration::from_secs), ..GcFacts::default() };
+            snapshot.maps = vec![walked(gc)];
+            let evidence: Vec<_> =
+                findings(&snapshot, &settings).into_iter().map(|finding| finding.evidence).collect();
+            assert_eq!(evidence, expected, "{seen:?} {fixed:?}");
+        };
+        check(None, None, &[]);
+        check(Some(300), None, &[]);
+        check(Some(640), None, &["the collector's interval is 10m40s (was seen), expected at most 5m"]);
+        check(Some(640), Some(0), &["the collector's interval is 10m40s (was seen), expected at most 5m"]);
+        check(Some(640), Some(300), &[]);
+        check(
+            None,
+            Some(600),
+            &["the collector's interval is 10m (Cilium's configuration says), expected at most 5m"],
+        );
     }
 
     #[test]

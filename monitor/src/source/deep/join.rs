@@ -111,6 +111,15 @@ pub struct NatJoin<'a> {
     halves: Vec<u64>,
 }
 
+/// Adds a suspect. Where everything is one, those that would not be kept go early: memory stays bounded.
+fn suspect(suspects: &mut Vec<u64>, fingerprint: u64) {
+    if suspects.len() >= 2 * MOST_SUSPECTS {
+        suspects.sort_unstable();
+        suspects.truncate(MOST_SUSPECTS);
+    }
+    suspects.push(fingerprint);
+}
+
 /// A connection as its initiator knows it.
 type Connection = (Endpoint, Endpoint, u8);
 
@@ -237,7 +246,7 @@ impl NatJoin<'_> {
             self.halves.push(prints.tagged(&(connection, translated), tag));
         }
         if !dsr && !self.outgoing.contains(connection_print) {
-            self.orphans.push(prints.tagged(&(connection, row.tuple_flags), tag));
+            suspect(&mut self.orphans, prints.tagged(&(connection, row.tuple_flags), tag));
         }
     }
 
@@ -407,6 +416,26 @@ mod tests {
         assert_eq!(confirmed(&rows, &pair[1..]), (0, 1), "the request's half is gone");
         let other = nat(NAS, NODE, "10.244.0.99:43210", Direction::In);
         assert_eq!(confirmed(&rows, &[pair[0], other]), (1, 2), "the reply leads to somebody else");
+    }
+
+    #[test]
+    fn where_everything_is_an_orphan_the_same_ones_are_kept_in_every_scan() {
+        let mut all: Vec<u64> =
+            (0..5 * MOST_SUSPECTS as u64).map(|number| number.wrapping_mul(0x9e37_79b9)).collect();
+        let kept = |order: &[u64]| {
+            let mut suspects = Vec::new();
+            for print in order {
+                suspect(&mut suspects, *print);
+                assert!(suspects.len() <= 2 * MOST_SUSPECTS);
+            }
+            let mut sorted = Sorted::new(suspects);
+            sorted.truncate(MOST_SUSPECTS);
+            sorted
+        };
+        let first = kept(&all);
+        all.reverse();
+        let second = kept(&all);
+        assert_eq!(first.common(&second).count(), MOST_SUSPECTS);
     }
 
     #[test]

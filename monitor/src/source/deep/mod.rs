@@ -24,7 +24,7 @@ use super::cilium::target::TargetIndex;
 use super::cilium::walk::Step;
 use super::collect::Collector;
 use super::host::HostError;
-use super::host::sockets::read_sockets;
+use super::host::sockets::{MAX_SOCKETS, read_sockets};
 use crate::snapshot::deep::{DeepFacts, DeepOutcome, NatDeep, PortUse, ServiceDeep, TargetDeep, Untracked};
 use crate::snapshot::{Snapshot, SourceState, TimeoutClass, ratio};
 
@@ -76,7 +76,7 @@ impl DeepScan {
         let targets = collector.targets().clone();
         let (host, problem) = match host_view(collector, snapshot, &targets, *range.start()) {
             Ok(host) => (host, None),
-            Err(error) => (None, Some(error.to_string())),
+            Err(problem) => (None, Some(problem)),
         };
         let joined = self.join(collector, snapshot, &targets, host, range);
         // Millions of fingerprints came and went.
@@ -275,11 +275,17 @@ fn host_view(
     snapshot: &Snapshot,
     targets: &TargetIndex,
     first_port: u16,
-) -> Result<Option<HostView>, HostError> {
-    let Some(addresses) = read_addresses(&collector.settings().host)? else { return Ok(None) };
-    let sockets = read_sockets(|address| targets.target_of(address.to_canonical()).is_some())?;
-    if sockets.skipped + sockets.undecoded > 0 {
-        return Ok(None);
+) -> Result<Option<HostView>, String> {
+    let words = |error: HostError| error.to_string();
+    let Some(addresses) = read_addresses(&collector.settings().host).map_err(words)? else { return Ok(None) };
+    let sockets = read_sockets(|address| targets.target_of(address.to_canonical()).is_some())
+        .map_err(|error| error.to_string())?;
+    let unseen = sockets.skipped + sockets.undecoded;
+    if unseen > 0 {
+        return Err(format!(
+            "{unseen} of the host's sockets to targets were not read, {MAX_SOCKETS} are at most: without them nobody can \
+             tell which entries have no socket"
+        ));
     }
     let translates = || collector.has_open(|map| map.table == Table::Nat && is_global(map));
     let told = snapshot.agent.as_ref().and_then(|agent| agent.bpf_masquerade);
