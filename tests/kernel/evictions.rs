@@ -4,6 +4,9 @@
 //! proved, with everything else working, and one line says so; the virtual machines prove the rest.
 //! Must not: decide by a kernel version, or trust the agent's own mode: lockdown is read from the kernel.
 
+mod cost;
+mod daemon;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
@@ -11,19 +14,15 @@ use std::net::IpAddr;
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use aya::programs::FExit;
-use aya::{Btf, Ebpf};
 use monitor::snapshot::{Content, EvictionCell, Snapshot};
+use monitor::source::bpf::Kernel;
 use monitor::source::bpf::plan::{Choice, Mode, Reason};
-use monitor::source::bpf::{Kernel, OBJECT};
 use monitor::source::cilium::clock::Clock as Units;
 use monitor::source::collect::{CollectSettings, Collector};
 use support::cilium::{self, Capacities, MapName, Maps};
-use support::daemon::Daemon;
 use support::fixture::Record;
 use support::generate::{Family, Generator};
-use support::http;
-use support::node::{Node, PATIENCE, second};
+use support::node::{Node, second};
 use support::reference::{Clock, Service, Silence, Target, classify};
 use support::sys::{Map, NO_COMMON_LRU};
 
@@ -440,145 +439,6 @@ fn other_targets_and_another_mode_keep_the_sums() -> Result<()> {
         );
         ensure!(evictions.maps.is_empty() == (mode == Mode::Off), "{evictions:?}");
     }
-    Ok(())
-}
-
-/// Live TCP connections as a node has them, a tenth of them with the NAS.
-fn traffic(count: u32) -> Result<Vec<Record>> {
-    let lifetime = second()? + 8_000;
-    let record = |number: u32| {
-        let [_, b2, b1, b0] = number.to_be_bytes();
-        let remote = if number.is_multiple_of(10) { [192, 168, 100, 180] } else { [10, 42, 7, b1] };
-        let key = [&[10, 42, 1, b2][..], &remote, &445_u16.to_be_bytes(), &[b1, b0], &[6, 0]].concat();
-        let mut value = vec![0; 56];
-        value.splice(32..36, lifetime.to_ne_bytes());
-        value.splice(36..38, 0x10_u16.to_ne_bytes());
-        Record { key, value }
-    };
-    Ok((0..count).map(record).collect())
-}
-
-/// One program's run count and run time, by its descriptor, as the kernel keeps them.
-fn statistics() -> Result<BTreeMap<u64, (u64, u64)>> {
-    let mut all = BTreeMap::new();
-    for entry in fs::read_dir("/proc/self/fdinfo")? {
-        let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
-        let field = |name: &str| -> Option<u64> {
-            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse().ok())
-        };
-        if let (Some(id), Some(count), Some(time)) =
-            (field("prog_id"), field("run_cnt"), field("run_time_ns"))
-        {
-            all.insert(id, (count, time));
-        }
-    }
-    Ok(all)
-}
-
-#[test]
-fn what_an_eviction_costs_is_told_and_nothing_else_costs() -> Result<()> {
-    const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
-    let node = Node::new("{}")?;
-    let map = cilium::create(&node.bpffs, MapName::Ct4, MapName::Ct4.pin(), 1_024, 0)?;
-    let all = traffic(3_000)?;
-    let mut collector = collector(&node, Choice::Auto)?;
-    if expected_mode(&collector.collect())?.is_none() {
-        return Ok(());
-    }
-    let btf = Btf::from_sys_fs()?;
-    let mut other = Ebpf::load(OBJECT)?;
-    let empty: &mut FExit = other.program_mut("evict_empty").context("no empty program")?.try_into()?;
-    empty.load("htab_lru_map_delete_node", &btf)?;
-    empty.attach()?;
-    let empty_id = u64::from(empty.info()?.id());
-    fs::write(STATISTICS, "1")?;
-    let idle = statistics()?;
-    let few = all.get(..300).context("too few records")?;
-    insert(&map, few)?;
-    for record in few {
-        map.delete(&record.key)?;
-    }
-    let rest = statistics()?;
-    let (mut least_empty, mut least_real) = (f64::INFINITY, f64::INFINITY);
-    // The best of some runs: whatever else the machine does can only add.
-    for _ in 0..40 {
-        let before = statistics()?;
-        insert(&map, &all)?;
-        let after = statistics()?;
-        let mut cost = BTreeMap::new();
-        for (id, (count, time)) in after {
-            let (count_before, time_before) = before.get(&id).copied().unwrap_or_default();
-            if count > count_before {
-                #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-                cost.insert(id, (time - time_before) as f64 / (count - count_before) as f64);
-            }
-        }
-        let empty = cost.remove(&empty_id).context("the empty program did not run")?;
-        ensure!(cost.len() == 1, "{} programs ran besides", cost.len());
-        let real = cost.into_values().next().context("the program did not run")?;
-        (least_empty, least_real) = (least_empty.min(empty), least_real.min(real));
-    }
-    let ratio = least_real / least_empty;
-    fs::write(STATISTICS, "0")?;
-    ensure!(idle == rest, "programs ran although nothing was evicted: {idle:?}, {rest:?}");
-    println!("an eviction costs {least_real:.0} ns, an empty program {least_empty:.0} ns: {ratio:.2} times");
-    Ok(())
-}
-
-#[test]
-fn the_daemon_names_victims_to_processes_on_its_host() -> Result<()> {
-    let config = "interval: 1s\nclock: ktime\ntargets_from_host: false\n\
-                  targets: [{name: qnap, addresses: [192.168.100.180], services: [{name: smb, ports: [445]}]}]\n";
-    let node = Node::new(config)?;
-    let map = cilium::create(&node.bpffs, MapName::Ct4, MapName::Ct4.pin(), 512, 0)?;
-    let address = http::free_address()?;
-    let url = format!("http://{address}");
-    let verb = ["evictions", "-o", "json", "--daemon", &url];
-    let unreachable = node.ctmon(&verb)?;
-    ensure!(
-        unreachable.status.code() == Some(2) && unreachable.stderr.contains("ctmon run"),
-        "{unreachable:?}"
-    );
-
-    let mut daemon = Daemon::start(&node.arguments(&["run", "--listen", &address.to_string()])?)?;
-    let page =
-        daemon.wait_for_page(address, PATIENCE, |page| page.value("ctmon_scans_total", &[]) >= Some(1.0))?;
-    let off = page.value("ctmon_eviction_tracking", &[("mode", "off")]).is_some();
-    let full = page.value("ctmon_eviction_tracking", &[("mode", "full")]).is_some();
-    daemon.wait_for_output("evictions: ", PATIENCE)?;
-    if full {
-        let all = records(MapName::Ct4, 29, 2_000)?;
-        insert(&map, &all)?;
-        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-        let expected = (all.len() - map.count()?) as f64;
-        let labels = [("map_name", "ct4_global")];
-        daemon.wait_for_page(address, PATIENCE, |page| {
-            page.sum("ctmon_evictions_total", &labels) == Some(expected)
-        })?;
-        ensure!(node.said(&verb)?.lines().count() == 256, "not 256 victims");
-        let table = node.said(&["evictions", "--daemon", &url])?;
-        ensure!(table.contains("RESPONDER") && table.contains("more were evicted too fast"), "{table}");
-    } else {
-        let refused = node.ctmon(&verb)?;
-        let word = if off { "not followed" } else { "cannot be named" };
-        ensure!(refused.status.code() == Some(2) && refused.stderr.contains(word), "{refused:?}");
-        ensure!(page.sum("ctmon_evictions_total", &[]).is_none() == off, "counters in spite of the mode");
-        ensure!(page.sum("ctmon_target_evictions_total", &[]).is_none(), "targets in spite of the mode");
-    }
-    let check = node.ctmon(&["check", "-o", "json"])?;
-    ensure!(check.stdout.contains("\"eviction_tracking\"") != full, "{}", check.stdout);
-
-    node.configure(&format!("{config}evictions_api: false\n"))?;
-    daemon.wait_for_output("configuration reloaded", PATIENCE)?;
-    daemon.wait_for_page(address, PATIENCE, |_| {
-        http::get(address, "/evictions").is_ok_and(|a| a.status == 404)
-    })?;
-    let refused = node.ctmon(&verb)?;
-    ensure!(
-        refused.status.code() == Some(2) && refused.stderr.contains("evictions_api: false"),
-        "{refused:?}"
-    );
-    ensure!(daemon.stop(PATIENCE)?.success(), "{}", daemon.output());
     Ok(())
 }
 
