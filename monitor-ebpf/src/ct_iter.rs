@@ -37,10 +37,6 @@ extern "C" fn ct4(ctx: *const IterCtx) -> i32 {
         count_v4(unsafe { iter_ctx::end(ctx) } & LAST);
         return 0;
     };
-    if step.streams() {
-        step.stream(size_of::<TupleV4>() as u32, size_of::<CtEntry>() as u32);
-        return 0;
-    }
     let slot = opaque(step.number()) & LAST;
     // SAFETY: constant offsets inside the 14-byte key and the 56-byte value; the slot is masked.
     unsafe {
@@ -69,10 +65,6 @@ extern "C" fn ct6(ctx: *const IterCtx) -> i32 {
         count_v6(unsafe { iter_ctx::end(ctx) } & LAST);
         return 0;
     };
-    if step.streams() {
-        step.stream(size_of::<TupleV6>() as u32, size_of::<CtEntry>() as u32);
-        return 0;
-    }
     let slot = opaque(step.number()) & LAST;
     // SAFETY: constant offsets inside the 38-byte key and the 56-byte value; the slot is masked.
     unsafe {

@@ -6,7 +6,7 @@
 use aya_ebpf::bindings::seq_file;
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns, bpf_seq_write};
 use core::ffi::c_void;
-use monitor_abi::scan::{Clock, Mode, READ_STRIDE, ask, found, pending};
+use monitor_abi::scan::{Clock, READ_STRIDE, ask, found, pending};
 
 use crate::maps::{ASK, FOUND, PENDING};
 
@@ -50,7 +50,7 @@ impl Step {
     pub(crate) unsafe fn open(ctx: *const IterCtx) -> Option<Self> {
         let pending = PENDING.get_ptr_mut(0)?;
         // SAFETY: a map value of this type, the index is a constant below its length.
-        if unsafe { (*pending)[pending::STATE] } == 0 {
+        if unsafe { (*pending)[pending::BEGUN] } == 0 {
             // SAFETY: the caller's.
             unsafe { begin(ctx, pending) };
         }
@@ -62,20 +62,14 @@ impl Step {
         Some(Self { ctx, key, value, pending })
     }
 
-    #[inline(always)]
-    pub(crate) fn streams(&self) -> bool {
-        // SAFETY: as in `open`.
-        unsafe { (*self.pending)[pending::STATE] == Mode::Stream as u64 + 1 }
-    }
-
     /// Hands the element to the reader. The kernel shows it again if it did not fit.
     #[inline(always)]
-    pub(crate) fn stream(&self, key_size: u32, value_size: u32) {
+    pub(crate) fn show<K, V>(&self) {
         // SAFETY: key and value are non-null buffers of the map's key and value size, which the kernel
         // compares with what this program reads when the link is made.
-        unsafe { bpf_seq_write(self.seq(), self.key.cast(), key_size) };
+        unsafe { bpf_seq_write(self.seq(), self.key.cast(), size_of::<K>() as u32) };
         // SAFETY: as above.
-        unsafe { bpf_seq_write(self.seq(), self.value.cast(), value_size) };
+        unsafe { bpf_seq_write(self.seq(), self.value.cast(), size_of::<V>() as u32) };
     }
 
     /// The element's number, from 0.
@@ -127,7 +121,7 @@ impl Step {
     }
 }
 
-/// Takes the clocks, and says how the walk goes on.
+/// Takes the clocks.
 ///
 /// # Safety
 /// `ctx` is the context the kernel passed to the program.
@@ -148,7 +142,7 @@ unsafe fn begin(ctx: *const IterCtx, pending: *mut Pending) {
         (*found)[found::JIFFIES] = jiffies;
         (*found)[found::NOW] = now;
         (*found)[found::MAP_ADDRESS] = (*ctx).map as u64;
-        (*pending)[pending::STATE] = (ask[ask::MODE] & 1) + 1;
+        (*pending)[pending::BEGUN] = 1;
     }
 }
 

@@ -33,6 +33,7 @@ mod iter_ctx;
 mod maps;
 mod nat_iter;
 mod opaque;
+mod show_iter;
 mod target;
 
 /// The kernel lets an iterator call its helpers only under a GPL-compatible licence.

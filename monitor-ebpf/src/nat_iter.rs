@@ -5,7 +5,7 @@
 
 use core::mem::offset_of;
 use monitor_abi::cell::{CHUNK, map_cell};
-use monitor_abi::cilium::{NatEntryV4, NatEntryV6, TUPLE_F_IN, TupleV4, TupleV6};
+use monitor_abi::cilium::{TUPLE_F_IN, TupleV4, TupleV6};
 use monitor_abi::class::{Direction, Due, State};
 use monitor_abi::scan::found;
 
@@ -24,12 +24,8 @@ extern "C" fn nat4(ctx: *const IterCtx) -> i32 {
         unsafe { iter_ctx::end(ctx) };
         return 0;
     };
-    if step.streams() {
-        step.stream(size_of::<TupleV4>() as u32, size_of::<NatEntryV4>() as u32);
-    } else {
-        // SAFETY: a constant, aligned offset inside the 14-byte key.
-        count(&step, unsafe { step.key_at::<u16, { offset_of!(TupleV4, nexthdr) }>() });
-    }
+    // SAFETY: a constant, aligned offset inside the 14-byte key.
+    count(&step, unsafe { step.key_at::<u16, { offset_of!(TupleV4, nexthdr) }>() });
     0
 }
 
@@ -43,12 +39,8 @@ extern "C" fn nat6(ctx: *const IterCtx) -> i32 {
         unsafe { iter_ctx::end(ctx) };
         return 0;
     };
-    if step.streams() {
-        step.stream(size_of::<TupleV6>() as u32, size_of::<NatEntryV6>() as u32);
-    } else {
-        // SAFETY: a constant, aligned offset inside the 38-byte key.
-        count(&step, unsafe { step.key_at::<u16, { offset_of!(TupleV6, nexthdr) }>() });
-    }
+    // SAFETY: a constant, aligned offset inside the 38-byte key.
+    count(&step, unsafe { step.key_at::<u16, { offset_of!(TupleV6, nexthdr) }>() });
     0
 }
 

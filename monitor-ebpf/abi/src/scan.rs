@@ -5,20 +5,18 @@
 
 /// Words of the `ASK` record.
 pub mod ask {
-    /// [`super::Mode`]: aggregate or stream.
-    pub const MODE: usize = 0;
     /// [`super::Clock`] of the map's lifetimes.
-    pub const CLOCK: usize = 1;
+    pub const CLOCK: usize = 0;
     /// An entry with both closing bits lingers when fewer clock units than this (signed) are left.
-    pub const LINGER_CLOSED: usize = 2;
+    pub const LINGER_CLOSED: usize = 1;
     /// A half-closed entry lingers when fewer clock units than this (signed) are left.
-    pub const LINGER_HALF_CLOSED: usize = 3;
+    pub const LINGER_HALF_CLOSED: usize = 2;
     /// 1: log the first entry of each kind that Cilium does not define.
-    pub const LOG: usize = 4;
+    pub const LOG: usize = 3;
     /// 1: record the most units left by class, which only the timeouts need, and they change rarely.
-    pub const LEARN: usize = 5;
+    pub const LEARN: usize = 4;
     /// Due bounds in clock units, signed, a word each.
-    pub const BOUNDS: usize = 6;
+    pub const BOUNDS: usize = 5;
     /// What is known of the targets without a look into their tables: [`super::targets`].
     pub const TARGETS: usize = BOUNDS + 11;
     pub const LEN: usize = TARGETS + super::targets::LEN;
@@ -69,8 +67,8 @@ pub mod found {
 /// next element, as far as a few hundred instructions and a well predicted branch take it; counting it on the spot
 /// would stand in between. So a walk copies what it needs and counts [`pending::BATCH`] elements at a time.
 pub mod pending {
-    /// 0 before the first call of a walk, then one more than the [`super::Mode`].
-    pub const STATE: usize = 0;
+    /// 0 before the first call of a walk, then 1.
+    pub const BEGUN: usize = 0;
     pub const FIRST: usize = 1;
     /// Elements counted at a time.
     pub const BATCH: usize = 32;
@@ -79,16 +77,6 @@ pub mod pending {
     /// The same with addresses of four words in all.
     pub const WORDS_V6: usize = 6;
     pub const LEN: usize = FIRST + BATCH * WORDS_V6;
-}
-
-/// What a walk does with each entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Mode {
-    /// Bump counters; one byte of output every [`READ_STRIDE`] entries.
-    Aggregate = 0,
-    /// Write key and value to the reader.
-    Stream = 1,
 }
 
 /// The clock of a map's lifetimes.

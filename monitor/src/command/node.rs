@@ -31,11 +31,12 @@ pub(super) fn collector(global: &GlobalArgs, settings: &Settings) -> anyhow::Res
     Ok(Collector::new(Kernel::load_watching(settings.evictions)?, settings)?)
 }
 
-/// The same for verbs that show entries: they end before anything could be evicted.
-fn reader(global: &GlobalArgs, settings: &Settings) -> anyhow::Result<Collector> {
+/// The same for verbs that show entries: they end before anything could be evicted, and count only if `counting`.
+fn reader(global: &GlobalArgs, settings: &Settings, counting: bool) -> anyhow::Result<Collector> {
     pins::check_bpffs(&global.bpffs)?;
     let settings = CollectSettings { evictions: Choice::Off, ..collect_settings(global, settings)? };
-    Ok(Collector::new(Kernel::load()?, settings)?)
+    let kernel = if counting { Kernel::load()? } else { Kernel::load_to_show()? };
+    Ok(Collector::new(kernel, settings)?)
 }
 
 /// What a collection follows, out of flags and configuration.
@@ -147,7 +148,7 @@ fn prepare(
     wanted: impl Fn(&MapName) -> bool,
     lingering: bool,
 ) -> anyhow::Result<(Collector, Judge)> {
-    let mut collector = reader(global, settings)?;
+    let mut collector = reader(global, settings, lingering)?;
     let problems = collector.open_all();
     for problem in &problems {
         eprintln!("ctmon: {}", problem.detail);

@@ -21,7 +21,7 @@ use aya::programs::{Iter, ProgramError};
 use aya::{Btf, BtfError, Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
 use monitor_abi::cell::{CHUNK, MAP_CHUNKS, TARGET_CHUNKS};
-use monitor_abi::scan::{Clock, FILTER_WORDS, Mode, NEVER, ask, found, pending};
+use monitor_abi::scan::{Clock, FILTER_WORDS, NEVER, ask, found, pending};
 
 use self::btf::KernelTypes;
 use self::evict::Tracker;
@@ -89,6 +89,8 @@ pub enum ScanError {
     },
     #[error("the walk ended without its closing call")]
     Unfinished,
+    #[error("the programs that count are not loaded")]
+    NotLoaded,
 }
 
 /// What a scan is asked for.
@@ -156,8 +158,18 @@ impl RawScan {
 /// A map a program is linked to. Dropping it ends the link.
 #[derive(Debug)]
 pub struct Link {
-    link: OwnedFd,
+    /// Of the program that counts, where those are loaded.
+    count: Option<OwnedFd>,
+    show: OwnedFd,
     shape: Shape,
+}
+
+/// Which programs to load.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Programs {
+    All,
+    /// Those that show entries: the verifier takes a tenth of the time.
+    Show,
 }
 
 /// The loaded programs and their maps.
@@ -172,7 +184,9 @@ pub struct Kernel {
     targets_v4: LpmTrie<MapData, [u8; 4], u32>,
     targets_v6: LpmTrie<MapData, [u8; 16], u32>,
     ports: HashMap<MapData, u32, u32>,
-    nothing: Link,
+    /// The clock program's.
+    nothing: OwnedFd,
+    programs: Programs,
     loaded: Option<KernelTables>,
     tracker: Tracker,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
@@ -181,9 +195,18 @@ pub struct Kernel {
 impl Kernel {
     /// Loads the programs that walk; the kernel's BTF is in memory once at a time, and gone afterwards.
     pub fn load() -> Result<Self, LoadError> {
+        Self::load_these(Programs::All)
+    }
+
+    /// Loads only what shows entries: it cannot count.
+    pub fn load_to_show() -> Result<Self, LoadError> {
+        Self::load_these(Programs::Show)
+    }
+
+    fn load_these(programs: Programs) -> Result<Self, LoadError> {
         let mut loader = loader();
         let types = KernelTypes::read(probe::FUNCTION).map_err(LoadError::Btf)?;
-        let kernel = Self::load_by(loader.btf(Some(&types.btf)), &types.btf);
+        let kernel = Self::load_by(loader.btf(Some(&types.btf)), &types.btf, programs);
         drop(types);
         sys::trim_heap();
         kernel
@@ -193,7 +216,7 @@ impl Kernel {
     pub fn load_watching(choice: Choice) -> Result<Self, LoadError> {
         let mut loader = loader();
         let types = KernelTypes::read(probe::FUNCTION).map_err(LoadError::Btf)?;
-        let mut kernel = Self::load_by(loader.btf(Some(&types.btf)), &types.btf)?;
+        let mut kernel = Self::load_by(loader.btf(Some(&types.btf)), &types.btf, Programs::All)?;
         kernel.tracker.start(&mut kernel.bpf, &types, choice);
         drop(types);
         sys::trim_heap();
@@ -216,14 +239,18 @@ impl Kernel {
 
     /// Loads the programs with a BTF that the caller shares with other loaders.
     pub fn load_with(btf: &Btf) -> Result<Self, LoadError> {
-        Self::load_by(EbpfLoader::new().btf(Some(btf)), btf)
+        Self::load_by(EbpfLoader::new().btf(Some(btf)), btf, Programs::All)
     }
 
-    fn load_by(loader: &mut EbpfLoader<'_>, btf: &Btf) -> Result<Self, LoadError> {
+    fn load_by(loader: &mut EbpfLoader<'_>, btf: &Btf, programs: Programs) -> Result<Self, LoadError> {
         let mut bpf = loader.load(OBJECT).map_err(|source| LoadError::Object(Box::new(source)))?;
-        for name in ["ct4", "ct6", "nat4", "nat6", "clock"] {
-            load_iterator(&mut bpf, name, btf)?;
+        for shape in SHAPES {
+            load_iterator(&mut bpf, shows(shape), btf)?;
+            if programs == Programs::All {
+                load_iterator(&mut bpf, counts(shape), btf)?;
+            }
         }
+        load_iterator(&mut bpf, "clock", btf)?;
         // Without a logger set up the records would only fill their ring.
         let logger = EbpfLogger::init(&mut bpf).ok();
         let nothing = match bpf.map("NOTHING") {
@@ -239,7 +266,8 @@ impl Kernel {
             targets_v4: take(&mut bpf, "TARGETS_V4")?,
             targets_v6: take(&mut bpf, "TARGETS_V6")?,
             ports: take(&mut bpf, "PORTS")?,
-            nothing: Link { link: nothing, shape: Shape::Ct4 },
+            nothing,
+            programs,
             loaded: None,
             tracker: Tracker::new(&mut bpf)?,
             logger,
@@ -247,15 +275,13 @@ impl Kernel {
         })
     }
 
-    /// Links the program for this shape to a map; the link stays for as many walks as wanted.
+    /// Links the programs for this shape to a map; the link stays for as many walks as wanted.
     pub fn link(&self, shape: Shape, map: BorrowedFd<'_>) -> Result<Link, ScanError> {
-        let name = match shape {
-            Shape::Ct4 => "ct4",
-            Shape::Ct6 => "ct6",
-            Shape::Nat4 => "nat4",
-            Shape::Nat6 => "nat6",
+        let count = match self.programs {
+            Programs::All => Some(link(&self.bpf, counts(shape), map)?),
+            Programs::Show => None,
         };
-        Ok(Link { link: link(&self.bpf, name, map)?, shape })
+        Ok(Link { count, show: link(&self.bpf, shows(shape), map)?, shape })
     }
 
     /// Replaces the target tables: what is gone is removed first, so that no entry finds a stale pair for long.
@@ -289,12 +315,14 @@ impl Kernel {
 
     /// Walks the map and counts.
     pub fn scan(&mut self, link: &Link, ask: &Ask) -> Result<RawScan, ScanError> {
-        let with_targets = self.set_ask(Mode::Aggregate, link.shape, ask)?;
+        let counter = link.count.as_ref().ok_or(ScanError::NotLoaded)?;
+        self.set_ask(ask)?;
+        let with_targets = self.has_targets(link.shape);
         let chunks = if with_targets { MAP_CHUNKS + TARGET_CHUNKS } else { MAP_CHUNKS };
         for index in (0..).take(chunks) {
             self.cells.set(index, [0; CHUNK], 0).map_err(in_map("CELLS"))?;
         }
-        let reads = drain::count_reads(sys::start_iterator(link.link.as_fd()).map_err(ScanError::Start)?)
+        let reads = drain::count_reads(sys::start_iterator(counter.as_fd()).map_err(ScanError::Start)?)
             .map_err(ScanError::Read)?;
         let found = self.finish()?;
         let mut cells = Vec::with_capacity(chunks * CHUNK);
@@ -311,11 +339,10 @@ impl Kernel {
         link: &Link,
         mut each: impl FnMut(Clocks, &[u8], &[u8]) -> std::ops::ControlFlow<()>,
     ) -> Result<Clocks, ScanError> {
-        self.set_ask(Mode::Stream, link.shape, &Ask::default())?;
         // The walk takes its own clocks; rows need them from the first one on.
         let clocks = self.clocks()?;
-        self.set_ask(Mode::Stream, link.shape, &Ask::default())?;
-        let iterator = sys::start_iterator(link.link.as_fd()).map_err(ScanError::Start)?;
+        self.set_ask(&Ask::default())?;
+        let iterator = sys::start_iterator(link.show.as_fd()).map_err(ScanError::Start)?;
         let (key_size, value_size) = link.shape.sizes();
         let finished = drain::records(iterator, key_size, value_size, |key, value| each(clocks, key, value))
             .map_err(ScanError::Read)?;
@@ -327,8 +354,8 @@ impl Kernel {
 
     /// Both kernel clocks at one instant.
     pub fn clocks(&mut self) -> Result<Clocks, ScanError> {
-        self.set_ask(Mode::Aggregate, self.nothing.shape, &Ask::default())?;
-        drain::count_reads(sys::start_iterator(self.nothing.link.as_fd()).map_err(ScanError::Start)?)
+        self.set_ask(&Ask::default())?;
+        drain::count_reads(sys::start_iterator(self.nothing.as_fd()).map_err(ScanError::Start)?)
             .map_err(ScanError::Read)?;
         let found = self.finish()?;
         let [ktime_ns, jiffies, ..] = found;
@@ -342,14 +369,12 @@ impl Kernel {
         }
     }
 
-    fn set_ask(&mut self, mode: Mode, shape: Shape, ask: &Ask) -> Result<bool, ScanError> {
-        let targets = self.target_words();
+    fn set_ask(&mut self, ask: &Ask) -> Result<(), ScanError> {
         // A bound is carried in the bits of its word, sign and all.
         let signed = |value: i32| i64::from(value).cast_unsigned();
         let [b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, b10] = ask.bounds.map(signed);
-        let [families, t1, t2, t3, t4, t5, t6] = targets;
+        let [families, t1, t2, t3, t4, t5, t6] = self.target_words();
         let words: [u64; ask::LEN] = [
-            mode as u64,
             ask.clock as u64,
             signed(ask.linger_closed),
             signed(ask.linger_half_closed),
@@ -377,11 +402,17 @@ impl Kernel {
         self.ask.set(0, words, 0).map_err(in_map("ASK"))?;
         self.found.set(0, [0; found::LEN], 0).map_err(in_map("FOUND"))?;
         self.pending.set(0, [0; pending::LEN], 0).map_err(in_map("PENDING"))?;
-        Ok(match shape {
+        Ok(())
+    }
+
+    /// Whether entries of this shape may belong to a target.
+    fn has_targets(&self, shape: Shape) -> bool {
+        let [families, ..] = self.target_words();
+        match shape {
             Shape::Ct4 => families & 1 != 0,
             Shape::Ct6 => families & 2 != 0,
             Shape::Nat4 | Shape::Nat6 => false,
-        })
+        }
     }
 
     /// What the programs know of the targets without a look into their tables.
@@ -396,6 +427,28 @@ impl Kernel {
             Some(1) => Ok(found),
             _ => Err(ScanError::Unfinished),
         }
+    }
+}
+
+const SHAPES: [Shape; 4] = [Shape::Ct4, Shape::Ct6, Shape::Nat4, Shape::Nat6];
+
+/// The program that counts what maps of this shape hold.
+const fn counts(shape: Shape) -> &'static str {
+    match shape {
+        Shape::Ct4 => "ct4",
+        Shape::Ct6 => "ct6",
+        Shape::Nat4 => "nat4",
+        Shape::Nat6 => "nat6",
+    }
+}
+
+/// The program that shows the entries of maps of this shape.
+const fn shows(shape: Shape) -> &'static str {
+    match shape {
+        Shape::Ct4 => "show_ct4",
+        Shape::Ct6 => "show_ct6",
+        Shape::Nat4 => "show_nat4",
+        Shape::Nat6 => "show_nat6",
     }
 }
 
