@@ -95,6 +95,8 @@ fn what_an_eviction_costs_is_told_and_nothing_else_costs() -> Result<()> {
     let ratio = least_real / least_empty;
     fs::write(STATISTICS, "0")?;
     ensure!(idle == rest, "programs ran although nothing was evicted: {idle:?}, {rest:?}");
-    println!("an eviction costs {least_real:.0} ns, an empty program {least_empty:.0} ns: {ratio:.2} times");
+    println!(
+        "ctmon-note: an eviction costs {least_real:.0} ns, an empty program {least_empty:.0} ns: {ratio:.2} times"
+    );
     Ok(())
 }

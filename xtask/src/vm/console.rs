@@ -10,6 +10,9 @@ pub(super) const START: &str = "ctmon-vm: start ";
 pub(super) const EXIT: &str = "ctmon-vm: exit ";
 pub(super) const DONE: &str = "ctmon-vm: done";
 
+/// How a test begins a line that is to be seen.
+const NOTES: &[&str] = &["ctmon-skip: ", "ctmon-note: "];
+
 /// What the kernel says when it is broken.
 const KERNEL_TROUBLE: &[&str] = &["Kernel panic", "BUG: ", "Oops: ", "general protection fault"];
 
@@ -20,6 +23,8 @@ pub(super) struct Verdict {
     pub(super) failed: Vec<String>,
     /// Reasons beyond failed tests.
     pub(super) problems: Vec<String>,
+    /// What tests want to be seen even if they pass: what they left out and why, what they measured.
+    pub(super) notes: Vec<String>,
 }
 
 /// Judges `console`, in which each of `binaries` must have run to its end.
@@ -49,6 +54,8 @@ fn judge_binary(console: &str, binary: &str, verdict: &mut Verdict) {
         Some(end) => (output.get(..end).unwrap_or_default(), output.get(end).copied()),
         None => (output.as_slice(), None),
     };
+    let note = |line: &&&str| NOTES.iter().any(|sign| line.trim().starts_with(sign));
+    verdict.notes.extend(output.iter().filter(note).map(|line| line.trim().to_owned()));
     match Tally::parse(&output.join("\n")) {
         Some(tally) => {
             verdict.tally += tally;
@@ -94,6 +101,14 @@ mod tests {
     fn a_clean_run_has_no_problem() {
         let expected = Verdict { tally: Tally { passed: 2, failed: 0 }, ..Verdict::default() };
         assert_eq!(judged(GOOD), expected);
+    }
+
+    #[test]
+    fn what_passing_tests_left_out_or_measured_is_kept() {
+        let said = "successes:\r\n---- late_pins stdout ----\r\nctmon-skip: no memory\r\nanything else\r\ntest result: ok.";
+        let verdict = judged(&GOOD.replace("test result: ok.", said));
+        assert_eq!(verdict.notes, ["ctmon-skip: no memory"]);
+        assert_eq!((verdict.tally.passed, verdict.problems.len()), (2, 0));
     }
 
     #[test]

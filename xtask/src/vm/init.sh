@@ -24,7 +24,7 @@ for test in /tests/*; do
     name=${test##*/}
     printf '\nctmon-vm: start %s\n' "$name"
     # shellcheck disable=SC2086 # the filter may be empty
-    "$test" --test-threads=1 --color=never $CTMON_VM_FILTER </dev/null 2>&1
+    "$test" --test-threads=1 --show-output --color=never $CTMON_VM_FILTER </dev/null 2>&1
     code=$?
     printf '\nctmon-vm: exit %s %s\n' "$name" "$code"
     [ "$code" = 0 ] || dmesg | tail -n 60
