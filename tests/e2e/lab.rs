@@ -4,7 +4,7 @@
 //! Must not: change what an alert compares with, but where the default is off.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -71,7 +71,7 @@ impl Lab {
     pub(crate) fn start_captured(
         config: &str,
         phase: Phase,
-        prepare: impl FnOnce(&Node, &PathBuf) -> Result<()>,
+        prepare: impl FnOnce(&Node, &Path) -> Result<()>,
     ) -> Result<Self> {
         let node = node(config)?;
         let root = host::captured(&node)?;
@@ -89,7 +89,13 @@ impl Lab {
         // Complete from the first scrape on.
         daemon.wait_for_http(address, "/readyz", PATIENCE)?;
         let prometheus = Prometheus::start(address, &node.said(&["rules"])?)?;
-        Ok(Self { prometheus, daemon, address, player, node })
+        let lab = Self { prometheus, daemon, address, player, node };
+        // Rules are evaluated before anything was scraped.
+        lab.until("the first scrape", |lab| {
+            let found = lab.prometheus.query("ctmon_build_info")?;
+            Ok((!found.is_empty()).then_some(()))
+        })?;
+        Ok(lab)
     }
 
     /// Looks again and again until there is an answer.
