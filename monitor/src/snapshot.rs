@@ -119,6 +119,9 @@ pub enum Content {
     Present(PresentMap),
 }
 
+/// `BPF_F_NO_COMMON_LRU`: every CPU owns its share of the map.
+pub const NO_COMMON_LRU: u32 = 1 << 1;
+
 /// A map that was walked.
 #[derive(Clone, Debug)]
 pub struct PresentMap {
@@ -128,7 +131,7 @@ pub struct PresentMap {
     /// `max_entries`.
     pub capacity: u32,
     pub flags: u32,
-    /// Set for a per-CPU LRU: how many entries one CPU may hold.
+    /// How many entries one CPU may hold; `None` but for a per-CPU LRU on a known number of CPUs.
     pub percpu_share: Option<u32>,
     /// What the kernel accounts to the map.
     pub memory_bytes: Option<u64>,
@@ -306,6 +309,12 @@ impl PresentMap {
     #[must_use]
     pub fn fill(&self) -> f64 {
         ratio(self.scan.entries, u64::from(self.capacity))
+    }
+
+    /// Whether every CPU owns its share of the map (Cilium's `bpf.distributedLRU.enabled`), however large that is.
+    #[must_use]
+    pub const fn is_per_cpu(&self) -> bool {
+        self.flags & NO_COMMON_LRU != 0
     }
 }
 

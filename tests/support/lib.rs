@@ -15,6 +15,7 @@ pub mod host;
 pub mod http;
 pub mod node;
 pub mod page;
+pub mod player;
 pub mod reference;
 pub mod simulate;
 pub mod sys;

@@ -60,7 +60,7 @@ fn series(name: &str, snapshot: &Snapshot, settings: &Settings) -> Vec<Series> {
     match name {
         "CtmonMapFilling" | "CtmonMapFull" => snapshot
             .present()
-            .filter(|(_, present)| present.percpu_share.is_none())
+            .filter(|(_, present)| !present.is_per_cpu())
             .map(|(map, present)| of_map(&map.map.name, present.fill()))
             .collect(),
         "CtmonEntriesAboveNormal" | "CtmonEntriesHigh" => {

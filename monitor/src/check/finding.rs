@@ -273,7 +273,8 @@ fn unknowns(snapshot: &Snapshot) -> Vec<Finding> {
 fn circumstances(snapshot: &Snapshot) -> Vec<Finding> {
     let mut all = Vec::new();
     for (map, present) in snapshot.present() {
-        if let Some(share) = present.percpu_share {
+        if present.is_per_cpu() {
+            let share = present.percpu_share.map_or_else(|| "a share".to_owned(), |share| share.to_string());
             let owns = format!(
                 "every CPU owns {share} of {} entries and evicts beyond them: the fill ratio says little here",
                 present.capacity

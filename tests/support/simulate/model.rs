@@ -92,6 +92,8 @@ pub struct Model {
     schedule: BinaryHeap<Reverse<(Duration, u64, Event)>>,
     next_id: u64,
     phase: Option<Phase>,
+    /// Stands for the script's phase once somebody holds one.
+    held: Option<Phase>,
     elapsed: Duration,
     next_pass: Duration,
     passes: u64,
@@ -128,6 +130,7 @@ impl Model {
             schedule: BinaryHeap::new(),
             next_id: 0,
             phase: None,
+            held: None,
             elapsed: Duration::ZERO,
             next_pass: Duration::ZERO,
             passes: 0,
@@ -177,6 +180,12 @@ impl Model {
         self.phase.unwrap_or(Phase::Calm)
     }
 
+    /// Stays in this phase from the next tick on, whatever the script says: who waits for what comes of a phase need
+    /// not know how long that takes.
+    pub const fn hold(&mut self, phase: Phase) {
+        self.held = Some(phase);
+    }
+
     /// What the maps hold.
     #[must_use]
     pub const fn table(&self) -> &Table {
@@ -184,6 +193,9 @@ impl Model {
     }
 
     fn phase_at(&self, elapsed: Duration) -> Phase {
+        if let Some(held) = self.held {
+            return held;
+        }
         match self.setup.scenario {
             Scenario::Healthy => Phase::Healthy,
             Scenario::Incident if self.setup.repeat && !self.setup.length.is_zero() => {
@@ -216,7 +228,8 @@ impl Model {
                     self.later(id, Event::Reset, Duration::ZERO, self.setup.length / 24);
                 }
             }
-            Phase::Healthy if self.setup.scenario == Scenario::Healthy => {
+            // A node that was never anything else.
+            Phase::Healthy if self.passes == 0 => {
                 self.collector = Collector::fixed(REPAIRED_INTERVAL);
                 self.next_pass = self.elapsed;
             }
@@ -517,6 +530,19 @@ mod tests {
         assert_eq!(maps, table);
         let names: BTreeSet<MapName> = maps.keys().map(|(map, _)| *map).collect();
         assert_eq!(names.len(), 6, "{names:?}");
+    }
+
+    #[test]
+    fn a_phase_that_is_held_stays_until_another_is() {
+        let mut model = Model::new(setup(Scenario::Incident, 60));
+        model.hold(Phase::Unanswered);
+        let seconds = play(&mut model, 0..100);
+        assert!(seconds.iter().all(|status| status.phase == Phase::Unanswered));
+        assert!(seconds[99].counts.opening > 50 && seconds[99].counts.stale > 5_000, "{:?}", seconds[99]);
+        model.hold(Phase::Repair);
+        let end = play(&mut model, 100..200)[99];
+        assert_eq!((end.phase, end.counts.opening, end.interval), (Phase::Repair, 0, REPAIRED_INTERVAL));
+        assert!(end.counts.stale < 150, "{end:?}");
     }
 
     #[test]

@@ -44,8 +44,8 @@ const SET_UP: &[&str] = &["set-up"];
 const OBJECT: &[&str] = &["set-up", "build-ebpf"];
 const BINARY: &[&str] = &["set-up", "build-ebpf", "build"];
 
-/// Debian's prometheus brings promtool, which reads the rules as a server would.
-const PROMTOOL: &[&str] = &["prometheus"];
+/// Debian's prometheus brings promtool too, which reads the rules as a server would.
+const PROMETHEUS: &[&str] = &["prometheus"];
 
 /// Cheap steps first, so that the usual mistakes are found in the first minute.
 pub(super) const STEPS: &[Step] = &[
@@ -94,7 +94,7 @@ pub(super) const STEPS: &[Step] = &[
         proves: "every module by itself: layouts, decoding, classes, checks, outputs, and the tests' own tools",
         kind: Kind::Check,
         needs: OBJECT,
-        packages: PROMTOOL,
+        packages: PROMETHEUS,
         run: unit,
     },
     Step {
@@ -120,11 +120,20 @@ pub(super) const STEPS: &[Step] = &[
         proves: "the pages are those on file, Prometheus reads them, and a simulated collector's passes are recovered",
         kind: Kind::Check,
         needs: BINARY,
-        packages: PROMTOOL,
+        packages: PROMETHEUS,
         run: |context| {
             let targets = ["--test", "golden", "--test", "promtool", "--test", "model"];
             cargo_test(context, &[&["--package", "tests"], &targets[..]].concat())
         },
+    },
+    Step {
+        name: "e2e",
+        proves: "a real Prometheus on a simulated node: the incident fires its alerts and nothing else, its repair \
+                 clears them, a healthy node fires none, and every expression of the dashboard returns data",
+        kind: Kind::Check,
+        needs: BINARY,
+        packages: PROMETHEUS,
+        run: |context| cargo_test(context, &["--package", "tests", "--test", "e2e"]),
     },
     Step {
         name: "python",
@@ -139,7 +148,7 @@ pub(super) const STEPS: &[Step] = &[
         proves: "base, overlays and chart render, agree with each other, and ask for no more than they say",
         kind: Kind::Check,
         needs: &["set-up", "build-ebpf", "build", "python"],
-        packages: PROMTOOL,
+        packages: PROMETHEUS,
         run: |context| cargo_test(context, &["--package", "tests", "--test", "manifests"]),
     },
     Step {

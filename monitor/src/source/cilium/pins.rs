@@ -11,14 +11,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use crate::snapshot::NO_COMMON_LRU;
 use crate::source::bpf::sys::{self, MapInfo};
 
 /// Where Cilium pins its maps, below the bpffs root.
 pub const GLOBALS: &str = "tc/globals";
 /// `BPF_MAP_TYPE_LRU_HASH`.
 const LRU_HASH: u32 = 9;
-/// `BPF_F_NO_COMMON_LRU`: every CPU owns its share of the map.
-const NO_COMMON_LRU: u32 = 1 << 1;
 /// `BPF_FS_MAGIC`, <https://github.com/torvalds/linux/blob/v6.1/include/uapi/linux/magic.h#L84>.
 const BPF_FS_MAGIC: i128 = 0xcafe_4a11;
 /// Per-cluster maps read at the most.

@@ -1,0 +1,176 @@
+//! The laboratory: a simulated node, the daemon on it, a Prometheus that watches the daemon.
+//!
+//! In: a configuration, a phase. Out: all three, running, with rules whose minutes pass in moments.
+//! Must not: change what an alert compares with, but where the default is off.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use monitor::check::catalog::ALERTS;
+use serde_json::{Map, Value, json};
+use support::daemon::{self, Daemon};
+use support::host;
+use support::node::{Node, PATIENCE};
+use support::player::Player;
+use support::simulate::phase::Phase;
+
+use crate::prometheus::Prometheus;
+
+/// Seconds of the rules, and of the collector, that pass in one real second: its 5 minutes are 1.25 s.
+pub(crate) const PACE: u32 = 240;
+/// Windows must hold two samples even if one scrape is missed.
+const SHORTEST_WINDOW: Duration = Duration::from_secs(5);
+/// How long the exporter may be unknown: a Prometheus that has just started has scraped nothing, for however long a
+/// busy machine takes.
+const DOWN_FOR: Duration = Duration::from_secs(15);
+/// Longest wait for an alert. Nothing is measured by it: it only ends a test that would hang.
+pub(crate) const LONG: Duration = Duration::from_secs(600);
+const POLL: Duration = Duration::from_millis(200);
+
+/// What every scene watches. The collector should come every 20 minutes, 5 s here: a repaired one comes four times as
+/// often, so that a machine that stalls for a moment is no finding.
+pub(crate) const CONFIG: &str = "
+listen: '127.0.0.1:0'
+interval: 1s
+deep_interval: 5s
+# The shortest there is; as with the lifetimes of entries these are real seconds.
+stale_after: 20s
+targets:
+  - name: qnap
+    addresses: [192.168.100.180]
+    services: [{name: smb, ports: [445]}, {name: iscsi, ports: [3260]}, {name: api, ports: [8080, 443]}]
+";
+pub(crate) const EXPECT: &str = "
+expect: {gc_interval: {at_most: 5s}}
+targets_from_host: false
+";
+
+/// Everything of one test.
+pub(crate) struct Lab {
+    // In this order they end: the server before whom it scrapes, the daemon before its maps.
+    pub(crate) prometheus: Prometheus,
+    daemon: Daemon,
+    pub(crate) address: SocketAddr,
+    pub(crate) player: Player,
+    pub(crate) node: Node,
+}
+
+impl Lab {
+    /// The node beside this machine's own files.
+    pub(crate) fn start(config: &str, phase: Phase) -> Result<Self> {
+        let node = node(config)?;
+        let arguments = node.arguments(&["run", "--log-format", "json"])?;
+        Self::start_on(node, &arguments, phase)
+    }
+
+    /// The node whose mounts and sessions are the captured ones.
+    pub(crate) fn start_captured(
+        config: &str,
+        phase: Phase,
+        prepare: impl FnOnce(&Node, &Path) -> Result<()>,
+    ) -> Result<Self> {
+        let node = node(config)?;
+        let root = host::captured(&node)?;
+        prepare(&node, &root)?;
+        let words = host::on(&root, &["run", "--log-format", "json"])?;
+        let arguments = node.arguments(&words.iter().map(String::as_str).collect::<Vec<_>>())?;
+        Self::start_on(node, &arguments, phase)
+    }
+
+    fn start_on(node: Node, arguments: &[String], phase: Phase) -> Result<Self> {
+        let player = Player::start(&node.bpffs, PACE.into(), phase)?;
+        let mut daemon = Daemon::start_command(Command::new(daemon::ctmon()?).args(arguments))?;
+        daemon.wait_for_output("serving /metrics", PATIENCE)?;
+        let address = listening(&daemon.output())?;
+        // Complete from the first scrape on.
+        daemon.wait_for_http(address, "/readyz", PATIENCE)?;
+        let prometheus = Prometheus::start(address, &node.said(&["rules"])?)?;
+        let lab = Self { prometheus, daemon, address, player, node };
+        // Rules are evaluated before anything was scraped.
+        lab.until("the first scrape", |lab| {
+            let found = lab.prometheus.query("ctmon_build_info")?;
+            Ok((!found.is_empty()).then_some(()))
+        })?;
+        Ok(lab)
+    }
+
+    /// Looks again and again until there is an answer.
+    pub(crate) fn until<T>(&self, what: &str, mut look: impl FnMut(&Self) -> Result<Option<T>>) -> Result<T> {
+        let end = Instant::now() + LONG;
+        loop {
+            if let Some(found) = look(self)? {
+                return Ok(found);
+            }
+            if Instant::now() > end {
+                let (firing, status) = (self.prometheus.firing()?, self.player.status());
+                bail!(
+                    "{what} did not come within {LONG:?}; firing: {firing:#?}; node: {status:?}; ctmon: {}",
+                    self.daemon.output()
+                );
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Waits until every rule was evaluated that many times more, each time without an error.
+    pub(crate) fn evaluations(&self, count: usize) -> Result<()> {
+        let mut left = count;
+        let mut last = String::new();
+        self.until("an evaluation", |lab| {
+            let rules = lab.prometheus.rules()?;
+            ensure!(rules.len() == ALERTS.len(), "{} rules of {}", rules.len(), ALERTS.len());
+            if rules.iter().any(|rule| rule.health == "unknown") {
+                return Ok(None);
+            }
+            for rule in &rules {
+                ensure!(rule.health == "ok", "{}: {}", rule.name, rule.health);
+            }
+            let evaluated = rules.last().map(|rule| rule.evaluated.clone()).unwrap_or_default();
+            if evaluated != last {
+                // The first one seen may have been before the call.
+                left -= usize::from(!last.is_empty());
+                last = evaluated;
+            }
+            Ok((left == 0).then_some(()))
+        })
+    }
+}
+
+/// A node whose rules are [`PACE`] times as fast.
+fn node(config: &str) -> Result<Node> {
+    Node::new(&format!("{CONFIG}{config}thresholds: {}\n", thresholds()?))
+}
+
+/// The default of every alert with its times shortened, as YAML (which JSON is).
+fn thresholds() -> Result<Value> {
+    let mut thresholds = Map::new();
+    for alert in ALERTS {
+        let text = |time: Duration| format!("{}ms", time.as_millis());
+        let hold = if alert.short_name() == "Down" { DOWN_FOR } else { alert.hold / PACE };
+        let mut rule = json!({"for": text(hold), "keep_firing_for": text(alert.keep_firing_for / PACE)});
+        if let Some(window) = alert.window {
+            rule["window"] = text((window / PACE).max(SHORTEST_WINDOW)).into();
+        }
+        // Off by default. The simulated node has 4,000 to 6,000 entries when nothing is wrong.
+        match alert.short_name() {
+            "EntriesAboveNormal" => rule["value"] = 7_000.into(),
+            "EntriesHigh" => rule["value"] = 10_000.into(),
+            _ => {}
+        }
+        let severities = thresholds.entry(alert.short_name()).or_insert_with(|| json!({}));
+        severities[alert.severity.name()] = rule;
+    }
+    ensure!(!thresholds.is_empty(), "no alerts");
+    Ok(thresholds.into())
+}
+
+/// The address in the daemon's log.
+fn listening(log: &str) -> Result<SocketAddr> {
+    let line = log.lines().find(|line| line.contains("serving /metrics")).context("no such line")?;
+    let line: Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
+    Ok(line["address"].as_str().context("no address")?.parse()?)
+}

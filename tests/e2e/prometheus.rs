@@ -1,0 +1,181 @@
+//! A Prometheus of its own for each test, asked through its HTTP API.
+//!
+//! In: whom to scrape, a rule file. Out: alerts, rules, results of queries.
+//! Must not: listen or scrape anywhere but on loopback, or leave its data behind.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{self, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use support::daemon::Daemon;
+use support::http;
+use support::node::PATIENCE;
+
+/// Labels that a scrape of a real cluster adds.
+pub(crate) const CLUSTER: &str = "lab";
+pub(crate) const NODE: &str = "node-1";
+
+/// A running server.
+pub(crate) struct Prometheus {
+    process: Daemon,
+    address: SocketAddr,
+    directory: PathBuf,
+}
+
+/// One rule as the server sees it.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub(crate) name: String,
+    /// `ok`, or why not.
+    pub(crate) health: String,
+    /// When it was evaluated last; changes with each evaluation.
+    pub(crate) evaluated: String,
+}
+
+impl Prometheus {
+    /// Scrapes `target` and evaluates `rules` once a second.
+    pub(crate) fn start(target: SocketAddr, rules: &str) -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory = env::temp_dir().join(format!("ctmon-prometheus-{}-{number}", process::id()));
+        fs::create_dir_all(&directory)
+            .with_context(|| format!("failed to create {}", directory.display()))?;
+        let config = json!({
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+            "rule_files": ["rules.yaml"],
+            "scrape_configs": [{
+                "job_name": "ctmon",
+                "static_configs": [
+                    {"targets": [target.to_string()], "labels": {"cluster": CLUSTER, "node": NODE}},
+                ],
+            }],
+        });
+        // JSON is YAML.
+        for (name, text) in [("prometheus.yaml", config.to_string().as_str()), ("rules.yaml", rules)] {
+            let path = directory.join(name);
+            fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
+        }
+        let address = http::free_address()?;
+        let mut command = Command::new("prometheus");
+        command
+            .arg(format!("--config.file={}", directory.join("prometheus.yaml").display()))
+            .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .arg("--log.level=warn");
+        let mut process = Daemon::start_command(&mut command)
+            .context("install Debian's package prometheus, or run `cargo xtask test`")?;
+        process.wait_for_http(address, "/-/ready", PATIENCE)?;
+        Ok(Self { process: process, address, directory })
+    }
+
+    /// What `query` gives now.
+    pub(crate) fn query(&self, query: &str) -> Result<Vec<Value>> {
+        let data = self.ask("query", &[("query", query)]).with_context(|| query.to_owned())?;
+        Ok(data["result"].as_array().context("no vector")?.clone())
+    }
+
+    /// What `query` gave at each second of the last ones.
+    pub(crate) fn query_range(&self, query: &str, last: Duration) -> Result<Vec<Value>> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let [start, end] = [now.saturating_sub(last), now].map(|at| at.as_secs().to_string());
+        let parameters = [("query", query), ("start", &start), ("end", &end), ("step", "1")];
+        let data = self.ask("query_range", &parameters).with_context(|| query.to_owned())?;
+        Ok(data["result"].as_array().context("no matrix")?.clone())
+    }
+
+    /// The values of a label among the series that match.
+    pub(crate) fn label_values(&self, label: &str, of: &str) -> Result<Vec<String>> {
+        let data = self.ask(&format!("label/{label}/values"), &[("match[]", of)])?;
+        Ok(serde_json::from_value(data)?)
+    }
+
+    /// Alerts that fire now, each as its labels without those of the scrape.
+    pub(crate) fn firing(&self) -> Result<BTreeSet<String>> {
+        let data = self.ask("alerts", &[])?;
+        let alerts = data["alerts"].as_array().context("no alerts")?;
+        alerts.iter().filter(|alert| alert["state"] == "firing").map(|alert| name(&alert["labels"])).collect()
+    }
+
+    /// Alerts that fired at any evaluation so far.
+    pub(crate) fn fired(&self) -> Result<BTreeSet<String>> {
+        let found = self.query("count_over_time(ALERTS{alertstate=\"firing\"}[1h])")?;
+        found.iter().map(|series| name(&series["metric"])).collect()
+    }
+
+    pub(crate) fn rules(&self) -> Result<Vec<Rule>> {
+        let data = self.ask("rules", &[])?;
+        let groups = data["groups"].as_array().context("no groups")?;
+        let rules = groups.iter().flat_map(|group| group["rules"].as_array().into_iter().flatten());
+        let text = |value: &Value| value.as_str().map(str::to_owned).context("no text");
+        rules
+            .map(|rule| {
+                let (health, error) = (text(&rule["health"])?, rule["lastError"].as_str());
+                Ok(Rule {
+                    name: text(&rule["name"])?,
+                    health: error.map_or(health.clone(), |error| format!("{health}: {error}")),
+                    evaluated: text(&rule["lastEvaluation"])?,
+                })
+            })
+            .collect()
+    }
+
+    fn ask(&self, what: &str, parameters: &[(&str, &str)]) -> Result<Value> {
+        let mut path = format!("/api/v1/{what}");
+        for (number, (name, value)) in parameters.iter().enumerate() {
+            path.push(if number == 0 { '?' } else { '&' });
+            write!(path, "{}={}", escaped(name), escaped(value))?;
+        }
+        let response = http::get(self.address, &path)?;
+        let mut answer: Value = serde_json::from_slice(&response.body)
+            .with_context(|| format!("{what} was answered with {}", response.status))?;
+        ensure!(answer["status"] == "success", "{what} was answered with {answer}");
+        Ok(answer["data"].take())
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        // Its process writes there until it has ended.
+        if let Err(error) = self.process.stop(PATIENCE) {
+            eprintln!("failed to stop Prometheus: {error:#}");
+        }
+        if let Err(error) = fs::remove_dir_all(&self.directory) {
+            eprintln!("failed to remove {}: {error}", self.directory.display());
+        }
+    }
+}
+
+/// `CtmonTargetUnanswered critical target=qnap target_service=smb`.
+fn name(labels: &Value) -> Result<String> {
+    let mut labels: BTreeMap<String, String> = serde_json::from_value(labels.clone())?;
+    for of_scrape in ["__name__", "alertstate", "cluster", "instance", "job", "node"] {
+        labels.remove(of_scrape);
+    }
+    let mut name = labels.remove("alertname").context("an alert without a name")?;
+    write!(name, " {}", labels.remove("severity").context("an alert without severity")?)?;
+    for (label, value) in labels {
+        write!(name, " {label}={value}")?;
+    }
+    Ok(name)
+}
+
+/// A text as part of a query string.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() {
+            escaped.push(byte.into());
+        } else {
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+    }
+    escaped
+}
