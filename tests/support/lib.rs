@@ -15,6 +15,8 @@ pub mod host;
 pub mod http;
 pub mod node;
 pub mod page;
+pub mod pod;
 pub mod reference;
+pub mod seccomp;
 pub mod simulate;
 pub mod sys;

@@ -28,7 +28,8 @@ pub(super) const REPOSITORY: &str = "ghcr.io/ctmon/ctmon";
 /// The agent's licence, and that of the eBPF object in it.
 const LICENSES: &str = "(MIT OR Apache-2.0) AND (MIT OR GPL-2.0-only)";
 
-const DESCRIPTION: &str = "A node-level monitor for the connection tracking of Kubernetes nodes that run Cilium";
+const DESCRIPTION: &str =
+    "A node-level monitor for the connection tracking of Kubernetes nodes that run Cilium";
 
 /// What differs from commit to commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -117,7 +118,8 @@ mod tests {
         assert_eq!(all("ENTRYPOINT"), [format!("[\"{ENTRYPOINT}\"]")]);
         assert_eq!(all("ARG"), ["CREATED", "REVISION"]);
         let others = ["FROM", "COPY", "USER", "ENTRYPOINT", "ARG", "LABEL"];
-        let others: Vec<_> = instructions.iter().filter(|(word, _)| !others.contains(&word.as_str())).collect();
+        let others: Vec<_> =
+            instructions.iter().filter(|(word, _)| !others.contains(&word.as_str())).collect();
         assert!(others.is_empty(), "{others:?}");
         let identity = Identity {
             time: None,

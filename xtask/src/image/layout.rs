@@ -50,8 +50,11 @@ pub(super) fn assemble(arch: &Arch, layer: Layer, identity: &Identity) -> Result
             .diff_ids([diff_id])
             .build()
             .context("failed to make the image's list of layers")?;
-        let mut config =
-            ImageConfigurationBuilder::default().architecture(arch.clone()).os(Os::Linux).rootfs(rootfs).config(start);
+        let mut config = ImageConfigurationBuilder::default()
+            .architecture(arch.clone())
+            .os(Os::Linux)
+            .rootfs(rootfs)
+            .config(start);
         if let Some(variant) = variant(arch) {
             config = config.variant(variant);
         }
