@@ -22,7 +22,7 @@ use support::sys::{self, Capability, Signal};
 use support::node::{Node, PATIENCE, whole};
 
 /// How long an end may take. One second is the promise; the rest is for emulated processors on busy machines.
-const END: Duration = Duration::from_secs(5);
+pub(crate) const END: Duration = Duration::from_secs(5);
 
 const CONFIG: &str = "
 listen: '127.0.0.1:0'
@@ -35,9 +35,9 @@ targets: [{name: qnap, addresses: [192.168.100.180], services: [{name: smb, port
 ";
 
 /// A running daemon and where it listens.
-struct Running {
-    daemon: Daemon,
-    address: SocketAddr,
+pub(crate) struct Running {
+    pub(crate) daemon: Daemon,
+    pub(crate) address: SocketAddr,
 }
 
 fn start(node: &Node) -> Result<Running> {
@@ -46,7 +46,7 @@ fn start(node: &Node) -> Result<Running> {
     start_command(&mut command)
 }
 
-fn start_command(command: &mut Command) -> Result<Running> {
+pub(crate) fn start_command(command: &mut Command) -> Result<Running> {
     let mut daemon = Daemon::start_command(command)?;
     daemon.wait_for_output("serving /metrics", PATIENCE)?;
     let line = logged(&daemon, "serving /metrics")?.into_iter().next().context("no such line")?;
@@ -70,7 +70,7 @@ fn text<'a>(line: &'a Value, field: &str) -> &'a str {
 }
 
 impl Running {
-    fn page(&mut self, wanted: impl FnMut(&Page) -> bool) -> Result<Page> {
+    pub(crate) fn page(&mut self, wanted: impl FnMut(&Page) -> bool) -> Result<Page> {
         self.daemon.wait_for_page(self.address, PATIENCE, wanted)
     }
 

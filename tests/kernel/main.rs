@@ -12,4 +12,5 @@ mod evictions;
 mod generated;
 mod host;
 mod maps;
+mod pod;
 mod scan;

@@ -16,6 +16,8 @@ pub mod http;
 pub mod node;
 pub mod page;
 pub mod player;
+pub mod pod;
 pub mod reference;
+pub mod seccomp;
 pub mod simulate;
 pub mod sys;

@@ -22,6 +22,7 @@ use crate::sys;
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A bpffs and a configuration file; gone with the value.
+#[derive(Debug)]
 pub struct Node {
     pub bpffs: Bpffs,
     directory: PathBuf,

@@ -1,20 +1,28 @@
 //! `build`: the binary that ships.
 //!
 //! In: the workspace. Out: `target/dist/ctmon`, static, so that it runs in an empty image and in a bare initramfs.
-//! Must not: need a rustup target beyond the host's.
+//! Must not: need a rustup target beyond the host's, unless another architecture is asked for.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::paths::{ARCH, Paths};
 use crate::shell::{Run as _, say};
-use crate::{cargo, ebpf};
+use crate::{apt, cargo, ebpf};
+
+/// What builds for arm64 elsewhere: the linker, which also compiles the C of a dependency, and a C library.
+const CROSS_PACKAGES: &[&str] = &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"];
 
 /// The host's own target, named, so that build scripts and macros stay dynamic while the result is static.
 pub(crate) fn triple() -> String {
-    format!("{ARCH}-unknown-linux-gnu")
+    triple_of(ARCH)
+}
+
+fn triple_of(arch: &str) -> String {
+    format!("{arch}-unknown-linux-gnu")
 }
 
 /// The user's flags and ours: glibc linked in.
@@ -24,26 +32,70 @@ pub(crate) fn static_rustflags() -> String {
 }
 
 pub(crate) fn run(paths: &Paths) -> Result<PathBuf> {
-    ebpf::run(paths, &ebpf::Args::default())?;
-    say("building ctmon, static, release");
-    let messages = cargo::cargo()
-        .args(["build", "--release", "--package", "monitor", "--bin", "ctmon", "--target", &triple()])
+    run_for(paths, ARCH, None)
+}
+
+/// The binary for nodes of this architecture, which says that it is of this commit. Every commit is another binary
+/// then, minutes to build, so only what leaves the machine is told.
+pub(crate) fn run_for(paths: &Paths, arch: &str, revision: Option<&str>) -> Result<PathBuf> {
+    let linker = if arch == ARCH { None } else { Some(ensure_cross(arch)?) };
+    ebpf::run(paths, &ebpf::Args::for_arch(arch))?;
+    say(&format!("building ctmon, static, release, for {arch}"));
+    let mut build = cargo::cargo();
+    build
+        .args(["build", "--release", "--package", "monitor", "--bin", "ctmon", "--target", &triple_of(arch)])
         .args(["--message-format", "json-render-diagnostics"])
         .current_dir(paths.root())
         .env("RUSTFLAGS", static_rustflags())
-        .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
-        .read("build ctmon")?;
-    let built = cargo::executable(&messages, "ctmon")?;
-    let binary = paths.dist_binary();
-    let dir = binary.parent().context("the binary has no directory")?;
-    fs::create_dir_all(dir).with_context(|| format!("failed to create {}", dir.display()))?;
-    // A running binary cannot be written to, but its name can be given to a new one.
-    let draft = binary.with_extension("new");
-    fs::copy(&built, &draft).with_context(|| format!("failed to copy {}", built.display()))?;
-    fs::rename(&draft, &binary).with_context(|| format!("failed to replace {}", binary.display()))?;
+        .env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
+    if let Some((variable, program)) = linker {
+        build.env(variable, program);
+    }
+    if let Some(revision) = revision {
+        build.env("CTMON_REVISION", revision);
+    }
+    let messages = build.read("build ctmon")?;
+    let binary = paths.dist_binary_for(arch);
+    place(&cargo::executable(&messages, "ctmon")?, &binary)?;
     let bytes =
         fs::metadata(&binary).with_context(|| format!("failed to measure {}", binary.display()))?.len();
     let name = binary.strip_prefix(paths.root()).unwrap_or(&binary);
     say(&format!("wrote {}, {} KiB", name.display(), bytes / 1024));
     Ok(binary)
+}
+
+fn place(built: &Path, binary: &Path) -> Result<()> {
+    let dir = binary.parent().context("the binary has no directory")?;
+    fs::create_dir_all(dir).with_context(|| format!("failed to create {}", dir.display()))?;
+    // A running binary cannot be written to, but its name can be given to a new one.
+    let draft = binary.with_extension("new");
+    fs::copy(built, &draft).with_context(|| format!("failed to copy {}", built.display()))?;
+    fs::rename(&draft, binary).with_context(|| format!("failed to replace {}", binary.display()))
+}
+
+/// The standard library and a linker for another architecture; the linker as cargo is told of it.
+fn ensure_cross(arch: &str) -> Result<(&'static str, &'static str)> {
+    if (ARCH, arch) != ("x86_64", "aarch64") {
+        bail!("building for {arch} on {ARCH} is not prepared: build on a machine of that architecture");
+    }
+    let triple = triple_of(arch);
+    if !has_standard_library(&triple) {
+        say(&format!("adding the target {triple} to the toolchain"));
+        let added = Command::new("rustup").args(["target", "add", &triple]).run_quietly("add a target");
+        if added.is_err() || !has_standard_library(&triple) {
+            bail!(
+                "the toolchain has no standard library for {triple}: rustup target add {triple}, and the packages {}",
+                CROSS_PACKAGES.join(" ")
+            );
+        }
+    }
+    apt::ensure(CROSS_PACKAGES, &format!("linking for {arch}"))?;
+    Ok(("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc"))
+}
+
+fn has_standard_library(triple: &str) -> bool {
+    Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", triple])
+        .read_if_works()
+        .is_some_and(|dir| Path::new(dir.trim()).is_dir())
 }

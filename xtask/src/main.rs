@@ -8,8 +8,10 @@ mod bench;
 mod build;
 mod cargo;
 mod ebpf;
+mod image;
 mod paths;
 mod python;
+mod revision;
 mod run;
 mod shell;
 mod tally;
@@ -36,6 +38,8 @@ enum Verb {
     BuildEbpf(ebpf::Args),
     /// Build the release binary: static, stripped, at target/dist/ctmon
     Build,
+    /// Build the container image: an OCI archive at target/image, of the release binary and nothing else
+    Image(image::Args),
     /// Build, then run ctmon on this node, or on a simulated one where there is no Cilium
     Run(run::Args),
     /// The whole suite, as a continuous integration server runs it
@@ -63,6 +67,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.verb {
         Verb::BuildEbpf(args) => ebpf::run(&paths, &args).map(drop),
         Verb::Build => build::run(&paths).map(drop),
+        Verb::Image(args) => image::run(&paths, &args),
         Verb::Run(args) => run::run(&paths, &args),
         Verb::Test(args) => test::run(&paths, &args),
         Verb::Vm(args) => vm::run(&paths, &args),

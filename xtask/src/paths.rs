@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// The architecture of this machine, which is also the one everything is built for.
+/// The architecture of this machine, for which everything is built unless an image of another one is asked for.
 pub(crate) const ARCH: &str = std::env::consts::ARCH;
 
 /// The workspace on disk.
@@ -48,6 +48,17 @@ impl Paths {
 
     /// The release binary.
     pub(crate) fn dist_binary(&self) -> PathBuf {
-        self.target().join("dist").join("ctmon")
+        self.dist_binary_for(ARCH)
+    }
+
+    /// Likewise; that of another architecture lies in a folder of its own.
+    pub(crate) fn dist_binary_for(&self, arch: &str) -> PathBuf {
+        let dist = self.target().join("dist");
+        if arch == ARCH { dist.join("ctmon") } else { dist.join(arch).join("ctmon") }
+    }
+
+    /// The image for an architecture, as container engines call it.
+    pub(crate) fn image(&self, arch: &str) -> PathBuf {
+        self.target().join("image").join(format!("ctmon-{arch}.oci.tar"))
     }
 }

@@ -17,6 +17,26 @@ pub enum Capability {
     Bpf = 39,
 }
 
+impl Capability {
+    /// As seccomp profiles and manifests (there without `CAP_`) call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NetAdmin => "CAP_NET_ADMIN",
+            Self::SysAdmin => "CAP_SYS_ADMIN",
+            Self::Perfmon => "CAP_PERFMON",
+            Self::Bpf => "CAP_BPF",
+        }
+    }
+
+    /// The one that a manifest calls so.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::NetAdmin, Self::SysAdmin, Self::Perfmon, Self::Bpf];
+        all.into_iter().find(|capability| capability.name().strip_prefix("CAP_") == Some(name))
+    }
+}
+
 /// Lets the program that `command` starts have at most these capabilities, whatever its user is: user 0 is given
 /// what the bounding set holds, so everything else is taken out of that set.
 pub fn keep_only(command: &mut Command, kept: &[Capability]) {

@@ -5,8 +5,10 @@
 
 mod bpf;
 mod capability;
+mod container;
 mod os;
 
 pub use bpf::{Info, Kind, Map, NO_COMMON_LRU, Spec, possible_cpus};
 pub use capability::{Capability, keep_only};
+pub use container::Container;
 pub use os::{Signal, Termination, is_bpffs, kill, monotonic, mount_bpffs, unmount, unshare_network};

@@ -30,6 +30,12 @@ pub(crate) struct Args {
     arch: Vec<String>,
 }
 
+impl Args {
+    pub(crate) fn for_arch(arch: &str) -> Self {
+        Self { arch: vec![arch.to_owned()] }
+    }
+}
+
 /// Builds the object for each architecture asked for.
 pub(crate) fn run(paths: &Paths, args: &Args) -> Result<Vec<PathBuf>> {
     let plan = prepare()?;

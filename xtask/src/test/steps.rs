@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::paths::Paths;
 use crate::shell::{Run as _, say};
 use crate::tally::Tally;
-use crate::{apt, build, cargo, ebpf, python, vm};
+use crate::{apt, build, cargo, ebpf, image, python, vm};
 
 /// One line of the suite.
 pub(super) struct Step {
@@ -104,6 +104,14 @@ pub(super) const STEPS: &[Step] = &[
         needs: OBJECT,
         packages: &[],
         run: |context| build::run(context.paths).map(|_| Tally::default()),
+    },
+    Step {
+        name: "image",
+        proves: "the image is the same twice, other engines' tools read it, and its file system alone runs ctmon",
+        kind: Kind::Check,
+        needs: BINARY,
+        packages: &["skopeo", "umoci"],
+        run: image,
     },
     Step {
         name: "kernel",
@@ -211,6 +219,13 @@ fn unit(context: &Context<'_>) -> Result<Tally> {
         cargo_test(context, &["--package", "monitor-abi", "--package", "monitor", "--package", "xtask"])?;
     // Its other targets are steps of their own.
     tally += cargo_test(context, &["--package", "tests", "--lib", "--bins"])?;
+    Ok(tally)
+}
+
+fn image(context: &Context<'_>) -> Result<Tally> {
+    image::pack_twice(context.paths)?;
+    let mut tally = Tally::ONE_PASSED;
+    tally += cargo_test(context, &["--package", "tests", "--test", "image", "--", "--test-threads=1"])?;
     Ok(tally)
 }
 

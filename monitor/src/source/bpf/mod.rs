@@ -41,7 +41,8 @@ pub enum LoadError {
     )]
     Btf(#[source] BtfError),
     #[error(
-        "failed to load the eBPF object: ctmon needs CAP_BPF and CAP_PERFMON (or root) and kernel 6.1 or later"
+        "failed to load the eBPF object: ctmon needs CAP_BPF and CAP_PERFMON (or root), a seccomp profile that knows \
+         them, and kernel 6.1 or later"
     )]
     Object(#[source] Box<EbpfError>),
     #[error("failed to load eBPF program {name}: ctmon needs {}", needs(source))]
