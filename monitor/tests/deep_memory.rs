@@ -3,6 +3,8 @@
 //! In: entries made up on the fly, every one of them outgoing: the worst case. Out: growth of this process's peak, so
 //! this file must stay a process of its own with a single test.
 
+mod peak;
+
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -17,17 +19,6 @@ use monitor::source::deep::ports::PortTable;
 const ENTRIES: u32 = 1_000_000;
 /// Pairs of which nothing is in conntrack, and halves without another, in every so many.
 const STRAY: u32 = 100;
-/// What a deep scan may take beside the agent.
-const MOST_KIB: u64 = 24 * 1024;
-
-fn peak_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak =
-        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok());
-    assert_ne!(peak, None, "no VmHWM in {status:?}");
-    peak.unwrap_or_default()
-}
-
 /// Source, destination and translated source of a connection: ports of one range, destinations by the ten thousand.
 #[expect(clippy::unwrap_used, reason = "a test's own numbers")]
 fn ends(number: u32) -> ([u8; 4], [u8; 2], [u8; 4]) {
@@ -75,7 +66,7 @@ fn a_deep_scan_of_a_million_entries_each_fits_in_what_it_may_take() {
         syn_timeout: None,
         host: None,
     };
-    let before = peak_kib();
+    let before = peak::kib();
     let begun = Instant::now();
     let mut suspects: Option<Suspects> = None;
     let expected = usize::try_from(ENTRIES).unwrap();
@@ -98,7 +89,7 @@ fn a_deep_scan_of_a_million_entries_each_fits_in_what_it_may_take() {
     let took = begun.elapsed();
     let stray = u64::from(ENTRIES / 2 / STRAY);
     assert_eq!(confirmed, Some((2 * stray, stray)), "the strays, and nothing else");
-    let grown = peak_kib() - before;
+    let grown = peak::kib() - before;
     println!("peak growth {grown} KiB, two scans in {took:?}");
-    assert!(grown > 0 && grown < MOST_KIB, "the peak grew by {grown} KiB");
+    assert!(grown > 0 && grown < peak::MOST_KIB, "the peak grew by {grown} KiB");
 }

@@ -3,6 +3,8 @@
 //! In: entries made up on the fly, each of another remote end: the worst case for both. Out: growth of this
 //! process's peak, so this file must stay a process of its own with a single test.
 
+mod peak;
+
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -17,17 +19,6 @@ use monitor::source::cilium::walk::{Step, Visitor};
 /// Three times what the table of remote ends holds; that its index may double once more, much later, is in the sum
 /// that the table asserts when it is compiled.
 const ENTRIES: u32 = 200_000;
-/// What `list` and `top` may take beside the agent.
-const MOST_KIB: u64 = 24 * 1024;
-
-fn peak_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak =
-        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok());
-    assert_ne!(peak, None, "no VmHWM in {status:?}");
-    peak.unwrap_or_default()
-}
-
 #[expect(clippy::unnecessary_wraps, reason = "walks can fail, this one does not")]
 fn walk(visitor: &mut Visitor<'_>) -> anyhow::Result<()> {
     let _ = visitor(Step::Map { name: "ct4_global", clock: Some(Reading::ktime(1000)) });
@@ -70,21 +61,21 @@ fn the_largest_tables_fit_in_what_list_and_top_may_take() {
             tcp_timeout: None,
         },
     };
-    let before = peak_kib();
+    let before = peak::kib();
     let mut sink = Sink { begun: Instant::now(), first: None };
     let listed = list::run(&ListArgs::default(), &judge, walk, &mut sink).unwrap();
     assert_eq!(listed.entries, u64::from(ENTRIES));
     assert!(sink.first.unwrap() < Duration::from_millis(100), "first line after {:?}", sink.first);
-    let list = peak_kib() - before;
+    let list = peak::kib() - before;
     assert!(list < 2 * 1024, "list streams, yet its peak grew by {list} KiB");
 
-    let before = peak_kib();
+    let before = peak::kib();
     let mut report = Vec::new();
     let listed = top::run(&TopArgs { limit: 20, ..TopArgs::default() }, &judge, walk, &mut report).unwrap();
     assert_eq!(listed.entries, u64::from(ENTRIES));
     let text = String::from_utf8(report).unwrap();
     assert!(text.contains(&format!("20 of more than 65536 remote ends, {ENTRIES} entries in all")), "{text}");
-    let top = peak_kib() - before;
-    assert!(top > 0 && top < MOST_KIB, "top's peak grew by {top} KiB");
+    let top = peak::kib() - before;
+    assert!(top > 0 && top < peak::MOST_KIB, "top's peak grew by {top} KiB");
     println!("peak growth: list {list} KiB, top {top} KiB");
 }
