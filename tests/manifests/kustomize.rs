@@ -59,6 +59,19 @@ fn every_combination_of_components_builds() -> Result<()> {
     Ok(())
 }
 
+/// Apart from the combinations above, which they would quadruple: they bring one object each and touch no other.
+#[test]
+fn rules_for_fleets_and_about_pods_are_components_of_their_own() -> Result<()> {
+    let objects = render::components(&["prometheus-operator", "fleet-rules", "cluster-rules", "namespace"])?;
+    for name in ["ctmon", "ctmon-fleet", "ctmon-cluster"] {
+        let rule = named(&objects, "PrometheusRule", name)?;
+        assert_eq!(rule["metadata"]["namespace"], "ctmon");
+        assert!(rule["spec"]["groups"][0]["rules"].as_array().is_some_and(|rules| rules.len() > 3), "{name}");
+    }
+    assert_eq!(objects.len(), 4 + 1 + 3 + 1, "{}", summary(&objects));
+    Ok(())
+}
+
 #[test]
 fn the_examples_build() -> Result<()> {
     let kinds = [

@@ -21,10 +21,11 @@ fn pages() -> Result<BTreeSet<String>> {
 /// Alerts of the generated rules: the catalogue's, and those on other exporters' series.
 fn alerts() -> Result<BTreeSet<String>> {
     let mut names: BTreeSet<String> = ALERTS.iter().map(|alert| alert.name.to_owned()).collect();
-    let rule = render::documents(&tools::text("prometheus/ctmon.prometheusrule.yaml")?)?;
-    for group in at(rule.first().context("no rules")?, "/spec/groups").as_array().context("no groups")? {
-        for rule in group["rules"].as_array().context("no rules")? {
-            if let Some(alert) = rule["alert"].as_str() {
+    for file in ["ctmon.prometheusrule.yaml", "cluster/ctmon-cluster.prometheusrule.yaml"] {
+        let rule = render::documents(&tools::text(&format!("prometheus/{file}"))?)?;
+        for group in at(rule.first().context("no rules")?, "/spec/groups").as_array().context("no groups")? {
+            for rule in group["rules"].as_array().context("no rules")? {
+                let Some(alert) = rule["alert"].as_str() else { continue };
                 names.insert(alert.to_owned());
                 let url = at(rule, "/annotations/runbook_url").as_str().unwrap_or_default();
                 assert!(url.ends_with(&format!("/deploy/runbooks/{alert}.md")), "{alert}: {url}");

@@ -17,7 +17,7 @@ use super::nat::NatArgs;
 use super::run::RunArgs;
 use super::top::TopArgs;
 use super::{check, config, evictions, node, rules, run, scrape};
-use crate::output::rules::Format as RulesFormat;
+use crate::output::rules::{Format as RulesFormat, Group};
 
 /// Exit code for "could not tell".
 const COULD_NOT_TELL: u8 = 2;
@@ -114,6 +114,10 @@ pub struct RulesArgs {
         env = "CTMON_OUTPUT"
     )]
     pub output: RulesOutput,
+    /// Which rules: alerts on ctmon's own series, one series per cluster for fleets, or alerts on what
+    /// kube-state-metrics and cAdvisor say of Trident and Cilium
+    #[arg(long, value_enum, default_value = "nodes", value_name = "GROUP")]
+    pub group: RulesGroup,
 }
 
 /// Format of `ctmon rules`.
@@ -121,6 +125,14 @@ pub struct RulesArgs {
 pub enum RulesOutput {
     Plain,
     Crd,
+}
+
+/// Rules of `ctmon rules`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RulesGroup {
+    Nodes,
+    Fleet,
+    Cluster,
 }
 
 /// Runs the process.
@@ -158,12 +170,17 @@ fn dispatch(Cli { global, verb }: &Cli) -> anyhow::Result<ExitCode> {
         Verb::Top(args) => node::top(global, &settings, args, out)?,
         Verb::Evictions(args) => evictions::run(global, *args, out)?,
         Verb::Check(args) => return check::run(global, &settings, args, out),
-        Verb::Rules(RulesArgs { output }) => {
+        Verb::Rules(RulesArgs { output, group }) => {
+            let group = match group {
+                RulesGroup::Nodes => Group::Nodes,
+                RulesGroup::Fleet => Group::Fleet,
+                RulesGroup::Cluster => Group::Cluster,
+            };
             let format = match output {
                 RulesOutput::Plain => RulesFormat::Plain,
                 RulesOutput::Crd => RulesFormat::Crd,
             };
-            rules::run(&settings, format, out)?;
+            rules::run(&settings, group, format, out)?;
         }
         Verb::Config => config::run(&settings, out)?,
     }

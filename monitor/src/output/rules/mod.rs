@@ -1,13 +1,17 @@
-//! Prometheus rules out of the catalogue of alerts.
+//! Prometheus rules: out of the catalogue of alerts, for fleets, and about what Kubernetes says.
 //!
 //! In: settings (`for`, `keep_firing_for`, windows). Out: a rule file, or the operator's `PrometheusRule`.
-//! Must not: contain a threshold: the exporter sends them, so that configuration and rules cannot drift.
+//! Must not: contain a threshold of the catalogue: the exporter sends them, so that configuration and rules cannot drift.
+
+pub mod cluster;
+mod fleet;
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use crate::check::catalog::Alert;
+use self::cluster::ClusterAlert;
+use crate::check::catalog::{Alert, Severity};
 use crate::config::{Rule, Settings, duration};
 
 /// What the file is for.
@@ -19,17 +23,42 @@ pub enum Format {
     Crd,
 }
 
+/// Which rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// The catalogue's alerts, on ctmon's own series.
+    Nodes,
+    /// One series per cluster of what matters, for those who have many.
+    Fleet,
+    /// Alerts on series of kube-state-metrics and cAdvisor.
+    Cluster,
+}
+
+impl Group {
+    /// The name of the group and of the custom resource.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Nodes => "ctmon",
+            Self::Fleet => "ctmon-fleet",
+            Self::Cluster => "ctmon-cluster",
+        }
+    }
+}
+
 /// Where the pages of `deploy/runbooks` are read.
 const RUNBOOKS: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/deploy/runbooks");
 
 /// The node in texts: Cilium's chart relabels `node`, without it the scrape's address tells.
 const NODE: &str = "{{ or $labels.node $labels.instance }}";
 
+/// Its name follows.
 const CRD_HEAD: &str = "\
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
-  name: ctmon
+  name: ";
+
+const CRD_LABELS: &str = "
   labels:
     app.kubernetes.io/name: ctmon
     app.kubernetes.io/instance: ctmon
@@ -38,23 +67,44 @@ metadata:
 spec:
 ";
 
-/// Writes every rule; the same settings give the same bytes.
-pub fn write(settings: &Settings, format: Format, out: &mut impl Write) -> io::Result<()> {
-    let rules: String = settings
-        .thresholds
-        .iter()
-        .filter(|(alert, rule)| in_file(alert, rule))
-        .map(|(a, r)| entry(a, r))
-        .collect();
-    let group = format!("groups:\n  - name: ctmon\n    rules:\n{rules}");
-    writeln!(out, "# Printed by `ctmon rules`; do not edit: thresholds belong into ctmon's configuration.")?;
+/// Writes every rule of the group; the same settings give the same bytes.
+pub fn write(settings: &Settings, group: Group, format: Format, out: &mut impl Write) -> io::Result<()> {
+    let (rules, note): (String, _) = match group {
+        Group::Nodes => (
+            settings
+                .thresholds
+                .iter()
+                .filter(|(alert, rule)| in_file(alert, rule))
+                .map(|(a, r)| entry(a, r))
+                .collect(),
+            "thresholds belong into ctmon's configuration",
+        ),
+        Group::Fleet => {
+            (fleet::RECORDS.iter().map(record).collect(), "labels of your own stay on the results")
+        }
+        Group::Cluster => (
+            cluster::ALERTS.iter().map(cluster_entry).collect(),
+            "series of kube-state-metrics and cAdvisor, which must be scraped",
+        ),
+    };
+    let flag = match group {
+        Group::Nodes => String::new(),
+        Group::Fleet | Group::Cluster => format!(" --group {}", group.name().trim_start_matches("ctmon-")),
+    };
+    let name = group.name();
+    let text = format!("groups:\n  - name: {name}\n    rules:\n{rules}");
+    writeln!(out, "# Printed by `ctmon rules{flag}`; do not edit: {note}.")?;
     match format {
-        Format::Plain => out.write_all(group.as_bytes()),
+        Format::Plain => out.write_all(text.as_bytes()),
         Format::Crd => {
-            out.write_all(CRD_HEAD.as_bytes())?;
-            group.lines().try_for_each(|line| writeln!(out, "  {line}"))
+            write!(out, "{CRD_HEAD}{name}{CRD_LABELS}")?;
+            text.lines().try_for_each(|line| writeln!(out, "  {line}"))
         }
     }
+}
+
+fn record(record: &fleet::Record) -> String {
+    format!("      - record: {}\n        expr: {}\n", record.name, record.expression())
 }
 
 /// An alert that is off on this node stays in the file, silent: another node's exporter may send a threshold.
@@ -64,11 +114,40 @@ fn in_file(alert: &Alert, rule: &Rule) -> bool {
 }
 
 fn entry(alert: &Alert, rule: &Rule) -> String {
+    rule_text(&Text {
+        name: alert.name,
+        expression: &alert.expression(rule),
+        hold: rule.hold,
+        keep_firing_for: rule.keep_firing_for,
+        severity: alert.severity,
+        summary: alert.summary,
+        description: alert.description,
+    })
+}
+
+fn cluster_entry(alert: &ClusterAlert) -> String {
+    let ClusterAlert { name, severity, hold, expr, summary, description } = *alert;
+    let keep_firing_for = Duration::ZERO;
+    rule_text(&Text { name, expression: expr, hold, keep_firing_for, severity, summary, description })
+}
+
+/// What any alert has in a file.
+struct Text<'a> {
+    name: &'a str,
+    expression: &'a str,
+    hold: Duration,
+    keep_firing_for: Duration,
+    severity: Severity,
+    summary: &'a str,
+    description: &'a str,
+}
+
+fn rule_text(alert: &Text<'_>) -> String {
     let mut text = format!("      - alert: {}\n        expr: |-\n", alert.name);
-    for line in alert.expression(rule).lines() {
+    for line in alert.expression.lines() {
         let _ = writeln!(text, "          {line}");
     }
-    for (key, time) in [("for", rule.hold), ("keep_firing_for", rule.keep_firing_for)] {
+    for (key, time) in [("for", alert.hold), ("keep_firing_for", alert.keep_firing_for)] {
         if time > Duration::ZERO {
             let _ = writeln!(text, "        {key}: {}", duration::format(time));
         }

@@ -8,38 +8,58 @@ use yaml_serde::Value;
 use super::*;
 use crate::check::catalog::ALERTS;
 
+/// The groups with their files below `deploy/prometheus`, and the folder of their cases below `tests/promtool`.
+const GROUPS: [(Group, &str, &str); 3] = [
+    (Group::Nodes, "ctmon", ""),
+    (Group::Fleet, "fleet/ctmon-fleet", "fleet"),
+    (Group::Cluster, "cluster/ctmon-cluster", "cluster"),
+];
+
 fn rules(settings: &Settings, format: Format) -> String {
+    printed(settings, Group::Nodes, format)
+}
+
+fn printed(settings: &Settings, group: Group, format: Format) -> String {
     let mut out = Vec::new();
-    write(settings, format, &mut out).expect("writing to memory");
+    write(settings, group, format, &mut out).expect("writing to memory");
     String::from_utf8(out).expect("text")
 }
 
 /// Compares with the committed file; `CTMON_BLESS=1` writes it instead.
-fn committed(name: &str, format: Format) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/prometheus").join(name);
-    let printed = rules(&Settings::default(), format);
-    if std::env::var_os("CTMON_BLESS").is_some() {
-        std::fs::write(&path, &printed).expect("a writable tree");
+fn committed(extension: &str, format: Format) {
+    for (group, name, _) in GROUPS {
+        let path = tree("deploy/prometheus").join(format!("{name}.{extension}"));
+        committed_group(&path, group, format);
     }
-    let file = std::fs::read_to_string(&path).unwrap_or_default();
+}
+
+fn committed_group(path: &Path, group: Group, format: Format) {
+    let printed = printed(&Settings::default(), group, format);
+    if std::env::var_os("CTMON_BLESS").is_some() {
+        std::fs::write(path, &printed).expect("a writable tree");
+    }
+    let file = std::fs::read_to_string(path).unwrap_or_default();
     assert!(file == printed, "{} is not what is printed: run this test with CTMON_BLESS=1", path.display());
 }
 
 #[test]
 fn the_committed_rules_are_what_is_printed() {
-    committed("ctmon.rules.yaml", Format::Plain);
+    committed("rules.yaml", Format::Plain);
 }
 
 #[test]
 fn the_committed_custom_resource_is_what_is_printed() {
-    committed("ctmon.prometheusrule.yaml", Format::Crd);
+    committed("prometheusrule.yaml", Format::Crd);
 }
 
 #[test]
 fn both_formats_hold_the_same_groups() {
-    let plain: Value = yaml_serde::from_str(&rules(&Settings::default(), Format::Plain)).expect("YAML");
-    let crd: Value = yaml_serde::from_str(&rules(&Settings::default(), Format::Crd)).expect("YAML");
-    assert_eq!(plain, crd["spec"]);
+    for (group, ..) in GROUPS {
+        let value = |format| -> Value {
+            yaml_serde::from_str(&printed(&Settings::default(), group, format)).expect("YAML")
+        };
+        assert_eq!(value(Format::Plain), value(Format::Crd)["spec"]);
+    }
 }
 
 #[test]
@@ -78,15 +98,20 @@ fn tree(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
-/// The test files, their texts read as YAML.
+/// The test files of the catalogue's alerts, their texts read as YAML.
 fn cases() -> Vec<(PathBuf, Value)> {
-    let mut paths: Vec<_> = std::fs::read_dir(tree("tests/promtool"))
+    let cases = cases_of("");
+    assert!(cases.len() >= 4, "{cases:?}");
+    cases
+}
+
+fn cases_of(folder: &str) -> Vec<(PathBuf, Value)> {
+    let mut paths: Vec<_> = std::fs::read_dir(tree("tests/promtool").join(folder))
         .expect("the folder of promtool's tests")
         .map(|entry| entry.expect("readable").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
         .collect();
     paths.sort();
-    assert!(paths.len() >= 4, "{paths:?}");
     paths
         .into_iter()
         .map(|path| {
@@ -112,15 +137,53 @@ fn is_healthy(path: &Path) -> bool {
 
 #[test]
 fn promtool_finds_nothing_wrong_with_the_rules() {
-    promtool(
-        &["check", "rules", "--lint=all", "--lint-fatal"],
-        &[tree("deploy/prometheus/ctmon.rules.yaml")],
-    );
+    let files = GROUPS.map(|(_, name, _)| tree("deploy/prometheus").join(format!("{name}.rules.yaml")));
+    promtool(&["check", "rules", "--lint=all", "--lint-fatal"], &files);
 }
 
 #[test]
 fn every_case_fires_what_it_should_and_nothing_else() {
-    promtool(&["test", "rules"], &cases().into_iter().map(|(path, _)| path).collect::<Vec<_>>());
+    for (_, _, folder) in GROUPS {
+        promtool(&["test", "rules"], &cases_of(folder).into_iter().map(|(path, _)| path).collect::<Vec<_>>());
+    }
+}
+
+/// Recording rules have a case with a result, alerts one that fires and one that must not.
+#[test]
+fn each_rule_of_the_other_groups_has_its_case() {
+    let checks = |folder: &str| -> Vec<Value> {
+        let files = cases_of(folder);
+        let cases = files.iter().flat_map(|(_, file)| list(file, "tests"));
+        cases.flat_map(|case| list(case, "promql_expr_test").iter().cloned()).collect()
+    };
+    let fleet = checks("fleet");
+    for record in fleet::RECORDS {
+        let of_record = |check: &&Value| text(check, "expr").starts_with(record.name);
+        assert!(
+            fleet.iter().filter(of_record).any(|c| !list(c, "exp_samples").is_empty()),
+            "{}",
+            record.name
+        );
+    }
+    let cluster = checks("cluster");
+    for alert in cluster::ALERTS {
+        let of_alert = |check: &&Value| text(check, "expr").contains(&format!("\"{}\"", alert.name));
+        let (firing, silent): (Vec<&Value>, Vec<&Value>) =
+            cluster.iter().filter(of_alert).partition(|check| !list(check, "exp_samples").is_empty());
+        assert!(!firing.is_empty() && !silent.is_empty(), "{}", alert.name);
+    }
+}
+
+#[test]
+fn recording_rules_read_metrics_that_are_exported() {
+    let registry = crate::output::prometheus::REGISTRY.iter().copied().flatten();
+    let exported: Vec<&str> = registry.map(|metric| metric.name).collect();
+    for record in fleet::RECORDS {
+        let words = record.expr.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let metrics: Vec<&str> = words.filter(|word| word.starts_with("ctmon_")).collect();
+        assert!(!metrics.is_empty(), "{}", record.name);
+        assert!(metrics.iter().all(|metric| exported.contains(metric)), "{}: {metrics:?}", record.name);
+    }
 }
 
 #[test]
