@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
@@ -16,6 +15,7 @@ use monitor::source::deep::DeepScan;
 use support::cilium::{Capacities, MapName, Maps};
 use support::cli_text;
 use support::fixture::{self, Lifetimes};
+use support::network::ip;
 use support::reference::{Service, Target};
 use support::simulate::entry::{
     CtValue, Facing, RX_CLOSING, SEEN_NON_SYN, TCP, TX_CLOSING, ct_key, nat_in_key, nat_out_key, nat_value,
@@ -201,14 +201,6 @@ fn planted_orphans_half_pairs_and_collisions_are_found_and_nothing_else() -> Res
     let collision = check.stdout.lines().find(|line| line.contains("CtmonReverseTupleCollision"));
     let collision = collision.with_context(|| check.stdout.clone())?;
     assert!(collision.contains("3 entries") && collision.contains("1 of them kept alive"), "{collision}");
-    Ok(())
-}
-
-/// Runs `ip` in the calling thread's network namespace.
-fn ip(arguments: &str) -> Result<()> {
-    let done = Command::new("ip").args(arguments.split(' ')).output().context("failed to run ip")?;
-    let said = String::from_utf8_lossy(&done.stderr);
-    ensure!(done.status.success(), "ip {arguments} ended with {}: {said}", done.status);
     Ok(())
 }
 
