@@ -42,7 +42,9 @@ impl Network {
             let path = enter();
             let failed = path.is_err();
             if ready.send(path).is_ok() && !failed {
-                received.iter().for_each(|job| job());
+                for job in received {
+                    job();
+                }
             }
         };
         let thread = thread::Builder::new().name("network".to_owned()).spawn(inside)?;

@@ -31,20 +31,19 @@ impl Server {
 
     /// smbd with two shares for guests, answering.
     pub(super) fn samba(network: &Network) -> Result<Self> {
-        let mut config = "[global]\nserver role = standalone server\nmap to guest = Bad User\n\
+        let global = "[global]\nserver role = standalone server\nmap to guest = Bad User\n\
             guest account = nobody\ndisable spoolss = yes\nload printers = no\nlog level = 0\n\
-            smb ports = 445\nbind interfaces only = no\npid directory = /run/samba\n\
-            lock directory = /run/samba\nstate directory = /run/samba\ncache directory = /run/samba\n\
-            private dir = /run/samba\nncalrpc dir = /run/samba/ncalrpc\nlog file = /run/samba/log\n"
-            .to_owned();
+            smb ports = 445\npid directory = /run/samba\nlock directory = /run/samba\n\
+            state directory = /run/samba\ncache directory = /run/samba\nprivate dir = /run/samba\n\
+            ncalrpc dir = /run/samba/ncalrpc\nlog file = /run/samba/log\n";
+        let mut config = vec![global.to_owned()];
         for share in SHARES {
-            fs::create_dir_all(served(share)).with_context(|| format!("failed to create share {share}"))?;
-            config += &format!(
-                "[{share}]\npath = {}\nguest ok = yes\nread only = no\nforce user = root\n",
-                served(share)
-            );
+            let path = served(share);
+            fs::create_dir_all(&path).with_context(|| format!("failed to create {path}"))?;
+            let options = "guest ok = yes\nread only = no\nforce user = root";
+            config.push(format!("[{share}]\npath = {path}\n{options}\n"));
         }
-        write("/run/samba/smb.conf", &config)?;
+        write("/run/samba/smb.conf", &config.concat())?;
         let arguments = &["--foreground", "--no-process-group", "--configfile", "/run/samba/smb.conf"];
         Self::start(network, "smbd", arguments)?.answering(445)
     }

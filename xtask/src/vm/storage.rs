@@ -21,7 +21,8 @@ const PACKAGES: [&str; 5] = ["samba", "cifs-utils", "tgt", "open-iscsi", "iprout
 /// Placed in `/usr/sbin`, wherever their packages have them.
 const PROGRAMS: [&str; 7] = ["smbd", "mount.cifs", "tgtd", "tgtadm", "iscsid", "iscsiadm", "ip"];
 /// What nobody asks for by a name that a kernel without modprobe could answer; their dependencies follow.
-const MODULES: [&str; 8] = ["veth", "cifs", "nls_utf8", "cmac", "ccm", "gcm", "iscsi_tcp", "sd_mod"];
+const MODULES: [&str; 9] =
+    ["veth", "cifs", "nls_utf8", "cmac", "ccm", "ghash_generic", "gcm", "iscsi_tcp", "sd_mod"];
 const LIBRARIES: [&str; 3] =
     ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/samba"];
 const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
