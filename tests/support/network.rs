@@ -33,6 +33,18 @@ pub fn ip(arguments: &str) -> Result<()> {
     Ok(())
 }
 
+/// Runs a test on a thread of its own in an empty namespace of its own, in which only `lo` is up.
+pub fn alone(test: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+    let inside = || {
+        enter()?;
+        test()
+    };
+    thread::scope(|scope| match scope.spawn(inside).join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
 impl Network {
     /// An empty one, in which only `lo` is up.
     pub fn new() -> Result<Self> {

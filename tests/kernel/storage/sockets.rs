@@ -6,11 +6,10 @@
 use std::env;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::thread;
 
 use anyhow::{Result, ensure};
 use support::fixture::{self, Lifetimes};
-use support::network::Plugged;
+use support::network::{self, Plugged};
 use support::node::Node;
 use support::page::Page;
 use support::sys;
@@ -25,7 +24,7 @@ fn of_own(page: &Page, name: &str) -> Option<f64> {
     page.value(name, &[("target", "own")])
 }
 
-/// A machine that boots kernels has cables everywhere but in its smallest virtual machines.
+/// Whether a cable can be plugged in here; says so when not. Any machine can, but most of the virtual ones.
 fn has_cables() -> bool {
     let here = env::var_os("CTMON_VM").is_none() || env::var_os("CTMON_VM_STORAGE").is_some();
     if !here {
@@ -34,24 +33,12 @@ fn has_cables() -> bool {
     here
 }
 
-/// A thread of its own, since the cable is plugged into the namespace of the thread that asks.
-fn in_own_network(test: impl FnOnce() -> Result<()> + Send) -> Result<()> {
-    let inside = || {
-        sys::unshare_network()?;
-        test()
-    };
-    thread::scope(|scope| match scope.spawn(inside).join() {
-        Ok(result) => result,
-        Err(panic) => std::panic::resume_unwind(panic),
-    })
-}
-
 #[test]
 fn a_connection_over_a_cut_cable_is_stalled_until_it_is_mended() -> Result<()> {
     if !has_cables() {
         return Ok(());
     }
-    in_own_network(|| {
+    network::alone(|| {
         let plugged = Plugged::new("192.168.100.10/24", "192.168.100.180/24")?;
         let server = ("192.168.100.180", 445);
         let listener = plugged.network.run(move || Ok(TcpListener::bind(server)?))?;

@@ -188,5 +188,7 @@ mod tests {
         assert!(environment(Path::new("/w/tests"), Some("x'; reboot; '")).is_err());
         let environment = environment(Path::new("/w/tests"), Some("iter::late_pins")).unwrap();
         assert!(environment.contains("CTMON_VM_FILTER='iter::late_pins'"), "{environment}");
+        let environment = self::environment(Path::new("/w/tests"), Some("evictions storage")).unwrap();
+        assert!(environment.contains("CTMON_VM_FILTER='evictions storage'"), "{environment}");
     }
 }
