@@ -48,7 +48,7 @@ pub(crate) struct Args {
     /// Keep the unpacked initramfs under target/vm/initramfs
     #[arg(long)]
     keep: bool,
-    /// Run only tests whose name contains this, or one of several with spaces between them
+    /// Run only tests whose name contains this
     #[arg(long, value_name = "NAME")]
     filter: Option<String>,
     /// Seconds after which a boot counts as hung
