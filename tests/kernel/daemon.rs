@@ -40,7 +40,7 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
 }
 
-fn start(node: &Node) -> Result<Running> {
+pub(crate) fn start(node: &Node) -> Result<Running> {
     let mut command = Command::new(daemon::ctmon()?);
     command.args(node.arguments(&["run", "--log-format", "json"])?);
     start_command(&mut command)
@@ -75,7 +75,7 @@ impl Running {
     }
 
     /// A page of a collection that began after this call.
-    fn next_page(&mut self) -> Result<Page> {
+    pub(crate) fn next_page(&mut self) -> Result<Page> {
         let scans = |page: &Page| page.value("ctmon_scans_total", &[]).unwrap_or(0.0);
         let now = scans(&self.page(|page| scans(page) > 0.0)?);
         // The next one may be under way already.

@@ -6,8 +6,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
-use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use monitor::snapshot::deep::{DeepFacts, TargetDeep, Untracked};
@@ -16,11 +14,11 @@ use monitor::source::deep::DeepScan;
 use support::cilium::{Capacities, MapName, Maps};
 use support::cli_text;
 use support::fixture::{self, Lifetimes};
+use support::network::{self, ip};
 use support::reference::{Service, Target};
 use support::simulate::entry::{
     CtValue, Facing, RX_CLOSING, SEEN_NON_SYN, TCP, TX_CLOSING, ct_key, nat_in_key, nat_out_key, nat_value,
 };
-use support::sys::unshare_network;
 
 use support::node::{Node, second};
 
@@ -204,27 +202,13 @@ fn planted_orphans_half_pairs_and_collisions_are_found_and_nothing_else() -> Res
     Ok(())
 }
 
-/// Runs `ip` in the calling thread's network namespace.
-fn ip(arguments: &str) -> Result<()> {
-    let done = Command::new("ip").args(arguments.split(' ')).output().context("failed to run ip")?;
-    let said = String::from_utf8_lossy(&done.stderr);
-    ensure!(done.status.success(), "ip {arguments} ended with {}: {said}", done.status);
-    Ok(())
-}
-
 /// Runs a test in a network namespace that has the node's and the server's address; gone with its thread.
 fn in_own_network(test: impl FnOnce() -> Result<()> + Send) -> Result<()> {
-    let inside = || {
-        unshare_network()?;
-        ip("link set lo up")?;
+    network::alone(|| {
         for address in [NODE, NAS] {
             ip(&format!("address add {address}/32 dev lo"))?;
         }
         test()
-    };
-    thread::scope(|scope| match scope.spawn(inside).join() {
-        Ok(result) => result,
-        Err(panic) => std::panic::resume_unwind(panic),
     })
 }
 

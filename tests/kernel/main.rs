@@ -14,3 +14,4 @@ mod host;
 mod maps;
 mod pod;
 mod scan;
+mod storage;

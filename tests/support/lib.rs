@@ -13,6 +13,7 @@ pub mod fixture;
 pub mod generate;
 pub mod host;
 pub mod http;
+pub mod network;
 pub mod node;
 pub mod page;
 pub mod player;

@@ -11,4 +11,6 @@ mod os;
 pub use bpf::{Info, Kind, Map, NO_COMMON_LRU, Spec, possible_cpus};
 pub use capability::{Capability, keep_only};
 pub use container::Container;
-pub use os::{Signal, Termination, is_bpffs, kill, monotonic, mount_bpffs, unmount, unshare_network};
+pub use os::{
+    Signal, Termination, is_bpffs, keep_alive, kill, monotonic, mount_bpffs, unmount, unshare_network,
+};

@@ -5,6 +5,8 @@
 use std::ffi::CString;
 use std::io;
 use std::mem::zeroed;
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
@@ -56,6 +58,24 @@ pub fn unshare_network() -> Result<()> {
     // SAFETY: takes no pointer; only the calling thread's namespace changes.
     let answer = unsafe { libc::unshare(libc::CLONE_NEWNET) };
     ensure!(answer == 0, "failed to make a network namespace: {}: run as root", io::Error::last_os_error());
+    Ok(())
+}
+
+/// Asks for keepalive on a connection.
+pub fn keep_alive(socket: &TcpStream) -> Result<()> {
+    let on: libc::c_int = 1;
+    let size = libc::socklen_t::try_from(size_of_val(&on))?;
+    // SAFETY: the descriptor is open, `on` is a live integer of the size that is told.
+    let answer = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_KEEPALIVE,
+            (&raw const on).cast(),
+            size,
+        )
+    };
+    ensure!(answer == 0, "failed to set SO_KEEPALIVE: {}", io::Error::last_os_error());
     Ok(())
 }
 

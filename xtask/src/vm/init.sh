@@ -16,8 +16,13 @@ for module in inet_diag tcp_diag; do
     file=/modules/$(uname -r)/$module.ko
     [ ! -e "$file" ] || insmod "$file"
 done
+# One machine also has storage servers and clients, see storage.rs; the names give the order of loading.
+for file in /storage/modules/*.ko; do
+    [ ! -e "$file" ] || insmod "$file"
+done
+[ ! -d /storage ] || export CTMON_VM_STORAGE=1
 
-export PATH=/bin HOME=/root RUST_BACKTRACE=1
+export PATH=/usr/sbin:/bin HOME=/root RUST_BACKTRACE=1
 . /environment
 cd "$CARGO_MANIFEST_DIR" || echo "ctmon-vm: no directory $CARGO_MANIFEST_DIR"
 for test in /tests/*; do

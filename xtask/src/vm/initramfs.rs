@@ -100,7 +100,7 @@ fn write_script(path: &Path, text: &str) -> Result<()> {
         .with_context(|| format!("failed to make {} executable", path.display()))
 }
 
-fn place(from: &Path, to: &Path) -> Result<()> {
+pub(super) fn place(from: &Path, to: &Path) -> Result<()> {
     create_parent(to)?;
     fs::copy(from, to).with_context(|| format!("failed to copy {} to {}", from.display(), to.display()))?;
     Ok(())
@@ -112,7 +112,7 @@ fn strip(from: &Path, to: &Path) -> Result<()> {
     Command::new("strip").arg("--strip-debug").arg("-o").arg(to).arg(from).run_quietly("strip a test binary")
 }
 
-fn create_parent(path: &Path) -> Result<()> {
+pub(super) fn create_parent(path: &Path) -> Result<()> {
     let dir = path.parent().with_context(|| format!("{} has no directory", path.display()))?;
     fs::create_dir_all(dir).with_context(|| format!("failed to create {}", dir.display()))
 }
@@ -130,7 +130,7 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn compress(tree: &Path, archive: &Path) -> Result<()> {
+pub(super) fn compress(tree: &Path, archive: &Path) -> Result<()> {
     let packed =
         fs::File::create(archive).with_context(|| format!("failed to create {}", archive.display()))?;
     let mut cpio = Command::new("cpio")

@@ -19,22 +19,34 @@ pub(super) struct Machine {
     pub(super) series: &'static str,
     /// Further words on the kernel's command line.
     pub(super) command_line: &'static str,
+    /// Whether the storage scenes are played there: it is larger, and slower to start.
+    pub(super) storage: bool,
     pub(super) proves: &'static str,
 }
 
 /// In the order they are started.
 pub(super) const MACHINES: &[Machine] = &[
-    Machine { name: "6.1", series: "6.1", command_line: "", proves: "the oldest kernel supported" },
-    Machine { name: "6.12", series: "6.12", command_line: "", proves: "Talos 1.9 to 1.11" },
+    Machine { proves: "the oldest kernel supported", ..Machine::plain("6.1") },
+    Machine {
+        storage: true,
+        proves: "Talos 1.9 to 1.11; storage servers that fail",
+        ..Machine::plain("6.12")
+    },
     Machine {
         name: "6.12-lockdown",
-        series: "6.12",
         command_line: LOCKDOWN,
         proves: "no program needs bpf_probe_read to walk a map",
+        ..Machine::plain("6.12")
     },
-    Machine { name: "6.18", series: "6.18", command_line: "", proves: "Talos 1.12 and 1.13" },
-    Machine { name: "7", series: "7", command_line: "", proves: "the newest kernel Debian has" },
+    Machine { proves: "Talos 1.12 and 1.13", ..Machine::plain("6.18") },
+    Machine { proves: "the newest kernel Debian has", ..Machine::plain("7") },
 ];
+
+impl Machine {
+    const fn plain(series: &'static str) -> Self {
+        Self { name: series, series, command_line: "", storage: false, proves: "" }
+    }
+}
 
 pub(super) const LOCKDOWN: &str = "lockdown=confidentiality";
 

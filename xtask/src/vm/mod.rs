@@ -8,6 +8,7 @@ mod console;
 mod initramfs;
 mod kernels;
 mod qemu;
+mod storage;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -85,7 +86,7 @@ impl Args {
 /// The verb: fails unless every boot passed.
 pub(crate) fn run(paths: &Paths, args: &Args) -> Result<()> {
     if args.list {
-        for Machine { name, series: _, command_line: _, proves } in kernels::MACHINES {
+        for Machine { name, series: _, command_line: _, storage: _, proves } in kernels::MACHINES {
             println!("{name:<15} {proves}");
         }
         return Ok(());
@@ -114,15 +115,26 @@ pub(crate) fn boot_all(paths: &Paths, args: &Args) -> Result<Tally> {
     }
     apt::ensure(PACKAGES, "booting kernels")?;
     let dir = paths.target().join("vm");
-    let (qemu, machines) = prepare(&dir, &machines, args.refresh)?;
+    let Downloads { qemu, machines, storage } = prepare(&dir, &machines, args.refresh)?;
     let ctmon = build::run(paths)?;
     let executables = build_tests(paths)?;
-    let lab = Lab::pack(paths, args, qemu, &ctmon, &executables, &machines)?;
+    let mut lab = Lab::pack(paths, args, qemu, &ctmon, &executables, &machines)?;
+    if let Some(packages) = storage {
+        lab.add_storage(&packages, &dir.join("kernels"), &machines)?;
+    }
     Ok(lab.boot(&machines).into_iter().sum())
 }
 
-/// The emulator and the kernels, downloaded only when missing.
-fn prepare(dir: &Path, machines: &[Machine], refresh: bool) -> Result<(Qemu, Vec<(Machine, Kernel)>)> {
+/// What comes from Debian's archive.
+struct Downloads {
+    qemu: Qemu,
+    machines: Vec<(Machine, Kernel)>,
+    /// The packages of the storage scenes, where a machine plays them.
+    storage: Option<PathBuf>,
+}
+
+/// The emulator, the kernels and the packages, downloaded only when missing.
+fn prepare(dir: &Path, machines: &[Machine], refresh: bool) -> Result<Downloads> {
     let (qemu_dir, kernels_dir) = (dir.join("qemu"), dir.join("kernels"));
     let open = || Archive::open(dir.join("apt"), kernels::SUITES, refresh);
     let mut archive = if refresh { Some(open()?) } else { None };
@@ -143,7 +155,13 @@ fn prepare(dir: &Path, machines: &[Machine], refresh: bool) -> Result<(Qemu, Vec
         Some(qemu) => qemu,
         None => Qemu::fetch(opened(&mut archive, open)?, &qemu_dir)?,
     };
-    Ok((qemu, fetched))
+    let known = if refresh { None } else { storage::unpacked(dir) };
+    let storage = match known {
+        _ if !machines.iter().any(|machine| machine.storage) => None,
+        None => Some(storage::fetch(opened(&mut archive, open)?, dir)?),
+        known => known,
+    };
+    Ok(Downloads { qemu, machines: fetched, storage })
 }
 
 fn opened(archive: &mut Option<Archive>, open: impl FnOnce() -> Result<Archive>) -> Result<&Archive> {
@@ -173,6 +191,8 @@ fn build_tests(paths: &Paths) -> Result<Vec<Executable>> {
 struct Lab {
     qemu: Qemu,
     initramfs: PathBuf,
+    /// The same with what the storage scenes need, for the machine that plays them.
+    with_storage: Option<PathBuf>,
     logs: PathBuf,
     binaries: Vec<String>,
     timeout: Duration,
@@ -204,7 +224,18 @@ impl Lab {
         }
         let tests = executables.iter().filter(|executable| executable.kind == Kind::Test);
         let binaries = tests.map(|executable| executable.target.clone()).collect();
-        Ok(Self { qemu, initramfs, logs, binaries, timeout: Duration::from_secs(args.timeout) })
+        let timeout = Duration::from_secs(args.timeout);
+        Ok(Self { qemu, initramfs, with_storage: None, logs, binaries, timeout })
+    }
+
+    fn add_storage(&mut self, packages: &Path, kernels: &Path, machines: &[(Machine, Kernel)]) -> Result<()> {
+        // One kernel's modules go in, so there is one such machine.
+        let playing = machines.iter().find(|(machine, _)| machine.storage);
+        if let Some((machine, kernel)) = playing {
+            let packed = storage::pack(packages, kernel, &kernels.join(machine.series), &self.initramfs)?;
+            self.with_storage = Some(packed);
+        }
+        Ok(())
     }
 
     fn boot(&self, machines: &[(Machine, Kernel)]) -> Vec<Tally> {
@@ -256,9 +287,10 @@ impl Lab {
         let console = self.logs.join(format!("{}.log", machine.name));
         // A log of an earlier boot must not be read as this one's.
         fs::write(&console, "").with_context(|| format!("failed to create {}", console.display()))?;
+        let initramfs = self.with_storage.as_ref().filter(|_| machine.storage).unwrap_or(&self.initramfs);
         let ending = self.qemu.boot(&Boot {
             kernel: &kernel.image,
-            initramfs: &self.initramfs,
+            initramfs,
             command_line: machine.command_line,
             console: &console,
             timeout: self.timeout,
