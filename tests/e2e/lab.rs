@@ -9,7 +9,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use monitor::check::catalog::ALERTS;
 use serde_json::{Map, Value, json};
 use support::daemon::{self, Daemon};
@@ -84,8 +84,7 @@ impl Lab {
     fn start_on(node: Node, arguments: &[String], phase: Phase) -> Result<Self> {
         let player = Player::start(&node.bpffs, PACE.into(), phase)?;
         let mut daemon = Daemon::start_command(Command::new(daemon::ctmon()?).args(arguments))?;
-        daemon.wait_for_output("serving /metrics", PATIENCE)?;
-        let address = listening(&daemon.output())?;
+        let address = daemon.wait_for_address(PATIENCE)?;
         // Complete from the first scrape on.
         daemon.wait_for_http(address, "/readyz", PATIENCE)?;
         let prometheus = Prometheus::start(address, &node.said(&["rules"])?)?;
@@ -166,11 +165,4 @@ fn thresholds() -> Result<Value> {
     }
     ensure!(!thresholds.is_empty(), "no alerts");
     Ok(thresholds.into())
-}
-
-/// The address in the daemon's log.
-fn listening(log: &str) -> Result<SocketAddr> {
-    let line = log.lines().find(|line| line.contains("serving /metrics")).context("no such line")?;
-    let line: Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
-    Ok(line["address"].as_str().context("no address")?.parse()?)
 }

@@ -73,7 +73,7 @@ impl Prometheus {
         let mut process = Daemon::start_command(&mut command)
             .context("install Debian's package prometheus, or run `cargo xtask test`")?;
         process.wait_for_http(address, "/-/ready", PATIENCE)?;
-        Ok(Self { process: process, address, directory })
+        Ok(Self { process, address, directory })
     }
 
     /// What `query` gives now.
