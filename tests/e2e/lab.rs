@@ -9,7 +9,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use monitor::check::catalog::ALERTS;
 use serde_json::{Map, Value, json};
 use support::daemon::{self, Daemon};
@@ -148,20 +148,24 @@ fn node(config: &str) -> Result<Node> {
 fn thresholds() -> Result<Value> {
     let mut thresholds = Map::new();
     for alert in ALERTS {
-        let text = |time: Duration| format!("{}ms", time.as_millis());
+        let text = |time: Duration| Value::from(format!("{}ms", time.as_millis()));
         let hold = if alert.short_name() == "Down" { DOWN_FOR } else { alert.hold / PACE };
-        let mut rule = json!({"for": text(hold), "keep_firing_for": text(alert.keep_firing_for / PACE)});
+        let mut rule = Map::new();
+        rule.insert("for".to_owned(), text(hold));
+        rule.insert("keep_firing_for".to_owned(), text(alert.keep_firing_for / PACE));
         if let Some(window) = alert.window {
-            rule["window"] = text((window / PACE).max(SHORTEST_WINDOW)).into();
+            rule.insert("window".to_owned(), text((window / PACE).max(SHORTEST_WINDOW)));
         }
         // Off by default. The simulated node has 4,000 to 6,000 entries when nothing is wrong.
-        match alert.short_name() {
-            "EntriesAboveNormal" => rule["value"] = 7_000.into(),
-            "EntriesHigh" => rule["value"] = 10_000.into(),
-            _ => {}
-        }
+        let value = match alert.short_name() {
+            "EntriesAboveNormal" => Some(7_000),
+            "EntriesHigh" => Some(10_000),
+            _ => None,
+        };
+        rule.extend(value.map(|value| ("value".to_owned(), Value::from(value))));
         let severities = thresholds.entry(alert.short_name()).or_insert_with(|| json!({}));
-        severities[alert.severity.name()] = rule;
+        let severities = severities.as_object_mut().context("no severities")?;
+        severities.insert(alert.severity.name().to_owned(), rule.into());
     }
     ensure!(!thresholds.is_empty(), "no alerts");
     Ok(thresholds.into())
