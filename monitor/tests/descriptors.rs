@@ -34,7 +34,7 @@ fn lifter() -> io::Result<Child> {
 fn without_descriptors_the_server_waits_and_then_goes_on() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let stats = Arc::new(Stats::default());
-    let index = Page::render(&Facts { version: "0.0.0", host: None, snapshot: &[] });
+    let index = Page::render(&Facts { version: "0.0.0", host: None, view: None });
     let (_pages, receiver) = watch::channel(Arc::new(Rendered::waiting(index, "this is a test")));
     let server = Server {
         pages: receiver,

@@ -100,11 +100,11 @@ fn with_values(expression: &str, chosen: &[(&str, &str)]) -> Result<String> {
 fn has_data(lab: &Lab, query: &Query, sent: &str) -> Result<bool> {
     let found =
         if query.instant { lab.prometheus.query(sent)? } else { lab.prometheus.query_range(sent, RANGE)? };
-    let numbers = found.iter().flat_map(|series| {
-        let range = series["values"].as_array().into_iter().flatten();
-        range.chain(Some(&series["value"])).filter_map(|sample| sample[1].as_str())
+    let mut numbers = found.iter().flat_map(|series| {
+        let range = series.get("values").and_then(Value::as_array).into_iter().flatten();
+        range.chain(series.get("value")).filter_map(|sample| sample.get(1)?.as_str())
     });
-    Ok(numbers.into_iter().any(|number| number != "NaN"))
+    Ok(numbers.any(|number| number != "NaN"))
 }
 
 /// The counters that Cilium's datapath keeps beside its tables.

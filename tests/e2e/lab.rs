@@ -84,8 +84,7 @@ impl Lab {
     fn start_on(node: Node, arguments: &[String], phase: Phase) -> Result<Self> {
         let player = Player::start(&node.bpffs, PACE.into(), phase)?;
         let mut daemon = Daemon::start_command(Command::new(daemon::ctmon()?).args(arguments))?;
-        daemon.wait_for_output("serving /metrics", PATIENCE)?;
-        let address = listening(&daemon.output())?;
+        let address = daemon.wait_for_address(PATIENCE)?;
         // Complete from the first scrape on.
         daemon.wait_for_http(address, "/readyz", PATIENCE)?;
         let prometheus = Prometheus::start(address, &node.said(&["rules"])?)?;
@@ -149,28 +148,25 @@ fn node(config: &str) -> Result<Node> {
 fn thresholds() -> Result<Value> {
     let mut thresholds = Map::new();
     for alert in ALERTS {
-        let text = |time: Duration| format!("{}ms", time.as_millis());
+        let text = |time: Duration| Value::from(format!("{}ms", time.as_millis()));
         let hold = if alert.short_name() == "Down" { DOWN_FOR } else { alert.hold / PACE };
-        let mut rule = json!({"for": text(hold), "keep_firing_for": text(alert.keep_firing_for / PACE)});
+        let mut rule = Map::new();
+        rule.insert("for".to_owned(), text(hold));
+        rule.insert("keep_firing_for".to_owned(), text(alert.keep_firing_for / PACE));
         if let Some(window) = alert.window {
-            rule["window"] = text((window / PACE).max(SHORTEST_WINDOW)).into();
+            rule.insert("window".to_owned(), text((window / PACE).max(SHORTEST_WINDOW)));
         }
         // Off by default. The simulated node has 4,000 to 6,000 entries when nothing is wrong.
-        match alert.short_name() {
-            "EntriesAboveNormal" => rule["value"] = 7_000.into(),
-            "EntriesHigh" => rule["value"] = 10_000.into(),
-            _ => {}
-        }
+        let value = match alert.short_name() {
+            "EntriesAboveNormal" => Some(7_000),
+            "EntriesHigh" => Some(10_000),
+            _ => None,
+        };
+        rule.extend(value.map(|value| ("value".to_owned(), Value::from(value))));
         let severities = thresholds.entry(alert.short_name()).or_insert_with(|| json!({}));
-        severities[alert.severity.name()] = rule;
+        let severities = severities.as_object_mut().context("no severities")?;
+        severities.insert(alert.severity.name().to_owned(), rule.into());
     }
     ensure!(!thresholds.is_empty(), "no alerts");
     Ok(thresholds.into())
-}
-
-/// The address in the daemon's log.
-fn listening(log: &str) -> Result<SocketAddr> {
-    let line = log.lines().find(|line| line.contains("serving /metrics")).context("no such line")?;
-    let line: Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
-    Ok(line["address"].as_str().context("no address")?.parse()?)
 }

@@ -73,13 +73,13 @@ impl Prometheus {
         let mut process = Daemon::start_command(&mut command)
             .context("install Debian's package prometheus, or run `cargo xtask test`")?;
         process.wait_for_http(address, "/-/ready", PATIENCE)?;
-        Ok(Self { process: process, address, directory })
+        Ok(Self { process, address, directory })
     }
 
     /// What `query` gives now.
     pub(crate) fn query(&self, query: &str) -> Result<Vec<Value>> {
         let data = self.ask("query", &[("query", query)]).with_context(|| query.to_owned())?;
-        Ok(data["result"].as_array().context("no vector")?.clone())
+        Ok(list(&data, "result")?.clone())
     }
 
     /// What `query` gave at each second of the last ones.
@@ -88,7 +88,7 @@ impl Prometheus {
         let [start, end] = [now.saturating_sub(last), now].map(|at| at.as_secs().to_string());
         let parameters = [("query", query), ("start", &start), ("end", &end), ("step", "1")];
         let data = self.ask("query_range", &parameters).with_context(|| query.to_owned())?;
-        Ok(data["result"].as_array().context("no matrix")?.clone())
+        Ok(list(&data, "result")?.clone())
     }
 
     /// The values of a label among the series that match.
@@ -100,31 +100,32 @@ impl Prometheus {
     /// Alerts that fire now, each as its labels without those of the scrape.
     pub(crate) fn firing(&self) -> Result<BTreeSet<String>> {
         let data = self.ask("alerts", &[])?;
-        let alerts = data["alerts"].as_array().context("no alerts")?;
-        alerts.iter().filter(|alert| alert["state"] == "firing").map(|alert| name(&alert["labels"])).collect()
+        let fires = |alert: &&Value| alert.get("state").is_some_and(|state| state == "firing");
+        list(&data, "alerts")?.iter().filter(fires).map(|alert| name(alert.get("labels"))).collect()
     }
 
     /// Alerts that fired at any evaluation so far.
     pub(crate) fn fired(&self) -> Result<BTreeSet<String>> {
         let found = self.query("count_over_time(ALERTS{alertstate=\"firing\"}[1h])")?;
-        found.iter().map(|series| name(&series["metric"])).collect()
+        found.iter().map(|series| name(series.get("metric"))).collect()
     }
 
     pub(crate) fn rules(&self) -> Result<Vec<Rule>> {
         let data = self.ask("rules", &[])?;
-        let groups = data["groups"].as_array().context("no groups")?;
-        let rules = groups.iter().flat_map(|group| group["rules"].as_array().into_iter().flatten());
-        let text = |value: &Value| value.as_str().map(str::to_owned).context("no text");
-        rules
-            .map(|rule| {
-                let (health, error) = (text(&rule["health"])?, rule["lastError"].as_str());
-                Ok(Rule {
-                    name: text(&rule["name"])?,
-                    health: error.map_or(health.clone(), |error| format!("{health}: {error}")),
-                    evaluated: text(&rule["lastEvaluation"])?,
-                })
-            })
-            .collect()
+        let mut rules = Vec::new();
+        for group in list(&data, "groups")? {
+            for rule in list(group, "rules")? {
+                let text = |field: &str| rule.get(field).and_then(Value::as_str);
+                let known = |field: &str| text(field).map(str::to_owned).with_context(|| field.to_owned());
+                let health = known("health")?;
+                rules.push(Rule {
+                    name: known("name")?,
+                    health: text("lastError").map_or(health.clone(), |error| format!("{health}: {error}")),
+                    evaluated: known("lastEvaluation")?,
+                });
+            }
+        }
+        Ok(rules)
     }
 
     fn ask(&self, what: &str, parameters: &[(&str, &str)]) -> Result<Value> {
@@ -136,8 +137,9 @@ impl Prometheus {
         let response = http::get(self.address, &path)?;
         let mut answer: Value = serde_json::from_slice(&response.body)
             .with_context(|| format!("{what} was answered with {}", response.status))?;
-        ensure!(answer["status"] == "success", "{what} was answered with {answer}");
-        Ok(answer["data"].take())
+        let success = answer.get("status").is_some_and(|status| status == "success");
+        ensure!(success, "{what} was answered with {answer}");
+        Ok(answer.get_mut("data").context("no data")?.take())
     }
 }
 
@@ -154,7 +156,8 @@ impl Drop for Prometheus {
 }
 
 /// `CtmonTargetUnanswered critical target=qnap target_service=smb`.
-fn name(labels: &Value) -> Result<String> {
+fn name(labels: Option<&Value>) -> Result<String> {
+    let labels = labels.context("an alert without labels")?;
     let mut labels: BTreeMap<String, String> = serde_json::from_value(labels.clone())?;
     for of_scrape in ["__name__", "alertstate", "cluster", "instance", "job", "node"] {
         labels.remove(of_scrape);
@@ -165,6 +168,10 @@ fn name(labels: &Value) -> Result<String> {
         write!(name, " {label}={value}")?;
     }
     Ok(name)
+}
+
+fn list<'a>(value: &'a Value, field: &str) -> Result<&'a Vec<Value>> {
+    value.get(field).and_then(Value::as_array).with_context(|| format!("no {field} in {value}"))
 }
 
 /// A text as part of a query string.

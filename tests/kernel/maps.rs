@@ -16,6 +16,8 @@ use support::cilium::{self, Capacities, MapName, Maps};
 use support::clock::Clock;
 use support::fixture::{self, Lifetimes};
 use support::generate::{self, Random};
+use support::host;
+use support::page::Page;
 use support::reference;
 use support::sys::{Kind, Map, NO_COMMON_LRU, Spec, possible_cpus};
 
@@ -152,7 +154,7 @@ fn a_map_of_another_shape_affects_that_map_alone_and_says_why() -> Result<()> {
 
     let finished = node.ctmon(&["scrape"])?;
     ensure!(finished.status.success(), "{}", finished.stderr);
-    let page = support::page::Page::parse(&finished.stdout)?;
+    let page = Page::parse(&finished.stdout)?;
     for (label, reason, _) in wrong {
         let labels = [("map_name", label), ("reason", reason.name())];
         assert_eq!(page.value("ctmon_map_problem", &labels), Some(1.0), "{label}");
@@ -220,6 +222,13 @@ fn a_per_cpu_lru_tells_each_processors_share() -> Result<()> {
         let values = capacity * u64::from(maps.get(name).info().value_size);
         assert!(whole(page.value("ctmon_map_memory_bytes", &[map]))? >= values, "{}", name.label());
     }
+    // Where nothing tells the number of processors, the share is unknown; what kind of map it is, is not.
+    let root = host::captured(&node)?;
+    let words = host::on(&root, &["scrape"])?;
+    let page = Page::parse(&node.said(&words.iter().map(String::as_str).collect::<Vec<_>>())?)?;
+    assert_eq!(page.matching("ctmon_map_info", &[("lru", "percpu")]).count(), MapName::ALL.len());
+    assert_eq!(page.sum("ctmon_map_percpu_share", &[]), None);
+    assert_eq!(page.matching("ctmon_alert_active", &[("alert", "CtmonMapFilling")]).count(), 0);
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::http::{self, Response};
 use crate::page::Page;
@@ -115,6 +116,16 @@ impl Daemon {
     pub fn wait_for_output(&mut self, text: &str, patience: Duration) -> Result<()> {
         let said = format!("{text:?} in its output");
         self.wait_until(&said, patience, |daemon| Ok(daemon.output().contains(text)))
+    }
+
+    /// Where a `ctmon run` with `--log-format json` says it listens.
+    pub fn wait_for_address(&mut self, patience: Duration) -> Result<SocketAddr> {
+        const SERVING: &str = "serving /metrics";
+        self.wait_for_output(SERVING, patience)?;
+        let output = self.output();
+        let line = output.lines().find(|line| line.contains(SERVING)).context("no such line")?;
+        let line: Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
+        Ok(line.get("address").and_then(Value::as_str).context("no address")?.parse()?)
     }
 
     /// Waits until `path` answers with status 200 and gives the answer.

@@ -48,7 +48,7 @@ pub(super) fn run(global: &GlobalArgs, args: &RunArgs, mut settings: Settings) -
     }
     let stats = Arc::new(Stats::default());
     let collector = node::collector(global, &settings)?;
-    let index = Page::render(&Facts { version: VERSION, host: None, snapshot: &[] });
+    let index = Page::render(&Facts { version: VERSION, host: None, view: None });
     let (pages, receiver) = watch::channel(Arc::new(Rendered::waiting(index, "the first scan is under way")));
     let (victims, last_victims) = watch::channel(victims::waiting());
     let publish = scanner::Publish { pages, victims };

@@ -1,13 +1,17 @@
-//! The page at `/`: what this is, how old its numbers are, where to look.
+//! The page at `/`: what this is, how old its numbers are, what they say, where to look.
 //!
-//! In: a few facts of the daemon and of its last snapshot. Out: plain HTML that every reader, browser or
+//! In: the daemon's version, its last snapshot with its findings. Out: plain HTML that every reader, browser or
 //! assistive technology understands.
 //! Must not: need scripts, other files or the network, nor trust any text: all of it is escaped.
+
+mod tables;
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use hyper::body::Bytes;
+
+pub use tables::View;
 
 /// A link with what is behind it.
 #[derive(Clone, Copy, Debug)]
@@ -16,21 +20,14 @@ pub struct Link<'a> {
     pub about: &'a str,
 }
 
-/// One line of the table of facts.
-#[derive(Clone, Debug)]
-pub struct Fact {
-    pub name: String,
-    pub value: String,
-}
-
 /// What the page shows.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     pub version: &'a str,
     /// The host's name, if it is known.
     pub host: Option<&'a str>,
-    /// The snapshot in a few lines, such as each map's entries and capacity; empty before the first one.
-    pub snapshot: &'a [Fact],
+    /// `None` before the first snapshot.
+    pub view: Option<View<'a>>,
 }
 
 /// The finished page, open where the snapshot's age belongs.
@@ -62,10 +59,11 @@ const FIRST_LOOKS: [(&str, &str); 5] = [
     ("ctmon_alert_active", "which alerts this node would raise by itself: all 0"),
 ];
 
-const STYLE: &str = "body{font-family:system-ui,sans-serif;line-height:1.5;max-width:48rem;margin:2rem auto;\
+const STYLE: &str = "body{font-family:system-ui,sans-serif;line-height:1.5;max-width:64rem;margin:2rem auto;\
     padding:0 1rem;color:#1b1b1b;background:#fff}a{color:#0b57d0}code{font-size:.95em}\
     table{border-collapse:collapse}th,td{text-align:left;padding:.25rem 1rem .25rem 0;\
     border-bottom:1px solid #ccc;font-variant-numeric:tabular-nums}\
+    td:first-child{padding-left:0}.critical,.warning{font-weight:600}\
     @media(prefers-color-scheme:dark){body{color:#e8e8e8;background:#161616}a{color:#8ab4f8}\
     th,td{border-color:#444}}";
 
@@ -96,7 +94,7 @@ impl Page {
 }
 
 fn write_before(out: &mut String, facts: &Facts<'_>) -> fmt::Result {
-    let Facts { version, host, snapshot: _ } = *facts;
+    let Facts { version, host, view: _ } = *facts;
     let place = host.map(|host| format!(" on {host}")).unwrap_or_default();
     let place = Escaped(&place);
     write!(
@@ -111,12 +109,8 @@ fn write_before(out: &mut String, facts: &Facts<'_>) -> fmt::Result {
 }
 
 fn write_after(out: &mut String, facts: &Facts<'_>) -> fmt::Result {
-    if !facts.snapshot.is_empty() {
-        out.push_str("<table>\n<caption>The last snapshot</caption>\n<tbody>\n");
-        for Fact { name, value } in facts.snapshot {
-            writeln!(out, "<tr><th scope=\"row\">{}</th><td>{}</td></tr>", Escaped(name), Escaped(value))?;
-        }
-        out.push_str("</tbody>\n</table>\n");
+    if let Some(view) = &facts.view {
+        tables::write(out, view)?;
     }
     out.push_str("<h2>Pages</h2>\n<ul>\n");
     for Link { href, about } in LINKS {
@@ -156,6 +150,8 @@ impl fmt::Display for Escaped<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::testing;
+    use crate::config::Settings;
 
     fn text(page: &Page, status: &str) -> String {
         [&page.before[..], status.as_bytes(), &page.after[..]].map(String::from_utf8_lossy).concat()
@@ -163,15 +159,17 @@ mod tests {
 
     #[test]
     fn the_page_shows_its_facts_and_runs_nothing() {
-        let snapshot =
-            [Fact { name: "ct4_global".to_owned(), value: "22,519 of 524,288 entries".to_owned() }];
-        let page = Page::render(&Facts { version: "1.2.3", host: Some("node-1"), snapshot: &snapshot });
+        let snapshot = testing::nothing(&Settings::default());
+        let view = View { snapshot: &snapshot, findings: &[] };
+        let page = Page::render(&Facts { version: "1.2.3", host: Some("node-1"), view: Some(view) });
         let page = text(&page, &Page::status(Ok((Duration::from_millis(2500), Duration::from_secs(15)))));
         for expected in [
             "<title>ctmon on node-1</title>",
             "<html lang=\"en\">",
             "Version 1.2.3.",
-            "<th scope=\"row\">ct4_global</th><td>22,519 of 524,288 entries</td>",
+            "<h2>Findings</h2>",
+            "<h2>Maps</h2>",
+            "<h2>Targets</h2>",
             "2.5 s old",
             "every 15.0 s",
             "<a href=\"/metrics\">",
@@ -184,18 +182,17 @@ mod tests {
 
     #[test]
     fn no_text_becomes_markup() {
-        let snapshot = [Fact { name: "<a>".to_owned(), value: "\"b\" & 'c'".to_owned() }];
-        let page = Page::render(&Facts { version: "<v>", host: Some("<h>"), snapshot: &snapshot });
+        let page = Page::render(&Facts { version: "<v>", host: Some("<h>"), view: None });
         let page = text(&page, &Page::status(Err("<why>")));
-        for unwanted in ["<v>", "<h>", "<why>", "\"b\""] {
+        for unwanted in ["<v>", "<h>", "<why>"] {
             assert!(!page.contains(unwanted), "{unwanted} came through in {page}");
         }
-        assert!(page.contains("&lt;a&gt;</th><td>&quot;b&quot; &amp; &#39;c&#39;</td>"), "{page}");
+        assert_eq!(Escaped("\"b\" & 'c'").to_string(), "&quot;b&quot; &amp; &#39;c&#39;");
     }
 
     #[test]
     fn without_facts_there_is_no_empty_table() {
-        let page = Page::render(&Facts { version: "1", host: None, snapshot: &[] });
+        let page = Page::render(&Facts { version: "1", host: None, view: None });
         let page = text(&page, &Page::status(Err("Cilium has no pins yet")));
         assert!(page.contains("<h1>ctmon</h1>"), "{page}");
         assert!(page.contains("There is no snapshot yet: Cilium has no pins yet"), "{page}");

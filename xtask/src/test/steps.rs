@@ -144,6 +144,14 @@ pub(super) const STEPS: &[Step] = &[
         run: |context| cargo_test(context, &["--package", "tests", "--test", "e2e"]),
     },
     Step {
+        name: "browser",
+        proves: "the page at / in a real browser: whole, without a complaint, a script or another host",
+        kind: Kind::Check,
+        needs: BINARY,
+        packages: &["chromium"],
+        run: |context| cargo_test(context, &["--package", "tests", "--test", "browser"]),
+    },
+    Step {
         name: "python",
         proves: "helm and the schemas of Kubernetes objects are there",
         kind: Kind::Build,

@@ -14,13 +14,13 @@ use tokio::sync::watch;
 
 use super::{VERSION, victims};
 use crate::check::crossing::Crossings;
-use crate::check::{Reading, readings};
+use crate::check::{Reading, findings, readings};
 use crate::config::Settings;
 use crate::output::http::{LocalReply, Rendered, Stats};
-use crate::output::page::{Fact, Facts, Page};
+use crate::output::page::{Facts, Page, View};
 use crate::output::prometheus::{self, Reload};
+use crate::snapshot::Snapshot;
 use crate::snapshot::deep::DeepOutcome;
-use crate::snapshot::{Content, Snapshot};
 use crate::source::collect::{CollectSettings, Collector};
 use crate::source::deep::DeepScan;
 
@@ -176,8 +176,9 @@ impl Scanner {
             tracing::error!(error = %io::Error::other(error), "failed to render the metrics page");
             return Ok(());
         }
-        let facts = facts(snapshot, readings);
-        let index = Page::render(&Facts { version: VERSION, host: None, snapshot: &facts });
+        let findings = findings(snapshot, &self.settings);
+        let view = View { snapshot, findings: &findings };
+        let index = Page::render(&Facts { version: VERSION, host: None, view: Some(view) });
         let rendered = Rendered::new(index, page, taken, snapshot.interval);
         self.publish.victims.send_replace(victims::reply(&snapshot.evictions, &self.settings));
         self.publish.pages.send(Arc::new(rendered)).map_err(|_| ())
@@ -210,33 +211,4 @@ enum Wait {
     Due,
     Now,
     End,
-}
-
-/// The snapshot in a few lines, for the index page.
-fn facts(snapshot: &Snapshot, readings: &[Reading]) -> Vec<Fact> {
-    let mut facts: Vec<Fact> = snapshot
-        .maps
-        .iter()
-        .filter_map(|map| {
-            let value = match &map.content {
-                Content::Absent => return None,
-                Content::Problem(problem) => problem.detail.clone(),
-                Content::Present(present) => {
-                    format!("{} of {} entries", present.scan.entries, present.capacity)
-                }
-            };
-            Some(Fact { name: map.map.name.clone(), value })
-        })
-        .collect();
-    for state in snapshot.targets.iter().filter(|state| state.stale() > 0) {
-        facts.push(Fact {
-            name: format!("{} {}", state.target, state.service),
-            value: format!("{} stale entries", state.stale()),
-        });
-    }
-    for reading in readings.iter().filter(|reading| reading.active) {
-        let place = format!("{}{}", reading.map_name, reading.target);
-        facts.push(Fact { name: reading.alert.name.to_owned(), value: format!("active {place}") });
-    }
-    facts
 }

@@ -43,7 +43,7 @@ pub(super) struct Setup {
 }
 
 pub(super) fn index() -> Page {
-    Page::render(&Facts { version: "0.0.0", host: None, snapshot: &[] })
+    Page::render(&Facts { version: "0.0.0", host: None, view: None })
 }
 
 pub(super) fn fresh() -> Rendered {

@@ -1,0 +1,91 @@
+//! Headless Chromium, one process for each page.
+//!
+//! In: an address. Out: the document as the browser built it, what it complained of, a picture.
+//! Must not: reach any host but this one, update itself, or leave its profile behind.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result, ensure};
+use support::daemon::{self, Finished};
+use support::node::PATIENCE;
+
+const FLAGS: [&str; 13] = [
+    "--headless",
+    // The suite runs as root, for which Chromium has no sandbox.
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    // No name has an address: whatever a page wants from elsewhere fails, and is complained of.
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+    "--no-proxy-server",
+    "--enable-logging=stderr",
+];
+
+/// A browser whose profile is gone with the value.
+pub(crate) struct Browser {
+    directory: PathBuf,
+}
+
+/// A page that was opened.
+pub(crate) struct Seen {
+    /// The document after it was loaded, as HTML.
+    pub(crate) dom: String,
+    /// What the browser wrote to the page's console.
+    pub(crate) console: Vec<String>,
+}
+
+impl Browser {
+    pub(crate) fn new() -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory = env::temp_dir().join(format!("ctmon-browser-{}-{number}", process::id()));
+        fs::create_dir_all(&directory)
+            .with_context(|| format!("failed to create {}", directory.display()))?;
+        Ok(Self { directory })
+    }
+
+    /// Opens a page until it is loaded.
+    pub(crate) fn open(&self, url: &str) -> Result<Seen> {
+        let Finished { stdout, stderr, .. } = self.run(&["--dump-dom", url])?;
+        let console = stderr.lines().filter(|line| line.contains(":CONSOLE")).map(str::to_owned).collect();
+        Ok(Seen { dom: stdout, console })
+    }
+
+    /// What the page looks like, as a PNG.
+    pub(crate) fn picture(&self, url: &str, flags: &[&str]) -> Result<Vec<u8>> {
+        let path = self.directory.join("picture.png");
+        let to = format!("--screenshot={}", path.display());
+        self.run(&[flags, &["--window-size=800,1200", &to, url]].concat())?;
+        let picture = fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
+        ensure!(picture.starts_with(b"\x89PNG\r\n\x1a\n"), "no PNG");
+        fs::remove_file(&path).with_context(|| format!("failed to remove {}", path.display()))?;
+        Ok(picture)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<Finished> {
+        let profile = format!("--user-data-dir={}", self.directory.join("profile").display());
+        let arguments = [&FLAGS[..], &[&profile], arguments].concat();
+        let finished = daemon::run(Path::new("chromium"), &arguments, PATIENCE)
+            .context("install Debian's package chromium, or run `cargo xtask test`")?;
+        ensure!(finished.status.success(), "chromium ended with {}: {}", finished.status, finished.stderr);
+        Ok(finished)
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.directory) {
+            eprintln!("failed to remove {}: {error}", self.directory.display());
+        }
+    }
+}
