@@ -542,7 +542,8 @@ mod tests {
         model.hold(Phase::Repair);
         let end = play(&mut model, 100..200)[99];
         assert_eq!((end.phase, end.counts.opening, end.interval), (Phase::Repair, 0, REPAIRED_INTERVAL));
-        assert!(end.counts.stale < 150, "{end:?}");
+        // Between two passes what closes piles up, but to a tenth of what it was at the most.
+        assert!(end.counts.stale < 500, "{end:?}");
     }
 
     #[test]
