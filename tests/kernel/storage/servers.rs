@@ -76,7 +76,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         // A server's children outlive it and go on serving: all of the group, at once.
         let group = format!("-{}", self.0.pid());
-        if let Err(error) = run("kill", &["-KILL", "--", &group]) {
+        if let Err(error) = run("kill", &["-KILL", &group]) {
             eprintln!("{error:#}");
         }
     }

@@ -92,7 +92,8 @@ fn a_silent_server_is_seen(
     let page = running.page(|page| stalled(page).is_some_and(|sockets| sockets >= 1.0))?;
     assert!(is_active(&page, STALLED));
     assert_eq!(of_target(&page, "ctmon_target_mounts"), Some(2.0), "a hanging mount is still told");
-    let words = ["1 of 1 sockets repeat data and hear nothing: 192.168.100.10:", ":445 (smb, established)"];
+    // Where the machine is slow, the client has opened another connection by now.
+    let words = [" sockets repeat data and hear nothing: 192.168.100.10:", ":445 (smb, established)"];
     must_find(node, STALLED, &words)?;
     plugged.mend()?;
     ensure!(reader.wait(PATIENCE)?.success(), "the file was not read: {}", reader.output());
