@@ -15,12 +15,12 @@ use monitor_abi::cell::CHUNK;
 use monitor_abi::cilium::{CtEntry, TUPLE_F_IN, TUPLE_F_SERVICE, TupleV4, TupleV6};
 use monitor_abi::class::{Expiry, State, VictimState};
 use monitor_abi::evict::{
-    CELLS, MAP_CHUNKS, RING, Shape, ask, cell, pack_classes, shape_number, slot, victim,
+    CELLS, MAP_CHUNKS, RING, Shape, ask, cell, pack_classes, shape_number, slot, state, victim,
 };
 use monitor_abi::scan::Clock;
 
 use crate::atomic::{fetch_add, swap};
-use crate::maps::{EVICT_ASK, EVICT_CLOCK, EVICT_MAPS, EVICTED, VICTIM_COUNT, VICTIMS};
+use crate::maps::{EVICT_ASK, EVICT_MAPS, EVICT_STATE, EVICTED, VICTIMS};
 use crate::target::{KeyWords, Targets};
 
 /// Words of a key, which the kernel pads to a multiple of eight bytes before the value.
@@ -164,9 +164,11 @@ fn count<const KEY: usize>(
     state: u8,
     pair: Option<u32>,
 ) {
+    let Some(left) = EVICT_STATE.get_ptr_mut(0) else { return };
+    let left = left.cast::<u64>();
     // SAFETY: a helper without arguments.
     let jiffies = unsafe { bpf_jiffies64() };
-    let (ktime, seconds) = ktime_of(jiffies);
+    let (ktime, seconds) = ktime_of(left, jiffies);
     let now = match ask[ask::CLOCK] {
         clock if clock == Clock::Ktime as u64 => Some(seconds as u32),
         clock if clock == Clock::Jiffies as u64 => Some((jiffies >> 8) as u32),
@@ -182,23 +184,26 @@ fn count<const KEY: usize>(
         bump(MAP_CHUNKS as u32, pair, cell);
     }
     let classes = pack_classes(map, cell, pair);
-    write(ktime, classes, lifetime.unwrap_or(0), u64::from(now.unwrap_or(0)), key);
+    write(left, ktime, classes, lifetime.unwrap_or(0), u64::from(now.unwrap_or(0)), key);
 }
 
-/// The monotonic clock in nanoseconds and in seconds, read once a tick: where evictions come by the thousand, reading it would cost more than all
-/// the rest. (The kernel's own clock of that kind is closed to tracing programs.)
+/// The monotonic clock in nanoseconds and in seconds, read once a tick: where evictions come by the thousand, reading it
+/// would cost more than all the rest. (The kernel's own clock of that kind is closed to tracing programs.) Another
+/// processor may see the new tick with the old time: by a tick, which is what the time is behind anyway.
 #[inline(always)]
-fn ktime_of(jiffies: u64) -> (u64, u64) {
-    let Some(last) = EVICT_CLOCK.get_ptr_mut(0) else { return (0, 0) };
-    // SAFETY: a map value of this processor, where nothing runs between the program's instructions but itself.
-    let [tick, ktime, seconds] = unsafe { &mut *last };
-    if *tick != jiffies {
-        *tick = jiffies;
-        // SAFETY: a helper without arguments.
-        *ktime = unsafe { bpf_ktime_get_ns() };
-        *seconds = *ktime / 1_000_000_000;
+fn ktime_of(left: *mut u64, jiffies: u64) -> (u64, u64) {
+    // SAFETY: words of a map value; the indices are constants below its length.
+    let word = |index: usize| unsafe { left.add(index) };
+    // SAFETY: aligned words, each written at once.
+    unsafe {
+        if word(state::TICK).read_volatile() != jiffies {
+            let ktime = bpf_ktime_get_ns();
+            word(state::KTIME_NS).write_volatile(ktime);
+            word(state::SECONDS).write_volatile(ktime / 1_000_000_000);
+            word(state::TICK).write_volatile(jiffies);
+        }
+        (word(state::KTIME_NS).read_volatile(), word(state::SECONDS).read_volatile())
     }
-    (*ktime, *seconds)
 }
 
 /// Adds one to a counter of a slot or a pair, in the chunks from `first` on.
@@ -217,10 +222,16 @@ fn bump(first: u32, index: u32, cell: u32) {
 
 /// Writes a victim over the oldest one, see `victim::MARK`.
 #[inline(always)]
-fn write<const KEY: usize>(ktime: u64, classes: u64, lifetime: u64, now: u64, key: &[u64; KEY]) {
-    let Some(total) = VICTIM_COUNT.get_ptr_mut(0) else { return };
-    // SAFETY: a map value of eight bytes, aligned as all are.
-    let number = unsafe { fetch_add(total, 1) };
+fn write<const KEY: usize>(
+    left: *mut u64,
+    ktime: u64,
+    classes: u64,
+    lifetime: u64,
+    now: u64,
+    key: &[u64; KEY],
+) {
+    // SAFETY: an aligned word of a map value.
+    let number = unsafe { fetch_add(left.add(state::VICTIMS), 1) };
     let Some(place) = VICTIMS.get_ptr_mut(number as u32 & (RING as u32 - 1)) else { return };
     let place = place.cast::<u64>();
     let set = |index: usize, word: u64| {

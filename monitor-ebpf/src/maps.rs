@@ -4,7 +4,7 @@
 //! and `PENDING`. Out: `FOUND` and `CELLS`, read after it. Must not: grow: every size is fixed here, and none depends on traffic.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie};
 use monitor_abi::cell::{CHUNK, MAP_CHUNKS, TARGET_CHUNKS};
 use monitor_abi::evict;
 use monitor_abi::scan::{FILTER_WORDS, FILTERS, MAX_PORTS, MAX_PREFIXES, ask, found, pending};
@@ -63,13 +63,9 @@ pub(crate) static EVICT_MAPS: Array<[u64; evict::TABLE]> = Array::with_max_entri
 pub(crate) static EVICTED: Array<[u64; CHUNK]> =
     Array::with_max_entries((evict::MAP_CHUNKS + evict::TARGET_CHUNKS) as u32, 0);
 
-/// The tick and the time of the last eviction on each processor.
+/// What evictions leave for the next one. One for all processors: looking up a map with one for each is a call.
 #[map]
-pub(crate) static EVICT_CLOCK: PerCpuArray<[u64; 3]> = PerCpuArray::with_max_entries(1, 0);
-
-/// How many victims were written to the ring.
-#[map]
-pub(crate) static VICTIM_COUNT: Array<u64> = Array::with_max_entries(1, 0);
+pub(crate) static EVICT_STATE: Array<[u64; evict::state::LEN]> = Array::with_max_entries(1, 0);
 
 /// The last victims. An array and no ring buffer: those wake their reader, which may not be done under the LRU lock.
 #[map]

@@ -82,6 +82,17 @@ pub const fn decode_cell(cell: u32) -> Option<(VictimState, Expiry)> {
 /// Victims the ring holds.
 pub const RING: usize = 256;
 
+/// Words of the `EVICT_STATE` record: what evictions leave for the next one, on whatever processor.
+pub mod state {
+    /// The tick of the last eviction, written after what was read at it.
+    pub const TICK: usize = 0;
+    pub const KTIME_NS: usize = 1;
+    pub const SECONDS: usize = 2;
+    /// Victims written to the ring so far.
+    pub const VICTIMS: usize = 3;
+    pub const LEN: usize = 4;
+}
+
 /// Words of a victim in the ring.
 pub mod victim {
     /// The victim's number, from 1, written last. Whoever reads a victim has to see afterwards that the count has not

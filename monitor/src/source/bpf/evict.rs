@@ -11,7 +11,9 @@ use aya::programs::ProgramError;
 use aya::programs::fexit::FExitLinkId;
 
 use monitor_abi::cell::CHUNK;
-use monitor_abi::evict::{CELLS, MAP_CHUNKS, NOBODY, RING, TABLE, TARGET_CHUNKS, ask, pack_map, victim};
+use monitor_abi::evict::{
+    CELLS, MAP_CHUNKS, NOBODY, RING, TABLE, TARGET_CHUNKS, ask, pack_map, state, victim,
+};
 use monitor_abi::scan::Clock;
 
 use super::btf::KernelTypes;
@@ -50,7 +52,7 @@ pub struct Tracker {
     watched: [u64; TABLE],
     table: Array<MapData, [u64; TABLE]>,
     evicted: Array<MapData, [u64; CHUNK]>,
-    count: Array<MapData, u64>,
+    left: Array<MapData, [u64; state::LEN]>,
     ring: Array<MapData, VictimRecord>,
     /// Victims read or lost so far.
     read: u64,
@@ -86,7 +88,7 @@ impl Tracker {
             watched: [0; TABLE],
             table: take(bpf, "EVICT_MAPS")?,
             evicted: take(bpf, "EVICTED")?,
-            count: take(bpf, "VICTIM_COUNT")?,
+            left: take(bpf, "EVICT_STATE")?,
             ring: take(bpf, "VICTIMS")?,
             read: 0,
         })
@@ -226,7 +228,8 @@ impl Tracker {
     }
 
     fn victim_count(&self) -> Result<u64, ScanError> {
-        self.count.get(&0, 0).map_err(in_map("VICTIM_COUNT"))
+        let left = self.left.get(&0, 0).map_err(in_map("EVICT_STATE"))?;
+        Ok(left.get(state::VICTIMS).copied().unwrap_or_default())
     }
 
     /// How often the kernel skipped the program; `None` while none is attached.
