@@ -122,12 +122,13 @@ fn the_host_is_read_through_its_mounts() -> Result<()> {
 
 #[test]
 fn sockets_of_the_node_are_seen_from_the_pod() -> Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
+    // An address of our own: the other tests' servers are on 127.0.0.1.
+    let listener = TcpListener::bind("127.78.0.1:0")?;
     let address = listener.local_addr()?;
     let _connected = TcpStream::connect(address)?;
-    let port = address.port();
+    let (ip, port) = (address.ip(), address.port());
     let node = Node::new(&format!(
-        "interval: 1s\ntargets: [{{name: own, addresses: [127.0.0.1], services: [{{name: test, ports: [{port}]}}]}}]\n"
+        "interval: 1s\ntargets: [{{name: own, addresses: [{ip}], services: [{{name: test, ports: [{port}]}}]}}]\n"
     ))?;
     let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
     let mut command = Pod::of_the_manifest()?.command(&Host::of(&node)?, &root(&node)?)?;

@@ -209,14 +209,21 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// TCP sockets of our network namespace whose remote address `wanted` accepts (listeners have none).
+/// TCP sockets of our network namespace whose remote address `wanted` accepts (listeners have none). Those in
+/// `TIME_WAIT` get what room the others leave: a client that reconnects in a loop leaves hundreds behind, and they
+/// must not hide the one connection that matters.
 pub fn read_sockets(wanted: impl Fn(IpAddr) -> bool) -> Result<Sockets, SocketsError> {
-    let mut sockets = Sockets::default();
-    let mut keep = |socket: Option<Socket>| match socket {
-        None => sockets.undecoded += 1,
-        Some(socket) if !wanted(socket.remote.ip()) => {}
-        Some(_) if sockets.sockets.len() >= MAX_SOCKETS => sockets.skipped += 1,
-        Some(socket) => sockets.sockets.push(socket),
+    let (mut sockets, mut ended) = (Sockets::default(), Vec::new());
+    let mut keep = |socket: Option<Socket>| {
+        let Some(socket) = socket else {
+            sockets.undecoded += 1;
+            return;
+        };
+        if !wanted(socket.remote.ip()) {
+            return;
+        }
+        let kept = if socket.state == TcpState::TimeWait { &mut ended } else { &mut sockets.sockets };
+        if kept.len() < MAX_SOCKETS { kept.push(socket) } else { sockets.skipped += 1 }
     };
     dump(netlink::Family::V4, &mut keep)?;
     match dump(netlink::Family::V6, &mut keep) {
@@ -225,6 +232,9 @@ pub fn read_sockets(wanted: impl Fn(IpAddr) -> bool) -> Result<Sockets, SocketsE
         Err(SocketsError::Refused { source, .. }) if source.raw_os_error() == Some(libc::ENOENT) => {}
         Err(error) => return Err(error),
     }
+    let room = MAX_SOCKETS - sockets.sockets.len();
+    sockets.skipped += ended.len().saturating_sub(room) as u64;
+    sockets.sockets.extend(ended.into_iter().take(room));
     Ok(sockets)
 }
 

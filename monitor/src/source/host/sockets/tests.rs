@@ -1,4 +1,5 @@
-//! Real sockets on the loopback interface. Each test has its own 127.x address, so they may run side by side.
+//! Real sockets on the loopback interface. Each test has its own address there, and each run its own: they may run
+//! side by side, and what an earlier run left in `TIME_WAIT` is not theirs.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -7,6 +8,11 @@ use std::thread::sleep;
 use tokio::net::TcpSocket;
 
 use super::*;
+
+fn own(test: u8) -> Ipv4Addr {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 + test, high, low)
+}
 
 fn towards(address: Ipv4Addr) -> Sockets {
     read_sockets(|remote| remote == IpAddr::V4(address)).unwrap()
@@ -18,7 +24,7 @@ fn runtime() -> tokio::runtime::Runtime {
 
 #[test]
 fn a_connection_is_seen_with_its_ports_its_inode_and_what_it_did() {
-    let address = Ipv4Addr::new(127, 77, 0, 1);
+    let address = own(1);
     let listener = TcpListener::bind((address, 0)).unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (mut server, _) = listener.accept().unwrap();
@@ -42,7 +48,7 @@ fn a_connection_is_seen_with_its_ports_its_inode_and_what_it_did() {
 
 #[test]
 fn keepalive_is_told_from_its_timer() {
-    let address = Ipv4Addr::new(127, 77, 0, 2);
+    let address = own(2);
     let listener = TcpListener::bind((address, 0)).unwrap();
     let remote = listener.local_addr().unwrap();
     let plain = TcpStream::connect(remote).unwrap();
@@ -64,7 +70,7 @@ fn keepalive_is_told_from_its_timer() {
 
 #[test]
 fn a_connection_whose_syn_is_not_answered_is_stalled_once_it_repeats() {
-    let address = Ipv4Addr::new(127, 77, 0, 3);
+    let address = own(3);
     runtime().block_on(async {
         let listener = TcpSocket::new_v4().unwrap();
         listener.bind((address, 0).into()).unwrap();
@@ -94,8 +100,8 @@ fn ipv6_and_mapped_ipv4_peers_are_found_by_their_plain_address() {
         return;
     };
     let port = listener.local_addr().unwrap().port();
-    let address = Ipv4Addr::new(127, 77, 0, 4);
-    // The server's end is an IPv6 socket whose remote is ::ffff:127.77.0.4.
+    let address = own(4);
+    // The server's end is an IPv6 socket whose remote is ::ffff:127.x.x.x.
     let client = runtime().block_on(async {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((address, 0).into()).unwrap();
@@ -110,7 +116,7 @@ fn ipv6_and_mapped_ipv4_peers_are_found_by_their_plain_address() {
 
 #[test]
 fn beyond_the_bound_sockets_are_counted_not_kept() {
-    let address = Ipv4Addr::new(127, 77, 0, 5);
+    let address = own(5);
     let listener = TcpListener::bind((address, 0)).unwrap();
     let remote = listener.local_addr().unwrap();
     let mut streams = Vec::new();
@@ -123,6 +129,24 @@ fn beyond_the_bound_sockets_are_counted_not_kept() {
     assert_eq!(sockets.skipped, 10);
     drop(streams);
     sleep(Duration::from_millis(10));
+}
+
+#[test]
+fn a_living_socket_is_not_hidden_by_ended_ones() {
+    let address = own(6);
+    let listener = TcpListener::bind((address, 0)).unwrap();
+    let remote = listener.local_addr().unwrap();
+    for _ in 0..MAX_SOCKETS + 10 {
+        // The side that closes first stays in TIME_WAIT for a minute; here the client.
+        drop(TcpStream::connect(remote).unwrap());
+        drop(listener.accept().unwrap());
+    }
+    let _client = TcpStream::connect(remote).unwrap();
+    let sockets = towards(address);
+    let of = |state| sockets.sockets.iter().filter(|socket| socket.state == state).count();
+    assert_eq!(of(TcpState::Established), 1);
+    assert_eq!(of(TcpState::TimeWait), MAX_SOCKETS - 1);
+    assert_eq!(sockets.skipped, 11);
 }
 
 #[test]
