@@ -9,23 +9,21 @@ use aya_ebpf::helpers::generated::bpf_loop;
 use aya_log_ebpf::warn;
 use core::ffi::c_void;
 use core::mem::offset_of;
-use monitor_abi::cell::{CHUNK, MAP_CHUNKS, map_cell, target_cell};
+use monitor_abi::cell::{MAP_CHUNKS, map_cell, target_cell};
 use monitor_abi::cilium::{
     CtEntry, TUPLE_F_KNOWN, TUPLE_F_RELATED, TUPLE_F_SERVICE, TupleV4, TupleV6, ct_flag,
 };
 use monitor_abi::class::{Direction, Due, Protocol, State};
 use monitor_abi::scan::{Clock, ask, found, pending};
 
+use crate::count::{PROTOCOLS, bump};
 use crate::iter_ctx::{self, Ask, Found, IterCtx, Step};
-use crate::maps::{ASK, CELLS, FOUND, PENDING};
+use crate::maps::{ASK, FOUND, PENDING};
 use crate::opaque::opaque;
 use crate::target::{KeyWords, Targets};
 
 /// The number of the last element of a batch, and the mask that finds it.
 const LAST: u64 = pending::BATCH as u64 - 1;
-
-/// By next header: a look into memory, where a comparison would be a branch that nothing predicts.
-pub(crate) static PROTOCOLS: [u8; 256] = Protocol::by_nexthdr();
 
 /// Walks a v4 conntrack map (14-byte keys).
 #[unsafe(link_section = "iter/bpf_map_elem")]
@@ -246,22 +244,13 @@ fn most_left(batch: &Batch, tuple_flags: u8, state: u8, left: u64) {
     // RELATED entries live by another rule than other stateless ones: they keep a slot of their own.
     let slot = if tuple_flags & TUPLE_F_RELATED != 0 { 6 } else { state };
     let base = if tuple_flags & TUPLE_F_SERVICE != 0 { found::MOST_LEFT_SERVICE } else { found::MOST_LEFT };
-    // 6.1's verifier wants to see the mask; without the black box LLVM drops one it can prove.
+    // 6.1's verifier wants to see the mask, which LLVM would drop: it can prove it.
     let index = base + (opaque(slot.into()) as usize & 7);
     // SAFETY: base + 7 is within the record.
     let most = unsafe { &mut *batch.found.cast::<u64>().add(index) };
     // A lifetime beyond any timeout is a misread clock.
     if left > *most && left < batch.ask[ask::BOUNDS + 10] {
         *most = left;
-    }
-}
-
-#[inline(always)]
-fn bump(chunk: u32, cell: u32) {
-    let cell = opaque(cell.into()) as u32;
-    if let Some(cells) = CELLS.get_ptr_mut(chunk + (cell / CHUNK as u32 & 3)) {
-        // SAFETY: the index is masked to the chunk's length; one scan runs at a time.
-        unsafe { *cells.cast::<u64>().add(cell as usize & (CHUNK - 1)) += 1 };
     }
 }
 

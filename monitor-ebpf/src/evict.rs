@@ -76,8 +76,7 @@ fn evicted_from(ctx: &FExitContext) -> Option<u32> {
     }
     // The function's first argument is the map: its first member is what an iterator calls the map.
     let map = ctx.arg::<*const c_void>(0) as u64;
-    let entries = EVICT_MAPS.get(0)?.as_chunks().0;
-    for [packed, address] in entries {
+    for [packed, address] in EVICT_MAPS.get(0)?.as_chunks().0 {
         if *address == map {
             return Some(*packed as u32);
         }
@@ -164,11 +163,11 @@ fn count<const KEY: usize>(
     state: u8,
     pair: Option<u32>,
 ) {
-    let Some(left) = EVICT_STATE.get_ptr_mut(0) else { return };
-    let left = left.cast::<u64>();
+    let Some(shared) = EVICT_STATE.get_ptr_mut(0) else { return };
+    let shared = shared.cast::<u64>();
     // SAFETY: a helper without arguments.
     let jiffies = unsafe { bpf_jiffies64() };
-    let (ktime, seconds) = ktime_of(left, jiffies);
+    let (ktime, seconds) = ktime_of(shared, jiffies);
     let now = match ask[ask::CLOCK] {
         clock if clock == Clock::Ktime as u64 => Some(seconds as u32),
         clock if clock == Clock::Jiffies as u64 => Some((jiffies >> 8) as u32),
@@ -184,16 +183,16 @@ fn count<const KEY: usize>(
         bump(MAP_CHUNKS as u32, pair, cell);
     }
     let classes = pack_classes(map, cell, pair);
-    write(left, ktime, classes, lifetime.unwrap_or(0), u64::from(now.unwrap_or(0)), key);
+    write(shared, ktime, classes, lifetime.unwrap_or(0), u64::from(now.unwrap_or(0)), key);
 }
 
 /// The monotonic clock in nanoseconds and in seconds, read once a tick: where evictions come by the thousand, reading it
 /// would cost more than all the rest. (The kernel's own clock of that kind is closed to tracing programs.) Another
 /// processor may see the new tick with the old time: by a tick, which is what the time is behind anyway.
 #[inline(always)]
-fn ktime_of(left: *mut u64, jiffies: u64) -> (u64, u64) {
+fn ktime_of(shared: *mut u64, jiffies: u64) -> (u64, u64) {
     // SAFETY: words of a map value; the indices are constants below its length.
-    let word = |index: usize| unsafe { left.add(index) };
+    let word = |index: usize| unsafe { shared.add(index) };
     // SAFETY: aligned words, each written at once.
     unsafe {
         if word(state::TICK).read_volatile() != jiffies {
@@ -223,7 +222,7 @@ fn bump(first: u32, index: u32, cell: u32) {
 /// Writes a victim over the oldest one, see `victim::MARK`.
 #[inline(always)]
 fn write<const KEY: usize>(
-    left: *mut u64,
+    shared: *mut u64,
     ktime: u64,
     classes: u64,
     lifetime: u64,
@@ -231,7 +230,7 @@ fn write<const KEY: usize>(
     key: &[u64; KEY],
 ) {
     // SAFETY: an aligned word of a map value.
-    let number = unsafe { fetch_add(left.add(state::VICTIMS), 1) };
+    let number = unsafe { fetch_add(shared.add(state::VICTIMS), 1) };
     let Some(place) = VICTIMS.get_ptr_mut(number as u32 & (RING as u32 - 1)) else { return };
     let place = place.cast::<u64>();
     let set = |index: usize, word: u64| {

@@ -25,6 +25,7 @@
 
 mod atomic;
 mod clock_iter;
+mod count;
 mod ct_iter;
 mod empty_iter;
 mod evict;

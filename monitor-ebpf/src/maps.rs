@@ -1,7 +1,8 @@
 //! The bounded maps between the programs and the agent.
 //!
 //! In: what to ask (`ASK`, the target tables), written by the agent before a scan, which also clears `FOUND`, `CELLS`
-//! and `PENDING`. Out: `FOUND` and `CELLS`, read after it. Must not: grow: every size is fixed here, and none depends on traffic.
+//! and `PENDING`. Out: `FOUND` and `CELLS`, read after it. Must not: grow: every size is fixed here, and none depends on
+//! traffic.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie};

@@ -4,15 +4,14 @@
 //! Must not: as the conntrack walk. NAT entries have no lifetime and no state.
 
 use core::mem::offset_of;
-use monitor_abi::cell::{CHUNK, map_cell};
+use monitor_abi::cell::map_cell;
 use monitor_abi::cilium::{TUPLE_F_IN, TupleV4, TupleV6};
 use monitor_abi::class::{Direction, Due, State};
 use monitor_abi::scan::found;
 
-use crate::ct_iter::PROTOCOLS;
+use crate::count::{PROTOCOLS, bump};
 use crate::iter_ctx::{self, IterCtx, Step};
-use crate::maps::{CELLS, FOUND};
-use crate::opaque::opaque;
+use crate::maps::FOUND;
 
 /// Walks the v4 NAT map (14-byte keys, 40-byte values).
 #[unsafe(link_section = "iter/bpf_map_elem")]
@@ -55,12 +54,7 @@ fn count(step: &Step, tail: u16) {
     }
     let direction = if flags & TUPLE_F_IN == 0 { Direction::Out } else { Direction::In };
     let protocol = PROTOCOLS[nexthdr as usize];
-    let cell = map_cell(direction as u8, State::Stateless as u8, Due::Unknown as u8, protocol);
-    let cell = opaque(cell.into()) as u32;
-    if let Some(cells) = CELLS.get_ptr_mut(cell / CHUNK as u32 & 3) {
-        // SAFETY: the index is masked to the chunk's length; one scan runs at a time.
-        unsafe { *cells.cast::<u64>().add(cell as usize & (CHUNK - 1)) += 1 };
-    }
+    bump(0, map_cell(direction as u8, State::Stateless as u8, Due::Unknown as u8, protocol));
     step.stride();
 }
 
