@@ -12,12 +12,8 @@ mount -t debugfs debugfs /sys/kernel/debug
 mount -t tracefs tracefs /sys/kernel/tracing
 mount -t securityfs securityfs /sys/kernel/security
 ip link set lo up
-for module in inet_diag tcp_diag; do
-    file=/modules/$(uname -r)/$module.ko
-    [ ! -e "$file" ] || insmod "$file"
-done
-# One machine also has storage servers and clients, see storage.rs; the names give the order of loading.
-for file in /storage/modules/*.ko; do
+# The names give the order of loading. One machine also has storage servers and clients, see storage.rs.
+for file in "/modules/$(uname -r)"/*.ko /storage/modules/*.ko; do
     [ ! -e "$file" ] || insmod "$file"
 done
 [ ! -d /storage ] || export CTMON_VM_STORAGE=1

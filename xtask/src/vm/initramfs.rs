@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::modules::Modules;
 use crate::cargo::{Executable, Kind};
 use crate::shell::Run as _;
 
@@ -26,12 +27,12 @@ pub(super) struct Contents<'a> {
     pub(super) package: &'a Path,
     /// Run only tests whose name contains this.
     pub(super) filter: Option<&'a str>,
-    /// Releases of the kernels that boot it, and where each was unpacked.
-    pub(super) modules: &'a [(String, PathBuf)],
+    /// Of the kernels that boot it.
+    pub(super) modules: &'a [Modules],
 }
 
-/// What `sock_diag` needs of a kernel that has it as modules, in the order of loading.
-const MODULES: [&str; 2] = ["inet_diag", "tcp_diag"];
+/// What `sock_diag` needs of a kernel that has it as modules; init.sh loads what lies below the kernel's release.
+const MODULES: [&str; 1] = ["tcp_diag"];
 
 /// Lays out `tree` anew and packs it into `archive`.
 pub(super) fn pack(contents: &Contents<'_>, tree: &Path, archive: &Path) -> Result<()> {
@@ -51,31 +52,11 @@ pub(super) fn pack(contents: &Contents<'_>, tree: &Path, archive: &Path) -> Resu
         }
     }
     copy_tree(package, &inside(tree, package)?)?;
-    for (release, kernel) in modules {
-        place_modules(release, kernel, &tree.join("modules").join(release))?;
+    for modules in modules {
+        modules.place(&MODULES, &tree.join("modules").join(&modules.release))?;
     }
     write_script(&tree.join("environment"), &environment(package, filter)?)?;
     compress(tree, archive)
-}
-
-/// Unpacks the modules of one kernel; one that has them built in ships none.
-fn place_modules(release: &str, kernel: &Path, to: &Path) -> Result<()> {
-    for name in MODULES {
-        for lib in ["lib", "usr/lib"] {
-            let folder = kernel.join(lib).join("modules").join(release).join("kernel/net/ipv4");
-            let target = to.join(format!("{name}.ko"));
-            let (plain, packed) = (folder.join(format!("{name}.ko")), folder.join(format!("{name}.ko.xz")));
-            if plain.exists() {
-                place(&plain, &target)?;
-            } else if packed.exists() {
-                create_parent(&target)?;
-                let file = fs::File::create(&target)
-                    .with_context(|| format!("failed to create {}", target.display()))?;
-                Command::new("xz").arg("-dc").arg(&packed).stdout(file).run("unpack a kernel module")?;
-            }
-        }
-    }
-    Ok(())
 }
 
 fn environment(package: &Path, filter: Option<&str>) -> Result<String> {

@@ -7,6 +7,7 @@ mod archive;
 mod console;
 mod initramfs;
 mod kernels;
+mod modules;
 mod qemu;
 mod storage;
 
@@ -21,6 +22,7 @@ use anyhow::{Context as _, Result, bail};
 use self::archive::Archive;
 use self::console::Verdict;
 use self::kernels::{Kernel, LOCKDOWN, Machine};
+use self::modules::Modules;
 use self::qemu::{Boot, Ending, Qemu};
 use crate::cargo::{Executable, Kind};
 use crate::paths::{ARCH, Paths};
@@ -120,7 +122,7 @@ pub(crate) fn boot_all(paths: &Paths, args: &Args) -> Result<Tally> {
     let executables = build_tests(paths)?;
     let mut lab = Lab::pack(paths, args, qemu, &ctmon, &executables, &machines)?;
     if let Some(packages) = storage {
-        lab.add_storage(&packages, &dir.join("kernels"), &machines)?;
+        lab.add_storage(&packages, &dir, &machines)?;
     }
     Ok(lab.boot(&machines).into_iter().sum())
 }
@@ -187,6 +189,10 @@ fn build_tests(paths: &Paths) -> Result<Vec<Executable>> {
     Ok(executables)
 }
 
+fn modules_of(dir: &Path, machine: &Machine, kernel: &Kernel) -> Result<Modules> {
+    Modules::of(kernel, &dir.join("kernels").join(machine.series))
+}
+
 /// Everything that the boots share.
 struct Lab {
     qemu: Qemu,
@@ -211,10 +217,8 @@ impl Lab {
         let (tree, initramfs, logs) = (dir.join("initramfs"), dir.join("initramfs.gz"), dir.join("logs"));
         fs::create_dir_all(&logs).with_context(|| format!("failed to create {}", logs.display()))?;
         let package = paths.root().join("tests");
-        let modules: Vec<_> = machines
-            .iter()
-            .map(|(machine, kernel)| (kernel.release.clone(), dir.join("kernels").join(machine.series)))
-            .collect();
+        let modules = machines.iter().map(|(machine, kernel)| modules_of(&dir, machine, kernel));
+        let modules: Vec<_> = modules.collect::<Result<_>>()?;
         let filter = args.filter.as_deref();
         let contents =
             initramfs::Contents { ctmon, executables, package: &package, filter, modules: &modules };
@@ -228,11 +232,11 @@ impl Lab {
         Ok(Self { qemu, initramfs, with_storage: None, logs, binaries, timeout })
     }
 
-    fn add_storage(&mut self, packages: &Path, kernels: &Path, machines: &[(Machine, Kernel)]) -> Result<()> {
+    fn add_storage(&mut self, packages: &Path, dir: &Path, machines: &[(Machine, Kernel)]) -> Result<()> {
         // One kernel's modules go in, so there is one such machine.
         let playing = machines.iter().find(|(machine, _)| machine.storage);
         if let Some((machine, kernel)) = playing {
-            let packed = storage::pack(packages, kernel, &kernels.join(machine.series), &self.initramfs)?;
+            let packed = storage::pack(packages, &modules_of(dir, machine, kernel)?, &self.initramfs)?;
             self.with_storage = Some(packed);
         }
         Ok(())

@@ -8,13 +8,13 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
 use super::archive::Archive;
 use super::initramfs::{compress, create_parent, place};
-use super::kernels::Kernel;
+use super::modules::Modules;
 use crate::shell::{Run as _, say};
 
 const PACKAGES: [&str; 5] = ["samba", "cifs-utils", "tgt", "open-iscsi", "iproute2"];
@@ -51,13 +51,8 @@ pub(super) fn fetch(archive: &Archive, dir: &Path) -> Result<PathBuf> {
     Ok(tree)
 }
 
-/// The archive at `initramfs` with all of this behind it, for `kernel`, which was unpacked in `kernel_tree`.
-pub(super) fn pack(
-    packages: &Path,
-    kernel: &Kernel,
-    kernel_tree: &Path,
-    initramfs: &Path,
-) -> Result<PathBuf> {
+/// The archive at `initramfs` with all of this behind it, for the kernel of these modules.
+pub(super) fn pack(packages: &Path, modules: &Modules, initramfs: &Path) -> Result<PathBuf> {
     let (tree, own) = (initramfs.with_extension("storage"), initramfs.with_extension("storage.gz"));
     let both = initramfs.with_extension("with-storage.gz");
     if tree.exists() {
@@ -79,7 +74,7 @@ pub(super) fn pack(
         create_parent(&path)?;
         fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
     }
-    place_modules(&Modules::of(kernel, kernel_tree)?, &tree.join("storage/modules"))?;
+    modules.place(&MODULES, &tree.join("storage/modules"))?;
     compress(&tree, &own)?;
     join(&[initramfs, &own], &both)?;
     fs::remove_file(&own).with_context(|| format!("failed to remove {}", own.display()))?;
@@ -127,92 +122,6 @@ fn in_machine(packages: &Path, library: &Path) -> Result<PathBuf> {
     Ok(if path.starts_with("usr") { path.to_owned() } else { Path::new("usr").join(path) })
 }
 
-/// The modules of one kernel.
-struct Modules {
-    files: Vec<PathBuf>,
-    built_in: String,
-}
-
-impl Modules {
-    fn of(Kernel { image: _, release }: &Kernel, tree: &Path) -> Result<Self> {
-        let folders = ["lib/modules", "usr/lib/modules"].map(|lib| tree.join(lib).join(release));
-        let folder = folders.iter().find(|folder| folder.exists());
-        let folder = folder.with_context(|| format!("kernel {release} has no modules"))?;
-        let built_in = folder.join("modules.builtin");
-        let built_in = fs::read_to_string(&built_in)
-            .with_context(|| format!("failed to read {}", built_in.display()))?;
-        let mut files = Vec::new();
-        collect_files(folder, &mut files)?;
-        Ok(Self { files, built_in })
-    }
-
-    /// The module's bytes; `None` if it is built in.
-    fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        if self.built_in.lines().any(|path| module_name(Path::new(path)).as_deref() == Some(name)) {
-            return Ok(None);
-        }
-        let file = self.files.iter().find(|file| module_name(file).as_deref() == Some(name));
-        let file = file.with_context(|| format!("the kernel has no module {name}"))?;
-        if file.extension().is_some_and(|extension| extension == "ko") {
-            return fs::read(file).map(Some).with_context(|| format!("failed to read {}", file.display()));
-        }
-        let output = Command::new("xz").arg("-dc").arg(file).stderr(Stdio::inherit()).output();
-        let output = output.context("failed to start xz")?;
-        anyhow::ensure!(output.status.success(), "failed to unpack {}", file.display());
-        Ok(Some(output.stdout))
-    }
-}
-
-fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(folder).with_context(|| format!("failed to list {}", folder.display()))? {
-        let entry = entry.with_context(|| format!("failed to list {}", folder.display()))?;
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            collect_files(&entry.path(), files)?;
-        } else {
-            files.push(entry.path());
-        }
-    }
-    Ok(())
-}
-
-/// `ghash-generic.ko.xz` is the module `ghash_generic`.
-fn module_name(path: &Path) -> Option<String> {
-    let name = path.file_name()?.to_str()?;
-    let name = name.strip_suffix(".xz").unwrap_or(name).strip_suffix(".ko")?;
-    Some(name.replace('-', "_"))
-}
-
-/// Numbered in the order of loading: what a module needs stands before it.
-fn place_modules(modules: &Modules, to: &Path) -> Result<()> {
-    let mut placed = Vec::new();
-    for name in MODULES {
-        place_module(modules, name, to, &mut placed)?;
-    }
-    Ok(())
-}
-
-fn place_module(modules: &Modules, name: &str, to: &Path, placed: &mut Vec<String>) -> Result<()> {
-    if placed.iter().any(|known| known == name) {
-        return Ok(());
-    }
-    let Some(bytes) = modules.read(name)? else { return Ok(()) };
-    for needed in dependencies(&bytes) {
-        place_module(modules, &needed, to, placed)?;
-    }
-    let target = to.join(format!("{:02}-{name}.ko", placed.len()));
-    create_parent(&target)?;
-    fs::write(&target, bytes).with_context(|| format!("failed to write {}", target.display()))?;
-    placed.push(name.to_owned());
-    Ok(())
-}
-
-/// `depends=netfs,dns_resolver`, between zero bytes in the section `.modinfo`.
-fn dependencies(module: &[u8]) -> Vec<String> {
-    let list = module.split(|byte| *byte == 0).find_map(|text| text.strip_prefix(b"depends="));
-    let list = String::from_utf8_lossy(list.unwrap_or_default());
-    list.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect()
-}
-
 /// The kernel unpacks archives one after the other.
 fn join(parts: &[&Path], whole: &Path) -> Result<()> {
     let mut to = fs::File::create(whole).with_context(|| format!("failed to create {}", whole.display()))?;
@@ -248,16 +157,5 @@ mod tests {
         );
         let error = parse_libraries("\tlibcups.so.2 => not found\n").unwrap_err();
         assert!(error.to_string().contains("libcups.so.2"), "{error}");
-    }
-
-    #[test]
-    fn a_module_names_what_it_needs_by_the_names_of_files() {
-        assert_eq!(
-            dependencies(b"\x7fELF\0license=GPL\0depends=netfs,crc-t10dif\0"),
-            ["netfs", "crc_t10dif"]
-        );
-        assert_eq!(dependencies(b"\0depends=\0"), Vec::<String>::new());
-        assert_eq!(module_name(Path::new("kernel/crypto/ghash-generic.ko.xz")).unwrap(), "ghash_generic");
-        assert_eq!(module_name(Path::new("modules.builtin")), None);
     }
 }
