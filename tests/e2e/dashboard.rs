@@ -28,8 +28,8 @@ expect: {preset: nas-tuning, gc_interval: {at_most: 5s}}
 logs: [{preset: trident-qnap}]
 ";
 
-/// Without victims there are no series of them, and a kernel may refuse the programs that see victims. What they
-/// count where they load is for the kernel tests.
+/// Without victims there are no series of them, and a kernel may refuse the programs that see victims. That a page has
+/// what these expressions select is for the virtual machines: `tests/kernel/evictions/daemon.rs`.
 const OF_EVICTIONS: [&str; 2] = ["ctmon_evictions_total", "ctmon_target_evictions_total"];
 
 /// How far back ranges look: a graph of the last half minute, with a sample each second.

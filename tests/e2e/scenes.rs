@@ -1,4 +1,6 @@
 //! What fires while the founding incident happens, when it is repaired, and on a healthy node.
+//!
+//! In: a laboratory. Out: pass or fail. Must not: wait for seconds where evaluations can be counted.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

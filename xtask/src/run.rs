@@ -129,7 +129,9 @@ async fn simulate(paths: &Paths, args: &Args, ctmon: &Path, simulator: &Path) ->
 fn introduce(paths: &Paths, bpffs: &Path) {
     let relative = |path: PathBuf| path.strip_prefix(paths.root()).map(Path::to_owned).unwrap_or(path);
     let ctmon = relative(paths.dist_binary());
-    say(&format!("ctmon serves {URL}/metrics, its log is target/run.log; Ctrl-C ends both and cleans up"));
+    say(&format!(
+        "ctmon serves {URL}/ and {URL}/metrics, its log is target/run.log; Ctrl-C ends both and cleans up"
+    ));
     say("watch the incident in the series");
     say("  ctmon_target_stale_entries      closed connections towards the NAS pile up");
     say("  ctmon_target_lingering_entries  those that nothing will collect in time");

@@ -105,40 +105,12 @@ fn finding(check: &str, level: Level, evidence: String, advice: &str) -> Finding
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::nothing;
+    use super::super::testing::{nothing, walked};
     use super::*;
     use crate::config::parse;
-    use crate::snapshot::{Content, GcFacts, MapScan, MapState, PresentMap, TimeoutFact};
+    use crate::snapshot::{Content, GcFacts, MapState, PresentMap, TimeoutFact};
     use crate::source::cilium::agent_config::AgentConfig;
     use crate::source::cilium::pins;
-
-    /// An empty map, of whose collector this is known.
-    fn walked(gc: GcFacts) -> MapState {
-        let scan = MapScan {
-            monotonic: Duration::ZERO,
-            cost: Duration::ZERO,
-            interval: Duration::ZERO,
-            entries: 0,
-            implausible: 0,
-            cells: Vec::new(),
-            oldest_expired: None,
-            odd_flags: 0,
-            odd_nexthdr: 0,
-        };
-        let present = PresentMap {
-            id: 1,
-            key_size: 14,
-            value_size: 56,
-            capacity: 4096,
-            flags: 0,
-            percpu_share: None,
-            memory_bytes: None,
-            scan,
-            gc: Some(gc),
-        };
-        let map = pins::global_maps().into_iter().next().unwrap();
-        MapState { map, content: Content::Present(present), recreations: 0 }
-    }
 
     fn levels(snapshot: &Snapshot, settings: &Settings) -> Vec<(String, Level)> {
         findings(snapshot, settings).into_iter().map(|finding| (finding.check, finding.level)).collect()
@@ -154,7 +126,9 @@ mod tests {
                 ..AgentConfig::default()
             });
             let gc = GcFacts { interval: seen.map(Duration::from_secs), ..GcFacts::default() };
-            snapshot.maps = vec![walked(gc)];
+            let content = Content::Present(PresentMap { gc: Some(gc), ..walked(0) });
+            let map = pins::global_maps().into_iter().next().unwrap();
+            snapshot.maps = vec![MapState { map, content, recreations: 0 }];
             let evidence: Vec<_> =
                 findings(&snapshot, &settings).into_iter().map(|finding| finding.evidence).collect();
             assert_eq!(evidence, expected, "{seen:?} {fixed:?}");

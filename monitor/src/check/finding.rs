@@ -67,11 +67,17 @@ impl From<Severity> for Level {
 /// Every finding of a snapshot, the heaviest first.
 #[must_use]
 pub fn findings(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding> {
+    findings_of(&readings(snapshot, settings), snapshot, settings)
+}
+
+/// The same for who has the readings already.
+#[must_use]
+pub fn findings_of(readings: &[Reading], snapshot: &Snapshot, settings: &Settings) -> Vec<Finding> {
     let mut all: Vec<Finding> = Vec::new();
     // Tuning has a finding for each sysctl and mount instead of one for each reading.
-    let active = |reading: &Reading| reading.active && reading.alert.name != tuning::ALERT;
-    for reading in readings(snapshot, settings).into_iter().filter(active) {
-        let finding = explain(&reading, snapshot, settings);
+    let active = |reading: &&Reading| reading.active && reading.alert.name != tuning::ALERT;
+    for reading in readings.iter().filter(active) {
+        let finding = explain(reading, snapshot, settings);
         // Of one alert on one series only the gravest severity is told.
         match all.iter_mut().find(|known| same_series(known, &finding)) {
             Some(known) if known.level < finding.level => *known = finding,

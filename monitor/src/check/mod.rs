@@ -18,4 +18,4 @@ pub(crate) mod testing;
 pub mod tuning;
 
 pub use alerts::{Reading, readings};
-pub use finding::{Finding, Level, findings};
+pub use finding::{Finding, Level, findings, findings_of};

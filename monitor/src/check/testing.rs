@@ -6,7 +6,8 @@ use monitor_abi::scan::Clock;
 
 use crate::config::{Settings, parse};
 use crate::snapshot::{
-    ClockFacts, Evictions, HostTargetFacts, Snapshot, SocketState, TargetSocket, TargetState, Totals,
+    ClockFacts, Evictions, HostTargetFacts, MapScan, PresentMap, Snapshot, SocketState, TargetSocket,
+    TargetState, Totals,
 };
 use crate::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
 use crate::source::host::Host;
@@ -102,6 +103,31 @@ pub(crate) fn snapshot(host: &Host, settings: &Settings) -> Snapshot {
         deep: None,
         host: state,
         sources,
+    }
+}
+
+/// A walked conntrack map with so many entries, nothing else known of it.
+pub(crate) fn walked(entries: u64) -> PresentMap {
+    PresentMap {
+        id: 1,
+        key_size: 14,
+        value_size: 56,
+        capacity: 4_096,
+        flags: 0,
+        percpu_share: None,
+        memory_bytes: None,
+        scan: MapScan {
+            monotonic: Duration::ZERO,
+            cost: Duration::ZERO,
+            interval: Duration::ZERO,
+            entries,
+            implausible: 0,
+            cells: Vec::new(),
+            oldest_expired: None,
+            odd_flags: 0,
+            odd_nexthdr: 0,
+        },
+        gc: None,
     }
 }
 

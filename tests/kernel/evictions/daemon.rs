@@ -8,8 +8,26 @@ use support::cilium::{self, MapName};
 use support::daemon::Daemon;
 use support::http;
 use support::node::{Node, PATIENCE};
+use support::page::Page;
 
 use super::{insert, records};
+
+/// What the dashboard's panels on evictions select and sum by: where it runs on a Prometheus, no kernel shows any.
+fn the_dashboard_would_show_them(page: &Page) -> Result<()> {
+    let shown = |name: &str, labels: &[&str]| {
+        page.matching(name, &[]).any(|sample| {
+            let alive = sample.labels.get("expired").is_some_and(|expired| expired != "true");
+            let open = sample.labels.get("state").is_some_and(|state| state != "closed");
+            alive
+                && open
+                && sample.value > 0.0
+                && labels.iter().all(|label| sample.labels.contains_key(*label))
+        })
+    };
+    ensure!(shown("ctmon_evictions_total", &["map_name"]), "no live eviction by map");
+    ensure!(shown("ctmon_target_evictions_total", &["target", "target_service"]), "none of a target");
+    Ok(())
+}
 
 #[test]
 fn the_daemon_names_victims_to_processes_on_its_host() -> Result<()> {
@@ -38,9 +56,10 @@ fn the_daemon_names_victims_to_processes_on_its_host() -> Result<()> {
         #[expect(clippy::cast_precision_loss, reason = "small numbers")]
         let expected = (all.len() - map.count()?) as f64;
         let labels = [("map_name", "ct4_global")];
-        daemon.wait_for_page(address, PATIENCE, |page| {
+        let page = daemon.wait_for_page(address, PATIENCE, |page| {
             page.sum("ctmon_evictions_total", &labels) == Some(expected)
         })?;
+        the_dashboard_would_show_them(&page)?;
         ensure!(node.said(&verb)?.lines().count() == 256, "not 256 victims");
         let table = node.said(&["evictions", "--daemon", &url])?;
         ensure!(table.contains("RESPONDER") && table.contains("more were evicted too fast"), "{table}");

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::{VERSION, victims};
 use crate::check::crossing::Crossings;
-use crate::check::{Reading, findings, readings};
+use crate::check::{Reading, findings_of, readings};
 use crate::config::Settings;
 use crate::output::http::{LocalReply, Rendered, Stats};
 use crate::output::page::{Facts, Page, View};
@@ -176,7 +176,7 @@ impl Scanner {
             tracing::error!(error = %io::Error::other(error), "failed to render the metrics page");
             return Ok(());
         }
-        let findings = findings(snapshot, &self.settings);
+        let findings = findings_of(readings, snapshot, &self.settings);
         let view = View { snapshot, findings: &findings };
         let index = Page::render(&Facts { version: VERSION, host: None, view: Some(view) });
         let rendered = Rendered::new(index, page, taken, snapshot.interval);

@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use crate::check::{Level, testing};
     use crate::config::Settings;
-    use crate::snapshot::{MapScan, MapState, TargetCell};
+    use crate::snapshot::{MapState, TargetCell};
     use crate::source::cilium::pins::{self, MapProblem, ProblemReason};
 
     fn shown(snapshot: &Snapshot, findings: &[Finding]) -> String {
@@ -187,27 +187,9 @@ mod tests {
     }
 
     fn present(entries: u64, oldest_expired: Option<u64>) -> Content {
-        Content::Present(PresentMap {
-            id: 1,
-            key_size: 14,
-            value_size: 56,
-            capacity: 4_096,
-            flags: 0,
-            percpu_share: None,
-            memory_bytes: None,
-            scan: MapScan {
-                monotonic: Duration::ZERO,
-                cost: Duration::ZERO,
-                interval: Duration::ZERO,
-                entries,
-                implausible: 0,
-                cells: Vec::new(),
-                oldest_expired,
-                odd_flags: 0,
-                odd_nexthdr: 0,
-            },
-            gc: None,
-        })
+        let mut present = testing::walked(entries);
+        present.scan.oldest_expired = oldest_expired;
+        Content::Present(present)
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub struct Tracker {
     watched: [u64; TABLE],
     table: Array<MapData, [u64; TABLE]>,
     evicted: Array<MapData, [u64; CHUNK]>,
-    left: Array<MapData, [u64; state::LEN]>,
+    state: Array<MapData, [u64; state::LEN]>,
     ring: Array<MapData, VictimRecord>,
     /// Victims read or lost so far.
     read: u64,
@@ -88,7 +88,7 @@ impl Tracker {
             watched: [0; TABLE],
             table: take(bpf, "EVICT_MAPS")?,
             evicted: take(bpf, "EVICTED")?,
-            left: take(bpf, "EVICT_STATE")?,
+            state: take(bpf, "EVICT_STATE")?,
             ring: take(bpf, "VICTIMS")?,
             read: 0,
         })
@@ -228,8 +228,8 @@ impl Tracker {
     }
 
     fn victim_count(&self) -> Result<u64, ScanError> {
-        let left = self.left.get(&0, 0).map_err(in_map("EVICT_STATE"))?;
-        Ok(left.get(state::VICTIMS).copied().unwrap_or_default())
+        let words = self.state.get(&0, 0).map_err(in_map("EVICT_STATE"))?;
+        Ok(words.get(state::VICTIMS).copied().unwrap_or_default())
     }
 
     /// How often the kernel skipped the program; `None` while none is attached.

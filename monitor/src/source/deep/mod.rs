@@ -28,6 +28,15 @@ use super::host::sockets::{MAX_SOCKETS, read_sockets};
 use crate::snapshot::deep::{DeepFacts, DeepOutcome, NatDeep, PortUse, ServiceDeep, TargetDeep, Untracked};
 use crate::snapshot::{Snapshot, SourceState, TimeoutClass, ratio};
 
+/// Why nobody can tell which entries have a socket.
+#[derive(Debug, thiserror::Error)]
+enum Unseen {
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error("failed to read {count} of the host's sockets to targets: at most {MAX_SOCKETS} are read")]
+    Sockets { count: u64 },
+}
+
 /// Destinations shown by name.
 const SHOWN: usize = 10;
 
@@ -76,7 +85,7 @@ impl DeepScan {
         let targets = collector.targets().clone();
         let (host, problem) = match host_view(collector, snapshot, &targets, *range.start()) {
             Ok(host) => (host, None),
-            Err(problem) => (None, Some(problem)),
+            Err(error) => (None, Some(error.to_string())),
         };
         let joined = self.join(collector, snapshot, &targets, host, range);
         // Millions of fingerprints came and went.
@@ -275,17 +284,13 @@ fn host_view(
     snapshot: &Snapshot,
     targets: &TargetIndex,
     first_port: u16,
-) -> Result<Option<HostView>, String> {
-    let words = |error: HostError| error.to_string();
-    let Some(addresses) = read_addresses(&collector.settings().host).map_err(words)? else { return Ok(None) };
+) -> Result<Option<HostView>, Unseen> {
+    let Some(addresses) = read_addresses(&collector.settings().host)? else { return Ok(None) };
     let sockets = read_sockets(|address| targets.target_of(address.to_canonical()).is_some())
-        .map_err(|error| error.to_string())?;
-    let unseen = sockets.skipped + sockets.undecoded;
-    if unseen > 0 {
-        return Err(format!(
-            "{unseen} of the host's sockets to targets were not read, {MAX_SOCKETS} are at most: without them nobody can \
-             tell which entries have no socket"
-        ));
+        .map_err(HostError::from)?;
+    let count = sockets.skipped + sockets.undecoded;
+    if count > 0 {
+        return Err(Unseen::Sockets { count });
     }
     let translates = || collector.has_open(|map| map.table == Table::Nat && is_global(map));
     let told = snapshot.agent.as_ref().and_then(|agent| agent.bpf_masquerade);

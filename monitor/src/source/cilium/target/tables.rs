@@ -36,12 +36,6 @@ pub struct Common<const N: usize> {
     pub value: [u8; N],
 }
 
-impl<const N: usize> Default for Common<N> {
-    fn default() -> Self {
-        Self::of(&[])
-    }
-}
-
 impl<const N: usize> Common<N> {
     /// No prefix: every bit is fixed, and to nothing in particular.
     fn of(entries: &[LpmEntry<[u8; N]>]) -> Self {
