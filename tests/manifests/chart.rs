@@ -60,6 +60,23 @@ fn the_talos_values_are_the_talos_overlay() -> Result<()> {
 }
 
 #[test]
+fn its_rules_are_those_of_the_components() -> Result<()> {
+    let all = |objects: Vec<Value>| {
+        objects.into_iter().filter(|object| object["kind"] == "PrometheusRule").collect::<Vec<_>>()
+    };
+    let components = render::components(&["prometheus-operator", "fleet-rules", "cluster-rules"])?;
+    let (components, mut values) = (all(components), json!({"prometheusRule": {}}));
+    assert_eq!(components.len(), 3);
+    for (switch, name) in [("enabled", "ctmon"), ("fleet", "ctmon-fleet"), ("cluster", "ctmon-cluster")] {
+        // Each switch alone brings its own rules and no others.
+        let only = all(render::chart(&json!({"prometheusRule": {switch: true}}).to_string())?);
+        assert_same(std::slice::from_ref(named(&components, "PrometheusRule", name)?), &only, false)?;
+        values["prometheusRule"][switch] = json!(true);
+    }
+    assert_same(&components, &all(render::chart(&values.to_string())?), false)
+}
+
+#[test]
 fn the_agent_accepts_the_configuration_of_every_values_file() -> Result<()> {
     for file in tools::files("chart/ci", "yaml")? {
         let objects = render::chart(&std::fs::read_to_string(&file)?)?;
@@ -86,7 +103,7 @@ fn every_switch_reaches_its_object() -> Result<()> {
     assert!(image.starts_with("registry.example.org/mirror/ctmon@sha256:"), "{digest}: {image}");
     assert_eq!(one(&objects, "DaemonSet")?["spec"]["template"]["spec"]["priorityClassName"], Value::Null);
 
-    let rules = serde_json::to_string(one(&objects, "PrometheusRule")?)?;
+    let rules = serde_json::to_string(named(&objects, "PrometheusRule", "conntrack")?)?;
     assert!(!rules.contains("\"CtmonTargetUntracked\""), "disabled alerts are left out");
     assert!(
         rules.contains("\"CtmonTargetUnanswered\"") && rules.contains("{{ $value"),
