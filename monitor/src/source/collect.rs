@@ -6,11 +6,12 @@
 mod decode;
 mod evictions;
 mod learn;
+mod maps;
 mod targets;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -18,14 +19,15 @@ use monitor_abi::class::DUE_BOUNDS;
 use monitor_abi::scan::{Clock, found};
 
 use self::evictions::{Ledger, Moment};
+use self::maps::{Known, Seen};
 use super::bpf::plan::Choice;
-use super::bpf::{Ask, Clocks, Kernel, Link, RawScan, ScanError, sys};
+use super::bpf::{Ask, Clocks, Kernel, RawScan, ScanError, sys};
 use super::cilium::agent_config::{self, AgentConfig};
 use super::cilium::clock::Reading;
 use super::cilium::collector::{self, CollectorWatch};
 use super::cilium::drops;
 use super::cilium::linger::LingerRule;
-use super::cilium::pins::{self, MapName, MapProblem, OpenMap, ProblemReason};
+use super::cilium::pins::{self, MapName, MapProblem, ProblemReason};
 use super::cilium::target::TargetIndex;
 use super::cilium::timeouts::{Timeouts, configured};
 use super::cilium::walk::{Step, Visitor};
@@ -101,21 +103,6 @@ pub struct Collector {
     ledger: Ledger,
     /// Maps whose address could not be taken off the list of watched ones: closing them would free it for others.
     held: Vec<Known>,
-}
-
-/// A map between two collections.
-struct Known {
-    open: OpenMap,
-    link: Link,
-    last: Option<Walked>,
-}
-
-/// What is remembered of a pin even while it is gone: a counter must not begin anew when it comes back.
-#[derive(Clone, Copy)]
-struct Seen {
-    /// Id of the map last found behind it.
-    id: u32,
-    recreations: u64,
 }
 
 /// A walk, decoded.
@@ -282,68 +269,6 @@ impl Collector {
             sources,
             maps,
         }
-    }
-
-    fn names(&self) -> (Vec<MapName>, usize, Option<String>) {
-        let mut names = pins::global_maps();
-        match pins::per_cluster_maps(&self.settings.bpffs) {
-            Ok((more, skipped)) => {
-                names.extend(more);
-                (names, skipped, None)
-            }
-            Err(error) => {
-                let directory = self.settings.bpffs.join(pins::GLOBALS);
-                (names, 0, Some(format!("failed to list {}: {error}", directory.display())))
-            }
-        }
-    }
-
-    /// Opens the pin anew, so that a map Cilium re-created is noticed; keeps the old link while the id stays, and
-    /// nothing of a map that is not behind the pin any more.
-    fn open(&mut self, name: &MapName) -> Result<bool, MapProblem> {
-        let open = match name.open(&self.settings.bpffs) {
-            Ok(Some(open)) => open,
-            Ok(None) => {
-                self.retire(name);
-                return Ok(false);
-            }
-            Err(problem) => {
-                self.retire(name);
-                return Err(problem);
-            }
-        };
-        if self.known.get(name).is_some_and(|known| known.open.info.id == open.info.id) {
-            return Ok(true);
-        }
-        self.retire(name);
-        let id = open.info.id;
-        let seen = self.seen.entry(name.clone()).or_insert(Seen { id, recreations: 0 });
-        if seen.id != id {
-            *seen = Seen { id, recreations: seen.recreations + 1 };
-            tracing::info!(map_name = %name, id, "map was re-created");
-        }
-        let link =
-            self.kernel.link(name.shape(), open.fd.as_fd()).map_err(|error| scan_problem(name, &error))?;
-        self.known.insert(name.clone(), Known { open, link, last: None });
-        Ok(true)
-    }
-
-    /// Closes a map, after its address has left the list of those whose evictions are counted.
-    fn retire(&mut self, name: &MapName) {
-        let Some(known) = self.known.remove(name) else { return };
-        if let Err(error) = self.ledger.forget(self.kernel.tracker(), name) {
-            tracing::warn!(map_name = %name, %error, "failed to stop counting evictions: the old map is kept open");
-            self.held.push(known);
-        }
-    }
-
-    /// Closes maps whose pins are gone from the list, per-cluster ones mostly: no descriptor of ours keeps them alive.
-    fn drop_unlisted(&mut self, names: &[MapName]) {
-        let gone: Vec<_> = self.known.keys().filter(|name| !names.contains(name)).cloned().collect();
-        for name in &gone {
-            self.retire(name);
-        }
-        self.ledger.keep_only(names);
     }
 
     /// Takes over what was evicted since the last time.

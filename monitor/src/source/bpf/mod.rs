@@ -9,7 +9,9 @@ mod probe;
 pub mod plan;
 
 mod drain;
+mod error;
 pub mod evict;
+mod scan;
 pub mod sys;
 
 use std::io;
@@ -17,144 +19,22 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
-use aya::programs::{Iter, ProgramError};
-use aya::{Btf, BtfError, Ebpf, EbpfError, EbpfLoader};
+use aya::programs::Iter;
+use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use monitor_abi::cell::{CHUNK, MAP_CHUNKS, TARGET_CHUNKS};
-use monitor_abi::scan::{Clock, FILTER_WORDS, NEVER, ask, found, pending};
+use monitor_abi::scan::{FILTER_WORDS, ask, found, pending};
 
 use self::btf::KernelTypes;
+pub use self::error::{LoadError, ScanError};
 use self::evict::Tracker;
 use self::plan::Choice;
+pub use self::scan::{Ask, Clocks, RawScan};
 use super::cilium::pins::Shape;
 use super::cilium::target::tables::{KernelTables, LpmEntry, TargetWords};
 
 /// The object, compiled from `monitor-ebpf`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CTMON_BPF_OBJECT_PATH"));
-
-/// Why the programs could not be loaded. All of these end `ctmon run`.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    #[error(
-        "failed to read the kernel's type information at /sys/kernel/btf/vmlinux: \
-         ctmon needs a kernel built with CONFIG_DEBUG_INFO_BTF"
-    )]
-    Btf(#[source] BtfError),
-    #[error(
-        "failed to load the eBPF object: ctmon needs CAP_BPF and CAP_PERFMON (or root), a seccomp profile that knows \
-         them, and kernel 6.1 or later"
-    )]
-    Object(#[source] Box<EbpfError>),
-    #[error("failed to load eBPF program {name}: ctmon needs {}", needs(source))]
-    Program {
-        name: &'static str,
-        #[source]
-        source: Box<ProgramError>,
-    },
-    #[error("failed to link the clock program")]
-    Clock(#[source] ScanError),
-    #[error("eBPF object lacks {name}: it does not belong to this build")]
-    Missing { name: &'static str },
-    #[error("failed to open eBPF map {name}")]
-    Map {
-        name: &'static str,
-        #[source]
-        source: Box<MapError>,
-    },
-}
-
-/// What a kernel that refused a program wants: rights, or else another kernel.
-fn needs(error: &ProgramError) -> &'static str {
-    match error {
-        ProgramError::LoadError { io_error, .. } if io_error.kind() != io::ErrorKind::PermissionDenied => {
-            "kernel 6.1 or later, built with CONFIG_BPF_SYSCALL"
-        }
-        _ => "CAP_BPF and CAP_PERFMON (or root)",
-    }
-}
-
-/// Why one walk failed. It concerns one map and one moment.
-#[derive(Debug, thiserror::Error)]
-pub enum ScanError {
-    #[error("failed to link the iterator to the map")]
-    Link(#[source] io::Error),
-    #[error("failed to start the iterator")]
-    Start(#[source] io::Error),
-    #[error("failed to read the iterator")]
-    Read(#[source] io::Error),
-    #[error("failed to read eBPF map {name}")]
-    Map {
-        name: &'static str,
-        #[source]
-        source: Box<MapError>,
-    },
-    #[error("the walk ended without its closing call")]
-    Unfinished,
-    #[error("the programs that count are not loaded")]
-    NotLoaded,
-}
-
-/// What a scan is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ask {
-    pub clock: Clock,
-    /// Bounds of the due classes in clock units.
-    pub bounds: [i32; 11],
-    /// A closed entry lingers below this many units left.
-    pub linger_closed: i32,
-    /// A half-closed entry lingers below this many units left; [`NEVER`] while the TCP timeout is unknown.
-    pub linger_half_closed: i32,
-    /// Log the first entry of each kind that Cilium does not define.
-    pub log: bool,
-    /// Record the most units left by class, for the timeouts.
-    pub learn: bool,
-}
-
-impl Default for Ask {
-    fn default() -> Self {
-        Self {
-            clock: Clock::Undecided,
-            bounds: [0; 11],
-            linger_closed: NEVER,
-            linger_half_closed: NEVER,
-            log: false,
-            learn: false,
-        }
-    }
-}
-
-/// Both kernel clocks at one instant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Clocks {
-    pub ktime_ns: u64,
-    pub jiffies: u64,
-}
-
-/// What one walk counted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RawScan {
-    /// `scan::found` words.
-    pub found: [u64; found::LEN],
-    /// `cell::map_cell` counters.
-    pub cells: Vec<u64>,
-    /// `cell::target_cell` counters; empty where targets were not asked for.
-    pub target_cells: Vec<u64>,
-    /// `read` calls the walk took.
-    pub reads: u64,
-}
-
-impl RawScan {
-    /// A word of the record.
-    #[must_use]
-    pub fn word(&self, index: usize) -> u64 {
-        self.found.get(index).copied().unwrap_or(0)
-    }
-
-    #[must_use]
-    pub fn clocks(&self) -> Clocks {
-        Clocks { ktime_ns: self.word(found::KTIME_NS), jiffies: self.word(found::JIFFIES) }
-    }
-}
 
 /// A map a program is linked to. Dropping it ends the link.
 #[derive(Debug)]
