@@ -6,6 +6,7 @@
 mod daemon;
 mod methods;
 mod report;
+mod writers;
 
 use std::fs;
 use std::path::PathBuf;
@@ -42,7 +43,7 @@ struct ScanArguments {
     /// Entries in the map of 524,288
     #[arg(long, value_delimiter = ',', default_values_t = [22_519, 400_000])]
     entries: Vec<usize>,
-    /// Leave out the ways that take long: bpftool, key by key
+    /// Leave out what takes long: bpftool, key by key, the writers, the daemon
     #[arg(long)]
     quick: bool,
     /// Also write the table to this file
@@ -68,6 +69,8 @@ fn main() -> Result<()> {
         report.tables.push(Table::measure(*entries, arguments.rounds, arguments.quick, &mut methods)?);
     }
     if !arguments.quick {
+        println!("a writer's updates beside readers, {} rounds", arguments.rounds);
+        report.writers = writers::measure(arguments.rounds)?;
         report.daemon = Some(daemon::measure()?);
     }
     let text = report.text();

@@ -9,11 +9,16 @@ use anyhow::{Result, ensure};
 
 use crate::daemon::DaemonCosts;
 use crate::methods::{Method, Methods};
+use crate::writers::{self, Beside};
+
+/// The share of one core that the agent's walks take at the most: its interval stretches.
+const BUSY_SHARE: f64 = 0.005;
 
 /// Everything measured.
 #[derive(Default)]
 pub(crate) struct Report {
     pub tables: Vec<Table>,
+    pub writers: Vec<writers::Row>,
     pub daemon: Option<DaemonCosts>,
 }
 
@@ -128,6 +133,16 @@ impl Report {
             }
             text.push('\n');
         }
+        if !self.writers.is_empty() {
+            text.push_str(
+                "Another thread rewrites entries of a map with 400,000, meanwhile on the other core:\n\n",
+            );
+            text.push_str("| beside the writer | best ns an update | median | EBUSY |\n|---|---|---|---|\n");
+            for writers::Row { beside, best, median, busy } in &self.writers {
+                let _ = writeln!(text, "| {} | {best:.0} | {median:.0} | {busy} |", beside.name());
+            }
+            text.push('\n');
+        }
         let _ = writeln!(text, "| limit | measured | asked for | |\n|---|---|---|---|");
         for Verdict { what, value, limit, holds } in self.verdicts() {
             let _ =
@@ -141,8 +156,39 @@ impl Report {
         self.verdicts().into_iter().filter(|verdict| !verdict.holds).map(|verdict| verdict.what).collect()
     }
 
+    /// What a writer notices of walks: next to nothing at the agent's pace, no lock, no refusal.
+    fn of_writers(&self) -> Option<[Verdict; 3]> {
+        let row = |beside| self.writers.iter().find(|row| row.beside == beside);
+        let (nothing, walk, another) =
+            (row(Beside::Nothing)?, row(Beside::Walk)?, row(Beside::WalkOfAnotherMap)?);
+        let slower = (walk.best / nothing.best - 1.0) * BUSY_SHARE * 100.0;
+        // Lines that one core writes and the other reads travel between their caches; a lock would cost far more.
+        let ratio = walk.best / another.best;
+        Some([
+            Verdict {
+                what: "an update at the agent's pace (walking 0.5 % of the time)".to_owned(),
+                value: format!("{slower:.2} % slower"),
+                limit: "at most 0.5 %".to_owned(),
+                holds: slower <= 0.5,
+            },
+            Verdict {
+                what: "an update beside a walk of its map / of another map".to_owned(),
+                value: format!("{ratio:.2}"),
+                limit: "at most 1.2".to_owned(),
+                holds: ratio <= 1.2,
+            },
+            Verdict {
+                what: "updates refused with EBUSY beside a walk".to_owned(),
+                value: walk.busy.to_string(),
+                limit: "none".to_owned(),
+                holds: walk.busy == 0,
+            },
+        ])
+    }
+
     fn verdicts(&self) -> Vec<Verdict> {
         let mut all: Vec<Verdict> = self.tables.iter().flat_map(Table::verdicts).collect();
+        all.extend(self.of_writers().into_iter().flatten());
         if let Some(daemon) = &self.daemon {
             let mib = |kib: u64, limit: u64, what: &str| Verdict {
                 what: format!("daemon with six maps: {what}"),
