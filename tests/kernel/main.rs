@@ -10,6 +10,7 @@ mod deep;
 mod drops;
 mod evictions;
 mod generated;
+mod history;
 mod host;
 mod maps;
 mod pod;

@@ -60,6 +60,10 @@ impl Node {
         let mut arguments: Vec<String> = verb.iter().map(|&word: &&'a str| word.to_owned()).collect();
         arguments.extend(["--bpffs".to_owned(), text(self.bpffs.root())?]);
         arguments.extend(["--config".to_owned(), text(&self.config())?]);
+        // Nobody listens there: a daemon that happens to run on this machine is not this node's.
+        if !verb.contains(&"--daemon") {
+            arguments.extend(["--daemon", "http://127.0.0.1:1"].map(str::to_owned));
+        }
         Ok(arguments)
     }
 

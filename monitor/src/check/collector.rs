@@ -9,7 +9,7 @@ use monitor_abi::class::State;
 
 use super::plateau::{Inflow, Interval, Plateau, plateau};
 use crate::config::duration;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{GcFacts, Snapshot};
 use crate::source::cilium::pins::Table;
 
 /// Dead entries pile up for at least this long before they tell a rate.
@@ -71,6 +71,18 @@ pub fn outlook(snapshot: &Snapshot) -> Option<Outlook> {
         remedied: plateau(living, &maps, Interval::Fixed(REMEDY)),
         bounded: rule != Interval::Adaptive,
     })
+}
+
+/// What was seen of the collector's passes over one map, in words; `None` before the first.
+#[must_use]
+pub fn passes(gc: &GcFacts) -> Option<String> {
+    let GcFacts { passes: _, last_pass_age, last_removed, interval } = gc;
+    let seconds = |duration: &Duration| duration::format(Duration::from_secs(duration.as_secs()));
+    let age = seconds(last_pass_age.as_ref()?);
+    let removed = last_removed.map_or_else(String::new, |removed| format!(" and removed {removed}"));
+    let apart =
+        interval.map_or_else(String::new, |interval| format!(", passes are {} apart", seconds(&interval)));
+    Some(format!("the collector's last pass over it was {age} ago{removed}{apart}"))
 }
 
 /// How Cilium's configuration says the interval is set; without a copy of it, its own rule.
@@ -140,6 +152,21 @@ fn short(rate: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passes_are_told_as_far_as_they_were_seen() {
+        let gc = GcFacts {
+            passes: 1,
+            last_pass_age: Some(Duration::from_millis(750_900)),
+            last_removed: Some(1_204),
+            interval: None,
+        };
+        assert_eq!(passes(&GcFacts::default()), None);
+        let once = "the collector's last pass over it was 12m30s ago and removed 1204";
+        assert_eq!(passes(&gc).unwrap(), once);
+        let again = GcFacts { interval: Some(Duration::from_secs(27_000)), ..gc };
+        assert_eq!(passes(&again).unwrap(), format!("{once}, passes are 7h30m apart"));
+    }
 
     fn outlook(bounded: bool) -> Outlook {
         let maps = [Inflow { dying: 1.0, capacity: 524_288.0 }, Inflow { dying: 0.3, capacity: 262_144.0 }];

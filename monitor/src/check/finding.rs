@@ -7,6 +7,7 @@ use monitor_abi::scan::Clock;
 
 use super::alerts::{OVERDUE, Reading, expected_capacity, readings};
 use super::catalog::Severity;
+use super::history::History;
 use super::{collector, deep, expected, storage, tuning};
 use crate::config::{Settings, duration};
 use crate::snapshot::{Content, Snapshot};
@@ -64,15 +65,20 @@ impl From<Severity> for Level {
     }
 }
 
-/// Every finding of a snapshot, the heaviest first.
+/// Every finding of a snapshot alone, the heaviest first.
 #[must_use]
 pub fn findings(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding> {
-    findings_of(&readings(snapshot, settings), snapshot, settings)
+    findings_of(&readings(snapshot, settings), snapshot, None, settings)
 }
 
-/// The same for who has the readings already.
+/// The same for who has the readings already, with what a daemon remembers.
 #[must_use]
-pub fn findings_of(readings: &[Reading], snapshot: &Snapshot, settings: &Settings) -> Vec<Finding> {
+pub fn findings_of(
+    readings: &[Reading],
+    snapshot: &Snapshot,
+    history: Option<&History>,
+    settings: &Settings,
+) -> Vec<Finding> {
     let mut all: Vec<Finding> = Vec::new();
     // Tuning has a finding for each sysctl and mount instead of one for each reading.
     let active = |reading: &&Reading| reading.active && reading.alert.name != tuning::ALERT;
@@ -85,6 +91,7 @@ pub fn findings_of(readings: &[Reading], snapshot: &Snapshot, settings: &Setting
             None => all.push(finding),
         }
     }
+    all.extend(history.iter().flat_map(|history| history.findings(settings)));
     all.extend(tuning::findings(snapshot, settings));
     all.extend(unknowns(snapshot));
     all.extend(circumstances(snapshot));
@@ -191,10 +198,12 @@ fn collection(reading: &Reading, snapshot: &Snapshot) -> (String, String) {
     let scan = &present.scan;
     let dead = scan.count(|cell| OVERDUE.contains(&cell.due));
     let oldest = duration::format(std::time::Duration::from_secs(scan.oldest_expired.unwrap_or(0)));
+    let passes = present.gc.as_ref().and_then(collector::passes);
+    let passes = passes.map_or_else(String::new, |words| format!("; {words}"));
     let outlook =
         collector::outlook(snapshot).map_or_else(String::new, |outlook| format!("; {}", outlook.words()));
     let evidence = format!(
-        "{dead} of {} entries are past their lifetime, the oldest since {oldest}; the map holds {}{outlook}",
+        "{dead} of {} entries are past their lifetime, the oldest since {oldest}; the map holds {}{passes}{outlook}",
         scan.entries, present.capacity
     );
     (evidence, COLLECTOR.to_owned())
@@ -353,6 +362,6 @@ pub(super) fn own(check: &str, level: Level, evidence: &str, advice: &str) -> Fi
     }
 }
 
-fn format_number(value: f64) -> String {
+pub(super) fn format_number(value: f64) -> String {
     if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.2}") }
 }

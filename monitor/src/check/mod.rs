@@ -10,12 +10,14 @@ pub mod crossing;
 mod deep;
 mod expected;
 pub mod finding;
+pub mod history;
 pub mod manifest;
 pub mod plateau;
 pub mod storage;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tuning;
+pub mod windows;
 
 pub use alerts::{Reading, readings};
 pub use finding::{Finding, Level, findings, findings_of};

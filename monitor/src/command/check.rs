@@ -1,6 +1,6 @@
 //! `ctmon check`: every finding with evidence and advice.
 //!
-//! In: global flags, settings, arguments, manifests. Out: a table or JSON lines, and the exit code.
+//! In: global flags, settings, arguments, manifests, what the running daemon remembers. Out: a table or JSON lines, and the exit code.
 //! Must not: call an `info` a finding, or demand a node of those who only have manifests.
 
 use std::io::Write;
@@ -9,20 +9,27 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
+use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
 
 use super::cli::GlobalArgs;
 use super::node;
 use super::top::ReportFormat;
+use crate::check::history::History;
 use crate::check::manifest::{self, reference};
-use crate::check::{Finding, Level, findings};
+use crate::check::{Finding, Level, findings_of, readings};
 use crate::config::Settings;
+use crate::output::history::Document;
 use crate::output::{json, table};
 use crate::snapshot::Snapshot;
 use crate::source::collect::Collector;
+use crate::source::daemon;
 use crate::source::deep::DeepScan;
 use crate::source::host::mounts::Mount;
 use crate::source::manifest::read_manifest;
+
+/// The path the daemon serves what it remembers at, to processes on the same host only.
+pub(super) const PATH: &str = "/history";
 
 /// Arguments of `ctmon check`.
 #[derive(Args, Clone, Debug)]
@@ -61,7 +68,7 @@ pub(super) fn run(
     out: &mut impl Write,
 ) -> anyhow::Result<ExitCode> {
     let mut all = if args.manifest.is_empty() {
-        findings(&snapshot(global, settings)?, settings)
+        of_node(global, settings, snapshot(global, settings)?).1
     } else {
         with_manifests(global, settings, &args.manifest)?
     };
@@ -73,6 +80,28 @@ pub(super) fn run(
         ReportFormat::Json => json::findings(out, &all)?,
     }
     Ok(exit_code(&all, args.fail_on))
+}
+
+/// The findings of a node, and its snapshot with what the running daemon lent it.
+fn of_node(global: &GlobalArgs, settings: &Settings, mut snapshot: Snapshot) -> (Snapshot, Vec<Finding>) {
+    let remembered = remembered(global, &snapshot);
+    if let Ok(history) = &remembered {
+        history.tell(&mut snapshot);
+    }
+    let mut all = findings_of(&readings(&snapshot, settings), &snapshot, remembered.as_ref().ok(), settings);
+    // Last: it says what else there would be.
+    all.extend(remembered.err().map(|why| History::unknown(&why.to_string())));
+    (snapshot, all)
+}
+
+/// What the running daemon remembers of these maps.
+fn remembered(global: &GlobalArgs, snapshot: &Snapshot) -> anyhow::Result<History> {
+    let body = daemon::get(&global.daemon, PATH)?;
+    let document: Document = serde_json::from_slice(&body)
+        .with_context(|| format!("the daemon at {} is of another version", global.daemon))?;
+    let history = History::from(document);
+    ensure!(history.is_of(snapshot), "the daemon at {} follows other maps", global.daemon);
+    Ok(history)
 }
 
 /// What one collection and two deep scans tell.
@@ -114,7 +143,10 @@ fn with_manifests(
             None
         }
     };
-    let mut all = snapshot.as_ref().map(|snapshot| findings(snapshot, settings)).unwrap_or_default();
+    let (snapshot, mut all) = match snapshot.map(|snapshot| of_node(global, settings, snapshot)) {
+        Some((snapshot, all)) => (Some(snapshot), all),
+        None => (None, Vec::new()),
+    };
     let mounts = snapshot.as_ref().map(node_mounts).unwrap_or_default();
     let reference = reference(settings, snapshot.as_ref(), &mounts);
     for (path, manifest) in paths.iter().zip(&manifests) {

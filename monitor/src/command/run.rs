@@ -3,9 +3,9 @@
 //! In: global flags, settings, signals, a changing configuration file. Out: pages for the server.
 //! Must not: scan on the async thread, or let a scrape start a scan.
 
+mod local;
 mod reload;
 mod scanner;
-mod victims;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -50,8 +50,9 @@ pub(super) fn run(global: &GlobalArgs, args: &RunArgs, mut settings: Settings) -
     let collector = node::collector(global, &settings)?;
     let index = Page::render(&Facts { version: VERSION, host: None, view: None });
     let (pages, receiver) = watch::channel(Arc::new(Rendered::waiting(index, "the first scan is under way")));
-    let (victims, last_victims) = watch::channel(victims::waiting());
-    let publish = scanner::Publish { pages, victims };
+    let (victims, last_victims) = watch::channel(local::waiting());
+    let (history, last_history) = watch::channel(local::waiting());
+    let publish = scanner::Publish { pages, victims, history };
     let scanner = scanner::start(collector, settings.clone(), publish, Arc::clone(&stats))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -80,7 +81,7 @@ pub(super) fn run(global: &GlobalArgs, args: &RunArgs, mut settings: Settings) -
         };
         let server = Server {
             pages: receiver,
-            local: vec![victims::route(last_victims)],
+            local: vec![local::victims_route(last_victims), local::history_route(last_history)],
             web: Arc::new(web),
             limits: Limits::default(),
             stats,

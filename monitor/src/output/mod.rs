@@ -2,6 +2,7 @@
 
 pub mod cilium;
 pub mod evictions;
+pub mod history;
 pub mod http;
 pub mod json;
 pub mod page;

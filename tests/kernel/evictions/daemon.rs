@@ -61,6 +61,9 @@ fn the_daemon_names_victims_to_processes_on_its_host() -> Result<()> {
         })?;
         the_dashboard_would_show_them(&page)?;
         ensure!(node.said(&verb)?.lines().count() == 256, "not 256 victims");
+        let beside = node.ctmon(&["check", "-o", "json", "--daemon", &url])?.stdout;
+        let of_map = |line: &&str| line.contains("CtmonLiveEvictions") && line.contains("were evicted");
+        ensure!(beside.lines().filter(of_map).count() == 2, "by map and by target: {beside}");
         let table = node.said(&["evictions", "--daemon", &url])?;
         ensure!(table.contains("RESPONDER") && table.contains("more were evicted too fast"), "{table}");
     } else {

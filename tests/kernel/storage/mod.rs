@@ -44,7 +44,7 @@ fn plug() -> Result<Plugged> {
 }
 
 /// Waits until `condition` gives something.
-fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let end = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = condition()? {

@@ -12,8 +12,10 @@ use std::time::Instant;
 use anyhow::Context as _;
 use tokio::sync::watch;
 
-use super::{VERSION, victims};
+use super::{VERSION, local};
 use crate::check::crossing::Crossings;
+use crate::check::history::History;
+use crate::check::windows::Windows;
 use crate::check::{Reading, findings_of, readings};
 use crate::config::Settings;
 use crate::output::http::{LocalReply, Rendered, Stats};
@@ -36,6 +38,7 @@ pub(super) enum Order {
 pub(super) struct Publish {
     pub pages: watch::Sender<Arc<Rendered>>,
     pub victims: watch::Sender<LocalReply>,
+    pub history: watch::Sender<LocalReply>,
 }
 
 /// Starts the thread. It ends with the process, or when the receiver of its pages is gone.
@@ -54,6 +57,7 @@ pub(super) fn start(
         inbox,
         reload: Reload::now(),
         crossings: Crossings::default(),
+        windows: Windows::default(),
         deep: DeepScan::default(),
         deep_at: None,
         deep_found: None,
@@ -73,6 +77,7 @@ struct Scanner {
     inbox: mpsc::Receiver<Order>,
     reload: Reload,
     crossings: Crossings,
+    windows: Windows,
     deep: DeepScan,
     /// When the last deep scan began, and what it found.
     deep_at: Option<Instant>,
@@ -115,6 +120,7 @@ impl Scanner {
     fn judge(&mut self, snapshot: &Snapshot, taken: Instant) -> Result<(), ()> {
         let readings = readings(snapshot, &self.settings);
         self.tell(&readings);
+        self.windows.observe(snapshot, &self.settings);
         self.publish(snapshot, &readings, taken)
     }
 
@@ -176,11 +182,13 @@ impl Scanner {
             tracing::error!(error = %io::Error::other(error), "failed to render the metrics page");
             return Ok(());
         }
-        let findings = findings_of(readings, snapshot, &self.settings);
+        let history = History::of(&self.windows, snapshot, &self.settings);
+        let findings = findings_of(readings, snapshot, Some(&history), &self.settings);
         let view = View { snapshot, findings: &findings };
         let index = Page::render(&Facts { version: VERSION, host: None, view: Some(view) });
         let rendered = Rendered::new(index, page, taken, snapshot.interval);
-        self.publish.victims.send_replace(victims::reply(&snapshot.evictions, &self.settings));
+        self.publish.victims.send_replace(local::of_victims(&snapshot.evictions, &self.settings));
+        self.publish.history.send_replace(local::of_history(&history));
         self.publish.pages.send(Arc::new(rendered)).map_err(|_| ())
     }
 

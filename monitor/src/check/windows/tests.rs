@@ -1,0 +1,149 @@
+use super::super::catalog::{ALERTS, DecidedBy};
+use super::super::history::History;
+use super::super::testing;
+use super::*;
+use crate::config::parse;
+use crate::snapshot::{CifsTarget, MapEvictions, TargetCell, TargetEvictions};
+use crate::source::cilium::drops::Drops;
+use crate::source::host::logs::Reading;
+
+/// Seconds, and a value at each.
+fn series(window: u64, values: &[(u64, f64)]) -> Series {
+    let (first, value) = values[0];
+    let mut series = Series::begun(Duration::from_secs(first), value);
+    for (now, value) in values {
+        series.add(Duration::from_secs(*now), *value, Duration::from_secs(window));
+    }
+    series
+}
+
+#[test]
+fn an_increase_is_what_was_gained_within_the_window() {
+    let check = |values: &[(u64, f64)], now: u64, expected: f64| {
+        let told =
+            series(600, values).value(Over::Increase, Duration::from_secs(now), Duration::from_secs(600));
+        assert_eq!(told, Some(expected), "{values:?}");
+    };
+    // What was counted before the first snapshot is not invented.
+    check(&[(1_000, 500.0)], 1_000, 0.0);
+    check(&[(1_000, 500.0), (1_015, 500.0), (1_030, 507.0)], 1_030, 7.0);
+    // Ten minutes on it is forgotten.
+    check(&[(1_000, 0.0), (1_015, 9.0), (1_600, 10.0), (1_700, 12.0)], 1_700, 3.0);
+    // A counter that began anew gained what it shows.
+    check(&[(1_000, 500.0), (1_015, 4.0)], 1_015, 4.0);
+}
+
+#[test]
+fn a_rate_is_over_the_time_there_was() {
+    let told = |now| {
+        let series = series(600, &[(0, 0.0), (50, 10.0), (100, 20.0)]);
+        series.value(Over::PerSecond, Duration::from_secs(now), Duration::from_secs(600))
+    };
+    assert_eq!(told(100), Some(0.2));
+    assert_eq!(told(0), None, "no time, no rate");
+}
+
+#[test]
+fn the_lowest_needs_a_whole_window() {
+    let told = |values: &[(u64, f64)], now| {
+        series(180, values).value(Over::Lowest, Duration::from_secs(now), Duration::from_secs(180))
+    };
+    let steady: Vec<_> = (0..=12).map(|step| (step * 15, 2.0)).collect();
+    assert_eq!(told(&steady[..12], 165), None, "too young");
+    assert_eq!(told(&steady, 180), Some(2.0));
+    let mut dip = steady.clone();
+    dip[6].1 = 0.0;
+    assert_eq!(told(&dip, 180), Some(0.0));
+    // Two snapshots in one piece: the lower one counts.
+    assert_eq!(told(&[(0, 2.0), (179, 2.0), (179, 1.0), (180, 2.0)], 180), Some(1.0));
+}
+
+#[test]
+fn pieces_are_few_however_often_and_long_one_looks() {
+    let mut series = Series::begun(Duration::ZERO, 0.0);
+    for millisecond in 0..500_000_u32 {
+        let now = Duration::from_millis(millisecond.into());
+        series.add(now, f64::from(millisecond), Duration::from_secs(60));
+        assert!(series.pieces.len() <= PIECES as usize + 1);
+    }
+}
+
+#[test]
+fn alerts_that_look_back_are_prometheus_own_and_have_a_window() {
+    let mut looking = 0;
+    for alert in ALERTS.iter().filter(|alert| over(alert.name).is_some()) {
+        assert!(alert.window.is_some() && alert.decided_by == DecidedBy::Prometheus, "{}", alert.name);
+        looking += 1;
+    }
+    assert_eq!(looking, 7, "two severities of LiveEvictions among them");
+}
+
+/// What is found after ten minutes in which every counter rose by one and two connections stayed unanswered.
+#[test]
+fn each_alert_is_found_by_what_its_expression_selects() {
+    let settings = Settings::default();
+    let mut windows = Windows::default();
+    let mut last = None;
+    for step in 0..=40_u64 {
+        let mut snapshot = testing::node("used", "restarted", "logged-in", &settings);
+        snapshot.monotonic = Duration::from_secs(step * 15);
+        let cells = |state, expiry| vec![EvictionCell { state, expiry, evicted: step }];
+        let of_map = |map_name: &str, state, expiry| MapEvictions {
+            map_name: map_name.to_owned(),
+            cells: cells(state, expiry),
+        };
+        snapshot.evictions.maps = vec![
+            of_map("ct4_global", VictimState::Established, Expiry::False),
+            of_map("ct6_global", VictimState::Established, Expiry::True),
+            of_map("ct_any4_global", VictimState::Stateless, Expiry::False),
+        ];
+        snapshot.evictions.targets = vec![TargetEvictions {
+            target: "qnap".to_owned(),
+            service: "smb".to_owned(),
+            cells: cells(VictimState::Opening, Expiry::False),
+        }];
+        let mut packets = [[0; 4]; REASONS.len()];
+        packets[0] = [0, step, step, 0];
+        packets[1] = [0, 0, step * 15, 0];
+        snapshot.drops = Some(Drops { packets: Some(packets), retries: Vec::new() });
+        snapshot.host.logs =
+            Some(Reading { matches: vec![("no-backend".to_owned(), step)], ..Reading::default() });
+        snapshot.host.cifs.as_mut().unwrap().targets = vec![CifsTarget {
+            target: "qnap".to_owned(),
+            sessions: Some(1),
+            reconnects: Some(step),
+            operations: Vec::new(),
+        }];
+        let smb = snapshot.targets.iter_mut().find(|state| state.service == "smb").unwrap();
+        smb.lingering_closed = Some(0);
+        smb.cells = vec![TargetCell { state: State::Opening, expired: Some(false), entries: 2 }];
+        windows.observe(&snapshot, &settings);
+        last = Some(snapshot);
+    }
+    let history = History::of(&windows, &last.unwrap(), &settings);
+    let mut found: Vec<_> = history
+        .findings(&settings)
+        .into_iter()
+        .map(|finding| {
+            format!("{} {}{}: {}", finding.check, finding.map_name, finding.target, finding.evidence)
+        })
+        .collect();
+    found.sort();
+    let expected = [
+        "CtmonCifsReconnecting qnap: the SMB client reconnected 40 times in the last 15m: the sessions do not last",
+        "CtmonInsertFailures : the datapath failed 80 times to insert a conntrack entry in the last 15m: as many new \
+         connections failed",
+        "CtmonLiveEvictions ct4_global: 40 entries of live connections were evicted from ct4_global in the last 10m to \
+         make room",
+        "CtmonLiveEvictions qnap: 40 live connections towards qnap were evicted in the last 10m: they stall until they \
+         time out",
+        "CtmonLogPattern : pod logs matched the pattern no-backend 40 times in the last 15m",
+        "CtmonNatMappingFailures : 1 packets a second found no port to be translated to in the last 10m: connections \
+         out of the cluster fail",
+        "CtmonTargetUnanswered qnap: at every scan in the last 3m at least 2 connections to its service smb had sent a \
+         SYN and seen no answer",
+    ];
+    assert_eq!(found, expected);
+    let off = parse("thresholds: {LiveEvictions: null, TargetUnanswered: null}").unwrap();
+    assert_eq!(history.findings(&off).len(), 4);
+}

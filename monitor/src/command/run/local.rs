@@ -1,0 +1,68 @@
+//! The pages for commands on the same host: the last victims for `ctmon evictions`, what is remembered for `ctmon check`.
+//!
+//! In: what a snapshot and the scan thread know, and whether it may be served. Out: routes that answer at once.
+//! Must not: render while a client waits.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::super::{check, evictions};
+use crate::check::history::History;
+use crate::config::Settings;
+use crate::output::http::{LocalReply, LocalRoute};
+use crate::output::{evictions as victims, history};
+use crate::snapshot::Evictions;
+
+/// Before the first snapshot.
+pub(super) fn waiting() -> LocalReply {
+    plain(StatusCode::SERVICE_UNAVAILABLE, "no snapshot yet: the first scan is under way\n")
+}
+
+/// The victims until the next snapshot.
+pub(super) fn of_victims(evictions: &Evictions, settings: &Settings) -> LocalReply {
+    if !settings.evictions_api {
+        return plain(
+            StatusCode::NOT_FOUND,
+            "victims are not served: the configuration says `evictions_api: false`\n",
+        );
+    }
+    json(&victims::Document::new(evictions))
+}
+
+/// What is remembered, until the next snapshot. No address of traffic is in it.
+pub(super) fn of_history(history: &History) -> LocalReply {
+    json(&history::Document::from(history))
+}
+
+/// The route that hands out the last victims.
+pub(super) fn victims_route(last: watch::Receiver<LocalReply>) -> LocalRoute {
+    route(evictions::PATH, last)
+}
+
+/// The route that hands out what is remembered.
+pub(super) fn history_route(last: watch::Receiver<LocalReply>) -> LocalRoute {
+    route(check::PATH, last)
+}
+
+fn route(path: &'static str, last: watch::Receiver<LocalReply>) -> LocalRoute {
+    LocalRoute { path, answer: Arc::new(move |_| last.borrow().clone()) }
+}
+
+fn json(document: &impl Serialize) -> LocalReply {
+    match serde_json::to_vec(document) {
+        Ok(body) => {
+            LocalReply { status: StatusCode::OK, content_type: "application/json", body: body.into() }
+        }
+        Err(error) => {
+            tracing::error!(%error, "failed to render a page for this host");
+            plain(StatusCode::INTERNAL_SERVER_ERROR, "failed to render: see the log\n")
+        }
+    }
+}
+
+fn plain(status: StatusCode, text: &'static str) -> LocalReply {
+    LocalReply { status, content_type: "text/plain; charset=utf-8", body: text.into() }
+}

@@ -1,0 +1,144 @@
+//! What the daemon remembers, on its way to `ctmon check` on the same host.
+//!
+//! In: a history; at the other end the document. Out: one JSON document; a history.
+//! Must not: carry an address of traffic.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::catalog::ALERTS;
+use crate::check::history::{Followed, History, Looked};
+use crate::snapshot::GcFacts;
+
+/// What the daemon serves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Document {
+    maps: Vec<MapObject>,
+    windows: Vec<WindowObject>,
+}
+
+/// A map, and the passes of Cilium's collector over it; `null` where they are not followed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct MapObject {
+    map_name: String,
+    id: u32,
+    collector: Option<CollectorObject>,
+}
+
+/// Each is `null` until a pass told it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct CollectorObject {
+    passes: u64,
+    last_pass_age_seconds: Option<f64>,
+    last_removed: Option<u64>,
+    interval_seconds: Option<f64>,
+}
+
+/// One series of one alert that looks back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct WindowObject {
+    alert: String,
+    severity: String,
+    map_name: String,
+    target: String,
+    subject: String,
+    window_seconds: f64,
+    value: f64,
+}
+
+impl From<&History> for Document {
+    fn from(History { maps, looked }: &History) -> Self {
+        let maps = maps.iter().map(|Followed { map_name, id, gc }| MapObject {
+            map_name: map_name.clone(),
+            id: *id,
+            collector: gc.map(|GcFacts { passes, last_pass_age, last_removed, interval }| CollectorObject {
+                passes,
+                last_pass_age_seconds: last_pass_age.map(|age| age.as_secs_f64()),
+                last_removed,
+                interval_seconds: interval.map(|interval| interval.as_secs_f64()),
+            }),
+        });
+        let windows =
+            looked.iter().map(|Looked { alert, map_name, target, subject, window, value }| WindowObject {
+                alert: alert.name.to_owned(),
+                severity: alert.severity.name().to_owned(),
+                map_name: map_name.clone(),
+                target: target.clone(),
+                subject: subject.clone(),
+                window_seconds: window.as_secs_f64(),
+                value: *value,
+            });
+        Self { maps: maps.collect(), windows: windows.collect() }
+    }
+}
+
+impl From<Document> for History {
+    /// Alerts this version does not know are left out.
+    fn from(Document { maps, windows }: Document) -> Self {
+        let duration = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        let maps = maps.into_iter().map(|MapObject { map_name, id, collector }| Followed {
+            map_name,
+            id,
+            gc: collector.map(
+                |CollectorObject { passes, last_pass_age_seconds, last_removed, interval_seconds }| GcFacts {
+                    passes,
+                    last_pass_age: last_pass_age_seconds.map(duration),
+                    last_removed,
+                    interval: interval_seconds.map(duration),
+                },
+            ),
+        });
+        let looked = windows.into_iter().filter_map(|window| {
+            let WindowObject { alert, severity, map_name, target, subject, window_seconds, value } = window;
+            let alert =
+                ALERTS.iter().find(|known| known.name == alert && known.severity.name() == severity)?;
+            Some(Looked { alert, map_name, target, subject, window: duration(window_seconds), value })
+        });
+        Self { maps: maps.collect(), looked: looked.collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        let gc = GcFacts {
+            passes: 3,
+            last_pass_age: Some(Duration::from_millis(90_500)),
+            last_removed: Some(1_204),
+            interval: None,
+        };
+        let looked = ALERTS.iter().zip(0_u8..).map(|(alert, number)| Looked {
+            alert,
+            map_name: format!("map{number}"),
+            target: format!("target{number}"),
+            subject: format!("subject{number}"),
+            window: Duration::from_secs(number.into()),
+            value: f64::from(number) / 4.0,
+        });
+        let history = History {
+            maps: vec![
+                Followed { map_name: "ct4_global".to_owned(), id: 7, gc: Some(gc) },
+                Followed { map_name: "snat_v4_external".to_owned(), id: 8, gc: None },
+            ],
+            looked: looked.collect(),
+        };
+        let document = Document::from(&history);
+        let text = serde_json::to_string(&document).unwrap();
+        let read: Document = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, document);
+        let again = History::from(read);
+        assert_eq!(again.maps, history.maps);
+        assert_eq!(Document::from(&again), document);
+    }
+
+    #[test]
+    fn an_alert_of_another_version_is_left_out() {
+        let text = r#"{"maps":[],"windows":[{"alert":"CtmonNew","severity":"info","map_name":"","target":"",
+            "subject":"","window_seconds":1,"value":9}]}"#;
+        assert!(History::from(serde_json::from_str::<Document>(text).unwrap()).looked.is_empty());
+    }
+}
