@@ -114,6 +114,8 @@ fn every_switch_reaches_its_object() -> Result<()> {
     let endpoint = &one(&tls, "PodMonitor")?["spec"]["podMetricsEndpoints"][0];
     assert_eq!(endpoint["scheme"], "https");
     assert_eq!(endpoint["basicAuth"]["username"]["name"], "ctmon-scrape");
+    let daemon = crate::objects::by_name(&container(&tls)?["env"], "CTMON_DAEMON")?;
+    assert_eq!(daemon["value"], "http://127.0.0.1:19469", "commands in the pod find the daemon");
     assert_eq!(container(&tls)?["args"], json!(["run", "--web.config.file=/etc/ctmon-web/web.yaml"]));
     Ok(())
 }

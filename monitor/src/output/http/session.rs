@@ -66,12 +66,15 @@ pub(super) async fn session(
     let mut closing = std::pin::pin!(closing);
     let greeted = tokio::select! {
         () = closing.as_mut() => return,
-        greeted = tokio::time::timeout(server.limits.handshake, greet(stream, TlsAcceptor::from(tls))) => greeted,
+        greeted = tokio::time::timeout(server.limits.handshake, greet(stream, peer, TlsAcceptor::from(tls))) => greeted,
     };
     match greeted {
-        Ok(Ok(stream)) => {
+        Ok(Ok(Greeted::Tls(stream))) => {
             let certified = stream.get_ref().1.peer_certificates().is_some();
             requests(stream, Client { peer, certified, activity: Activity::new() }, &server, closing).await;
+        }
+        Ok(Ok(Greeted::Plain(stream))) => {
+            requests(stream, Client { peer, certified: false, activity }, &server, closing).await;
         }
         Ok(Err(error)) => {
             stats::add(&server.stats.handshakes_failed);
@@ -84,16 +87,27 @@ pub(super) async fn session(
     }
 }
 
-async fn greet(stream: TcpStream, tls: TlsAcceptor) -> io::Result<TlsStream<TcpStream>> {
+/// How a client of a server with TLS begins.
+enum Greeted {
+    Tls(Box<TlsStream<TcpStream>>),
+    /// `ctmon check` and `ctmon evictions` ask beside the daemon, where they have no certificate to verify: what they
+    /// say does not leave the host. Users, passwords and client certificates are asked for all the same.
+    Plain(TcpStream),
+}
+
+async fn greet(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor) -> io::Result<Greeted> {
     let mut first = [0];
     if stream.peek(&mut first).await? == 1 && first != [HANDSHAKE] {
+        if peer.ip().to_canonical().is_loopback() {
+            return Ok(Greeted::Plain(stream));
+        }
         // Unread bytes would turn the close into a reset, and the client would not see the answer. Both take
         // what is there and fits, which does for a courtesy.
         let _ = stream.try_read(&mut [0; 4096]);
         let _ = stream.try_write(SPEAKS_TLS);
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the client does not speak TLS"));
     }
-    tls.accept(stream).await
+    Ok(Greeted::Tls(Box::new(tls.accept(stream).await?)))
 }
 
 async fn requests<I: AsyncRead + AsyncWrite + Unpin>(

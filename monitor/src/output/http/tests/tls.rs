@@ -1,6 +1,7 @@
 //! Handshakes: versions, client certificates, clients that do not shake hands.
 
 use std::io::{BufReader, Write as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use rustls::crypto::SupportedKxGroup;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned, SupportedProtocolVersion, version};
 
+use super::super::session::session;
 use super::secrets::{Authority, Folder, Pair};
 use super::*;
 
@@ -48,11 +50,17 @@ pub(super) fn ask_tls(server: &Running, client: &Arc<ClientConfig>, path: &str) 
     receive(&mut BufReader::new(stream), "GET")
 }
 
-/// A server with a certificate of `authority` and more lines in its `tls_server_config`.
-fn start_tls(authority: &Authority, lines: &str, limits: Limits) -> (Running, Folder) {
+/// A web configuration with a certificate of `authority` and more lines in its `tls_server_config`.
+fn configuration(authority: &Authority, lines: &str) -> (Folder, PathBuf) {
     let folder = Folder::new();
     folder.write_pair(&authority.server());
     let path = folder.write("web.yml", format!("{TLS}{lines}"));
+    (folder, path)
+}
+
+/// A server with a certificate of `authority` and more lines in its `tls_server_config`.
+fn start_tls(authority: &Authority, lines: &str, limits: Limits) -> (Running, Folder) {
+    let (folder, path) = configuration(authority, lines);
     let web = Web::load(&path).unwrap_or_else(|error| panic!("{}", error.with_causes()));
     (start(Setup { web: Some(Arc::new(web)), limits, ..Setup::default() }), folder)
 }
@@ -113,6 +121,11 @@ fn a_required_client_certificate_is_required_of_all_but_probes() {
         {
             assert_eq!(ask_tls(&server, &nobody, path).status, expected, "{path}");
         }
+        assert_eq!(
+            server.ask("GET", "/metrics", &[]).status,
+            403,
+            "without TLS there is no certificate either"
+        );
         let known = client(&authority, Some(&clients.client()), &[version]);
         assert_eq!(ask_tls(&server, &known, "/metrics").status, 200);
 
@@ -132,13 +145,42 @@ fn a_required_client_certificate_is_required_of_all_but_probes() {
 #[test]
 fn a_client_that_forgot_the_s_is_told() {
     let authority = Authority::new();
-    let (server, _folder) = start_tls(&authority, "", Limits::default());
-    let mut stream = server.connect();
+    let (folder, path) = configuration(&authority, "");
+    let web = Arc::new(Web::load(&path).unwrap_or_else(|error| panic!("{}", error.with_causes())));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let (_pages, pages) = watch::channel(Arc::new(fresh()));
+        let (local, limits, stats) = (Vec::new(), Limits::default(), Arc::new(Stats::default()));
+        let server = Arc::new(Server { pages, local, web, limits, stats });
+        // As if it came from another host.
+        let peer = "192.0.2.7:40000".parse().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let stream = tokio::net::TcpStream::from_std(stream).unwrap();
+            session(stream, peer, server, std::future::pending()).await;
+        });
+    });
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     send(&mut stream, "GET", "/metrics", &[]);
     let answer = receive(&mut BufReader::new(&mut stream), "GET");
     assert_eq!(answer.status, 400);
     assert_eq!(answer.text(), "this server speaks TLS: use https here\n");
     assert_eq!(read_to_close(&mut stream), b"");
+    server.join().unwrap();
+    drop(folder);
+}
+
+#[test]
+fn commands_on_the_same_host_may_ask_without_tls() {
+    let authority = Authority::new();
+    let (server, _folder) = start_tls(&authority, "", Limits::default());
+    let answer = server.ask("GET", "/metrics", &[]);
+    assert!(answer.status == 200 && answer.text().starts_with(METRICS), "{answer:?}");
+    assert_eq!(server.stats.handshakes_failed(), 0);
 }
 
 #[test]
