@@ -1,7 +1,7 @@
 //! What every alert that one snapshot can decide reads now.
 //!
 //! In: snapshot and settings. Out: one [`Reading`] per alert, severity and series, firing or not.
-//! Must not: judge what needs memory: rates, minima and predictions are Prometheus's.
+//! Must not: judge what needs memory: rates and minima are for `windows`, predictions Prometheus's.
 
 use monitor_abi::class::Due;
 

@@ -1,6 +1,6 @@
 //! Findings of the deep scan and of Cilium's own counters, beyond what alerts say.
 //!
-//! In: a snapshot. Out: findings. Must not: call a sum since boot a rate: those are Prometheus's.
+//! In: a snapshot. Out: findings. Must not: call a sum since boot a rate.
 
 use super::finding::{Finding, Level};
 use crate::snapshot::Snapshot;

@@ -5,7 +5,7 @@
 
 use monitor_abi::scan::Clock;
 
-use super::alerts::{OVERDUE, Reading, expected_capacity, readings};
+use super::alerts::{OVERDUE, Reading, expected_capacity};
 use super::catalog::Severity;
 use super::history::History;
 use super::{collector, deep, expected, storage, tuning};
@@ -65,15 +65,9 @@ impl From<Severity> for Level {
     }
 }
 
-/// Every finding of a snapshot alone, the heaviest first.
+/// Every finding of a snapshot with its readings and what a daemon remembers, the heaviest first.
 #[must_use]
-pub fn findings(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding> {
-    findings_of(&readings(snapshot, settings), snapshot, None, settings)
-}
-
-/// The same for who has the readings already, with what a daemon remembers.
-#[must_use]
-pub fn findings_of(
+pub fn findings(
     readings: &[Reading],
     snapshot: &Snapshot,
     history: Option<&History>,

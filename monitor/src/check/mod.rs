@@ -20,4 +20,4 @@ pub mod tuning;
 pub mod windows;
 
 pub use alerts::{Reading, readings};
-pub use finding::{Finding, Level, findings, findings_of};
+pub use finding::{Finding, Level, findings};

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use monitor_abi::scan::Clock;
 
+use super::{Finding, readings};
 use crate::config::{Settings, parse};
 use crate::snapshot::{
     ClockFacts, Evictions, HostTargetFacts, MapScan, PresentMap, Snapshot, SocketState, TargetSocket,
@@ -134,4 +135,9 @@ pub(crate) fn walked(entries: u64) -> PresentMap {
 /// A host of which nothing is known.
 pub(crate) fn nothing(settings: &Settings) -> Snapshot {
     snapshot(&TempDir::new().host(), settings)
+}
+
+/// What is found without a daemon.
+pub(crate) fn findings(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding> {
+    super::findings(&readings(snapshot, settings), snapshot, None, settings)
 }

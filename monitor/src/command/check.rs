@@ -1,6 +1,7 @@
 //! `ctmon check`: every finding with evidence and advice.
 //!
-//! In: global flags, settings, arguments, manifests, what the running daemon remembers. Out: a table or JSON lines, and the exit code.
+//! In: global flags, settings, arguments, manifests, what the running daemon remembers. Out: a table or JSON lines, and
+//! the exit code.
 //! Must not: call an `info` a finding, or demand a node of those who only have manifests.
 
 use std::io::Write;
@@ -9,7 +10,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use clap::{Args, ValueEnum};
 
 use super::cli::GlobalArgs;
@@ -17,7 +18,7 @@ use super::node;
 use super::top::ReportFormat;
 use crate::check::history::History;
 use crate::check::manifest::{self, reference};
-use crate::check::{Finding, Level, findings_of, readings};
+use crate::check::{Finding, Level, findings, readings};
 use crate::config::Settings;
 use crate::output::history::Document;
 use crate::output::{json, table};
@@ -88,7 +89,7 @@ fn of_node(global: &GlobalArgs, settings: &Settings, mut snapshot: Snapshot) -> 
     if let Ok(history) = &remembered {
         history.tell(&mut snapshot);
     }
-    let mut all = findings_of(&readings(&snapshot, settings), &snapshot, remembered.as_ref().ok(), settings);
+    let mut all = findings(&readings(&snapshot, settings), &snapshot, remembered.as_ref().ok(), settings);
     // Last: it says what else there would be.
     all.extend(remembered.err().map(|why| History::unknown(&why.to_string())));
     (snapshot, all)
@@ -96,10 +97,7 @@ fn of_node(global: &GlobalArgs, settings: &Settings, mut snapshot: Snapshot) -> 
 
 /// What the running daemon remembers of these maps.
 fn remembered(global: &GlobalArgs, snapshot: &Snapshot) -> anyhow::Result<History> {
-    let body = daemon::get(&global.daemon, PATH)?;
-    let document: Document = serde_json::from_slice(&body)
-        .with_context(|| format!("the daemon at {} is of another version", global.daemon))?;
-    let history = History::from(document);
+    let history = History::from(daemon::get::<Document>(&global.daemon, PATH)?);
     ensure!(history.is_of(snapshot), "the daemon at {} follows other maps", global.daemon);
     Ok(history)
 }

@@ -6,7 +6,6 @@
 use std::io::Write;
 use std::time::SystemTime;
 
-use anyhow::Context as _;
 use clap::Args;
 
 use super::cli::GlobalArgs;
@@ -27,10 +26,7 @@ pub struct EvictionsArgs {
 
 /// Asks and prints.
 pub(super) fn run(global: &GlobalArgs, args: EvictionsArgs, out: &mut impl Write) -> anyhow::Result<()> {
-    let body = daemon::get(&global.daemon, PATH)?;
-    let document: Document = serde_json::from_slice(&body).with_context(|| {
-        format!("failed to read the answer of {}: is it a ctmon of another version?", global.daemon)
-    })?;
+    let document: Document = daemon::get(&global.daemon, PATH)?;
     if let Some(obstacle) = document.obstacle() {
         anyhow::bail!(obstacle);
     }

@@ -32,7 +32,8 @@ pub struct RunArgs {
     /// Where to serve /metrics; may be given more than once and goes before the configuration's `listen`
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',', value_parser = listen_address, env = "CTMON_LISTEN")]
     pub listen: Vec<SocketAddr>,
-    /// TLS and basic authentication, in the format of Prometheus's exporter-toolkit
+    /// TLS and basic authentication, in the format of Prometheus's exporter-toolkit; processes on the same host may ask
+    /// without TLS, not without credentials
     #[arg(long = "web.config.file", value_name = "FILE", env = "CTMON_WEB_CONFIG_FILE")]
     pub web_config: Option<PathBuf>,
 }

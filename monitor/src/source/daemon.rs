@@ -1,6 +1,6 @@
 //! Asks the running daemon on this host.
 //!
-//! In: its address as `--daemon` names it, a path. Out: the body of its answer.
+//! In: its address as `--daemon` names it, a path. Out: the document it answers.
 //! Must not: follow anywhere else, or wait longer than a person would.
 
 use std::io::{self, Read as _, Write as _};
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::de::DeserializeOwned;
 
 /// For the connection, and for each piece of the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,6 +32,12 @@ pub enum DaemonError {
     },
     #[error("the daemon at {url} refuses with status {status}: {text}")]
     Refused { url: String, status: u16, text: String },
+    #[error("failed to read the answer of {url}: {source}: is it a ctmon of another version?")]
+    Foreign {
+        url: String,
+        #[source]
+        source: serde_json::Error,
+    },
 }
 
 /// Where a daemon listens.
@@ -41,8 +48,13 @@ struct Place<'a> {
     user: Option<&'a str>,
 }
 
-/// The body of `GET path`.
-pub fn get(url: &str, path: &str) -> Result<Vec<u8>, DaemonError> {
+/// The document that `GET path` answers.
+pub fn get<T: DeserializeOwned>(url: &str, path: &str) -> Result<T, DaemonError> {
+    serde_json::from_slice(&body(url, path)?)
+        .map_err(|source| DaemonError::Foreign { url: url.to_owned(), source })
+}
+
+fn body(url: &str, path: &str) -> Result<Vec<u8>, DaemonError> {
     let place = parse_url(url).ok_or_else(|| DaemonError::Url { url: url.to_owned() })?;
     let answer = ask(&place, path).map_err(|source| DaemonError::Ask { url: url.to_owned(), source })?;
     let (status, body) = parse_answer(&answer).ok_or_else(|| DaemonError::Ask {
@@ -131,7 +143,7 @@ mod tests {
     #[test]
     fn who_does_not_listen_is_named_with_advice() {
         // Port 1 is nobody's.
-        let error = get("http://127.0.0.1:1", "/evictions").unwrap_err().to_string();
+        let error = body("http://127.0.0.1:1", "/evictions").unwrap_err().to_string();
         assert!(error.contains("http://127.0.0.1:1") && error.contains("ctmon run"), "{error}");
     }
 }

@@ -106,7 +106,8 @@ impl Severity {
 pub enum DecidedBy {
     /// One snapshot: the alert appears in `ctmon_alert_active`.
     Snapshot,
-    /// Rates, minima and predictions need Prometheus's memory.
+    /// Rates, minima and predictions need memory: Prometheus fires the alert, the daemon's page and `ctmon check` tell
+    /// what `windows` holds of it.
     Prometheus,
 }
 

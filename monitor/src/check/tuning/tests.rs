@@ -5,7 +5,7 @@
 use super::super::readings;
 use super::super::testing::{nas_tuning, node, nothing};
 use super::*;
-use crate::check::findings;
+use crate::check::testing::findings;
 use crate::config::parse;
 
 fn evidence(findings: &[Finding], check: &str) -> Vec<(Level, String, String)> {

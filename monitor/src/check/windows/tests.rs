@@ -1,3 +1,7 @@
+//! Windows over written series and snapshots.
+//!
+//! In: values at seconds, snapshots. Out: pass or fail. Must not: read a clock or the node.
+
 use super::super::catalog::{ALERTS, DecidedBy};
 use super::super::history::History;
 use super::super::testing;

@@ -16,7 +16,7 @@ use super::{VERSION, local};
 use crate::check::crossing::Crossings;
 use crate::check::history::History;
 use crate::check::windows::Windows;
-use crate::check::{Reading, findings_of, readings};
+use crate::check::{Reading, findings, readings};
 use crate::config::Settings;
 use crate::output::http::{LocalReply, Rendered, Stats};
 use crate::output::page::{Facts, Page, View};
@@ -183,7 +183,7 @@ impl Scanner {
             return Ok(());
         }
         let history = History::of(&self.windows, snapshot, &self.settings);
-        let findings = findings_of(readings, snapshot, Some(&history), &self.settings);
+        let findings = findings(readings, snapshot, Some(&history), &self.settings);
         let view = View { snapshot, findings: &findings };
         let index = Page::render(&Facts { version: VERSION, host: None, view: Some(view) });
         let rendered = Rendered::new(index, page, taken, snapshot.interval);

@@ -100,7 +100,7 @@ fn what_cannot_be_read_is_down_and_absent() {
         assert!(lines(&page, "ctmon_source_up").contains(&line.as_str()), "{source}");
     }
     assert_eq!(lines(&page, "ctmon_file_handles_used"), Vec::<&str>::new());
-    let found = crate::check::findings(&snapshot, &Settings::default());
+    let found = crate::check::testing::findings(&snapshot, &Settings::default());
     let down = found.iter().find(|finding| finding.check == "CtmonSourceDown").unwrap();
     assert!(
         down.evidence.contains("file_handles: failed to read ")
