@@ -358,6 +358,9 @@ impl TimeoutClass {
 }
 
 impl TimeoutSource {
+    /// Every source, in display order.
+    pub const ALL: &[Self] = &[Self::Entries, Self::CiliumConfig];
+
     /// The label value.
     #[must_use]
     pub const fn name(self) -> &'static str {

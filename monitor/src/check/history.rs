@@ -1,7 +1,7 @@
 //! Findings that need memory: what the daemon saw since it began.
 //!
 //! In: what the daemon remembers, a snapshot of the same maps, settings. Out: findings.
-//! Must not: speak for other maps than the snapshot's.
+//! Must not: speak for other maps than those it was asked about.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::catalog::{Alert, PREFIX};
 use super::finding::{Finding, Level, format_number, own};
 use super::windows::Windows;
 use crate::config::{Settings, duration};
-use crate::snapshot::{Content, GcFacts, Snapshot};
+use crate::snapshot::{Content, GcFacts, Snapshot, TimeoutFact};
 
 /// What a running daemon knows and one collection cannot.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +17,8 @@ pub struct History {
     /// The maps it walks.
     pub maps: Vec<Followed>,
     pub looked: Vec<Looked>,
+    /// The conntrack timeouts in force: many scans tell them better than one.
+    pub timeouts: Vec<TimeoutFact>,
 }
 
 /// A map that the daemon follows.
@@ -52,15 +54,18 @@ impl History {
             id: present.id,
             gc: present.gc,
         });
-        Self { maps: maps.collect(), looked: windows.look(snapshot.monotonic, settings) }
+        Self {
+            maps: maps.collect(),
+            looked: windows.look(snapshot.monotonic, settings),
+            timeouts: snapshot.timeouts.clone(),
+        }
     }
 
-    /// Whether it is about the maps of this snapshot: another daemon may follow another node's, in a test for example.
+    /// Whether it is about these maps, by name and id: another daemon may follow another node's, in a test for example.
     #[must_use]
-    pub fn is_of(&self, snapshot: &Snapshot) -> bool {
-        snapshot.present().any(|(map, present)| {
-            self.maps.iter().any(|known| known.map_name == map.map.name && known.id == present.id)
-        })
+    pub fn is_of<'m>(&self, maps: impl IntoIterator<Item = (&'m str, u32)>) -> bool {
+        let follows = |(name, id)| self.maps.iter().any(|known| known.map_name == name && known.id == id);
+        maps.into_iter().any(follows)
     }
 
     /// Lends the snapshot what was seen of the collector.

@@ -10,27 +10,21 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::ensure;
 use clap::{Args, ValueEnum};
 
 use super::cli::GlobalArgs;
-use super::node;
 use super::top::ReportFormat;
+use super::{node, remembered};
 use crate::check::history::History;
 use crate::check::manifest::{self, reference};
 use crate::check::{Finding, Level, findings, readings};
 use crate::config::Settings;
-use crate::output::history::Document;
 use crate::output::{json, table};
 use crate::snapshot::Snapshot;
 use crate::source::collect::Collector;
-use crate::source::daemon;
 use crate::source::deep::DeepScan;
 use crate::source::host::mounts::Mount;
 use crate::source::manifest::read_manifest;
-
-/// The path the daemon serves what it remembers at, to processes on the same host only.
-pub(super) const PATH: &str = "/history";
 
 /// Arguments of `ctmon check`.
 #[derive(Args, Clone, Debug)]
@@ -85,7 +79,8 @@ pub(super) fn run(
 
 /// The findings of a node, and its snapshot with what the running daemon lent it.
 fn of_node(global: &GlobalArgs, settings: &Settings, mut snapshot: Snapshot) -> (Snapshot, Vec<Finding>) {
-    let remembered = remembered(global, &snapshot);
+    let maps = snapshot.present().map(|(map, present)| (map.map.name.as_str(), present.id));
+    let remembered = remembered::ask(global, maps);
     if let Ok(history) = &remembered {
         history.tell(&mut snapshot);
     }
@@ -93,13 +88,6 @@ fn of_node(global: &GlobalArgs, settings: &Settings, mut snapshot: Snapshot) -> 
     // Last: it says what else there would be.
     all.extend(remembered.err().map(|why| History::unknown(&why.to_string())));
     (snapshot, all)
-}
-
-/// What the running daemon remembers of these maps.
-fn remembered(global: &GlobalArgs, snapshot: &Snapshot) -> anyhow::Result<History> {
-    let history = History::from(daemon::get::<Document>(&global.daemon, PATH)?);
-    ensure!(history.is_of(snapshot), "the daemon at {} follows other maps", global.daemon);
-    Ok(history)
 }
 
 /// What one collection and two deep scans tell.

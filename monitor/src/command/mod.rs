@@ -11,6 +11,7 @@ pub mod logging;
 pub mod nat;
 mod node;
 pub mod printer;
+mod remembered;
 pub mod rules;
 mod run;
 mod scrape;

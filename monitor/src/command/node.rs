@@ -12,6 +12,7 @@ use super::cli::GlobalArgs;
 use super::list::{self, ListArgs, Listed};
 use super::nat::{self, NatArgs};
 use super::printer::EntryFormat;
+use super::remembered;
 use super::top::{self, By, TopArgs};
 use crate::config::{ClockChoice, EvictionMode, Settings, Target};
 use crate::source::bpf::Kernel;
@@ -31,12 +32,11 @@ pub(super) fn collector(global: &GlobalArgs, settings: &Settings) -> anyhow::Res
     Ok(Collector::new(Kernel::load_watching(settings.evictions)?, settings)?)
 }
 
-/// The same for verbs that show entries: they end before anything could be evicted, and count only if `counting`.
-fn reader(global: &GlobalArgs, settings: &Settings, counting: bool) -> anyhow::Result<Collector> {
+/// The same for verbs that show entries: they end before anything could be evicted.
+fn reader(global: &GlobalArgs, settings: &Settings) -> anyhow::Result<Collector> {
     pins::check_bpffs(&global.bpffs)?;
     let settings = CollectSettings { evictions: Choice::Off, ..collect_settings(global, settings)? };
-    let kernel = if counting { Kernel::load()? } else { Kernel::load_to_show()? };
-    Ok(Collector::new(kernel, settings)?)
+    Ok(Collector::new(Kernel::load_to_show()?, settings)?)
 }
 
 /// What a collection follows, out of flags and configuration.
@@ -100,9 +100,12 @@ pub(super) fn list(
     args: &ListArgs,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    // Finding out the TCP timeout walks the maps once more: only for those who ask what lingers.
-    let lingering = args.select.lingering || args.print.output == EntryFormat::Json;
-    let (mut collector, judge) = prepare(global, settings, MapName::is_conntrack, lingering)?;
+    let silence = match (args.select.lingering, args.print.output) {
+        (true, _) => Silence::Judged,
+        (false, EntryFormat::Json) => Silence::Shown,
+        (false, EntryFormat::Table | EntryFormat::Cilium) => Silence::Ignored,
+    };
+    let (mut collector, judge) = prepare(global, settings, MapName::is_conntrack, silence)?;
     let listed =
         list::run(args, &judge, |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?), out)?;
     warn(listed);
@@ -117,7 +120,7 @@ pub(super) fn nat(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     // Conntrack entries tell the clock of the NAT entries' creation.
-    let (mut collector, judge) = prepare(global, settings, |_| true, false)?;
+    let (mut collector, judge) = prepare(global, settings, |_| true, Silence::Ignored)?;
     nat::run(args, &judge, |visitor| Ok(collector.stream(|map| !map.is_conntrack(), visitor)?), out)?;
     Ok(())
 }
@@ -130,25 +133,36 @@ pub(super) fn top(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     if args.by == By::NatPorts {
-        let (mut collector, judge) = prepare(global, settings, |map| !map.is_conntrack(), false)?;
+        let (mut collector, judge) = prepare(global, settings, |map| !map.is_conntrack(), Silence::Ignored)?;
         let range = settings.snat_port_range.clone();
         let walk = |visitor: &mut Visitor<'_>| Ok(collector.stream(|map| !map.is_conntrack(), visitor)?);
         return top::run_ports(args, &judge, range, walk, out);
     }
-    let (mut collector, judge) = prepare(global, settings, MapName::is_conntrack, args.select.lingering)?;
+    let silence = if args.select.lingering { Silence::Judged } else { Silence::Ignored };
+    let (mut collector, judge) = prepare(global, settings, MapName::is_conntrack, silence)?;
     let listed =
         top::run(args, &judge, |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?), out)?;
     warn(listed);
     Ok(())
 }
 
+/// What a verb does with how long entries have been silent. Half-closed ones need the TCP timeout for that.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Silence {
+    Ignored,
+    /// It is shown where Cilium's configuration or the daemon tells the timeout: lines do not wait for a walk.
+    Shown,
+    /// Entries are selected by it: where nobody tells the timeout, one walk does.
+    Judged,
+}
+
 fn prepare(
     global: &GlobalArgs,
     settings: &Settings,
     wanted: impl Fn(&MapName) -> bool,
-    lingering: bool,
+    silence: Silence,
 ) -> anyhow::Result<(Collector, Judge)> {
-    let mut collector = reader(global, settings, lingering)?;
+    let mut collector = reader(global, settings)?;
     let problems = collector.open_all();
     for problem in &problems {
         eprintln!("ctmon: {}", problem.detail);
@@ -160,9 +174,27 @@ fn prepare(
         );
     }
     collector.follow_host();
-    collector.learn(if lingering { Learn::ClockAndTimeouts } else { Learn::Clock });
+    if silence != Silence::Ignored {
+        ask_for_timeouts(global, &mut collector);
+    }
+    let walk = silence == Silence::Judged && collector.linger_rule().tcp_timeout.is_none();
+    if walk {
+        collector.load_counting()?;
+    }
+    collector.learn(if walk { Learn::ClockAndTimeouts } else { Learn::Clock });
     let judge = Judge { targets: collector.targets().clone(), rule: collector.linger_rule() };
     Ok((collector, judge))
+}
+
+/// Takes the timeouts from whoever tells them at once.
+fn ask_for_timeouts(global: &GlobalArgs, collector: &mut Collector) {
+    if let Err(error) = collector.follow_agent_config() {
+        tracing::warn!(%error, "failed to read Cilium's configuration");
+    }
+    match remembered::ask(global, collector.open_ids()) {
+        Ok(history) => collector.tell_timeouts(history.timeouts),
+        Err(error) => tracing::debug!(%error, "no daemon tells the timeouts"),
+    }
 }
 
 fn warn(listed: Listed) {

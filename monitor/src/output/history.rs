@@ -1,4 +1,4 @@
-//! What the daemon remembers, on its way to `ctmon check` on the same host.
+//! What the daemon remembers, on its way to commands on the same host.
 //!
 //! In: a history; at the other end the document. Out: one JSON document; a history.
 //! Must not: carry an address of traffic.
@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::catalog::ALERTS;
 use crate::check::history::{Followed, History, Looked};
-use crate::snapshot::GcFacts;
+use crate::snapshot::{GcFacts, TimeoutClass, TimeoutFact, TimeoutSource};
 
 /// What the daemon serves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Document {
     maps: Vec<MapObject>,
     windows: Vec<WindowObject>,
+    timeouts: Vec<TimeoutObject>,
 }
 
 /// A map, and the passes of Cilium's collector over it; `null` where they are not followed.
@@ -47,8 +48,16 @@ struct WindowObject {
     value: f64,
 }
 
+/// A conntrack timeout in force; class and source as in `ctmon_ct_timeout_seconds`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct TimeoutObject {
+    class: String,
+    source: String,
+    seconds: f64,
+}
+
 impl From<&History> for Document {
-    fn from(History { maps, looked }: &History) -> Self {
+    fn from(History { maps, looked, timeouts }: &History) -> Self {
         let maps = maps.iter().map(|Followed { map_name, id, gc }| MapObject {
             map_name: map_name.clone(),
             id: *id,
@@ -69,13 +78,18 @@ impl From<&History> for Document {
                 window_seconds: window.as_secs_f64(),
                 value: *value,
             });
-        Self { maps: maps.collect(), windows: windows.collect() }
+        let timeouts = timeouts.iter().map(|TimeoutFact { class, source, value }| TimeoutObject {
+            class: class.name().to_owned(),
+            source: source.name().to_owned(),
+            seconds: value.as_secs_f64(),
+        });
+        Self { maps: maps.collect(), windows: windows.collect(), timeouts: timeouts.collect() }
     }
 }
 
 impl From<Document> for History {
-    /// Alerts this version does not know are left out.
-    fn from(Document { maps, windows }: Document) -> Self {
+    /// Alerts and timeouts this version does not know are left out.
+    fn from(Document { maps, windows, timeouts }: Document) -> Self {
         let duration = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
         let maps = maps.into_iter().map(|MapObject { map_name, id, collector }| Followed {
             map_name,
@@ -95,7 +109,14 @@ impl From<Document> for History {
                 ALERTS.iter().find(|known| known.name == alert && known.severity.name() == severity)?;
             Some(Looked { alert, map_name, target, subject, window: duration(window_seconds), value })
         });
-        Self { maps: maps.collect(), looked: looked.collect() }
+        let timeouts = timeouts.into_iter().filter_map(|TimeoutObject { class, source, seconds }| {
+            Some(TimeoutFact {
+                class: *TimeoutClass::ALL.iter().find(|known| known.name() == class)?,
+                source: *TimeoutSource::ALL.iter().find(|known| known.name() == source)?,
+                value: Duration::try_from_secs_f64(seconds).ok()?,
+            })
+        });
+        Self { maps: maps.collect(), looked: looked.collect(), timeouts: timeouts.collect() }
     }
 }
 
@@ -111,6 +132,8 @@ mod tests {
             last_removed: Some(1_204),
             interval: None,
         };
+        let fact =
+            |class, source, seconds| TimeoutFact { class, source, value: Duration::from_secs(seconds) };
         let looked = ALERTS.iter().zip(0_u8..).map(|(alert, number)| Looked {
             alert,
             map_name: format!("map{number}"),
@@ -125,20 +148,26 @@ mod tests {
                 Followed { map_name: "snat_v4_external".to_owned(), id: 8, gc: None },
             ],
             looked: looked.collect(),
+            timeouts: vec![
+                fact(TimeoutClass::Tcp, TimeoutSource::CiliumConfig, 8_000),
+                fact(TimeoutClass::Fin, TimeoutSource::Entries, 10),
+            ],
         };
         let document = Document::from(&history);
         let text = serde_json::to_string(&document).unwrap();
         let read: Document = serde_json::from_str(&text).unwrap();
         assert_eq!(read, document);
         let again = History::from(read);
-        assert_eq!(again.maps, history.maps);
+        assert_eq!((again.maps.as_slice(), again.timeouts.as_slice()), (&*history.maps, &*history.timeouts));
         assert_eq!(Document::from(&again), document);
     }
 
     #[test]
-    fn an_alert_of_another_version_is_left_out() {
+    fn what_another_version_knows_is_left_out() {
         let text = r#"{"maps":[],"windows":[{"alert":"CtmonNew","severity":"info","map_name":"","target":"",
-            "subject":"","window_seconds":1,"value":9}]}"#;
-        assert!(History::from(serde_json::from_str::<Document>(text).unwrap()).looked.is_empty());
+            "subject":"","window_seconds":1,"value":9}],
+            "timeouts":[{"class":"sctp","source":"entries","seconds":1},{"class":"tcp","source":"rumour","seconds":1}]}"#;
+        let history = History::from(serde_json::from_str::<Document>(text).unwrap());
+        assert!(history.looked.is_empty() && history.timeouts.is_empty());
     }
 }

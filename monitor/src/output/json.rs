@@ -23,6 +23,8 @@
 //! | `rev_nat`, `source_identity` | numbers |
 //! | `backend_id` | number; `null` but for `service` entries |
 //!
+//! The TCP timeout is what Cilium's configuration says or the running daemon knows; `--lingering` finds it out otherwise.
+//!
 //! `ctmon nat -o json`, one object per NAT entry: `map`, `protocol`, `protocol_number`, `direction`, `target`,
 //! `target_service` as above; `source`, `destination`, `translated` as `{"address", "port"}`: the packet as it
 //! arrives, and the new source (`out`) or destination (`in`); `created` on the map's clock; `age_seconds`, `null`

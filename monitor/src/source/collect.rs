@@ -96,6 +96,8 @@ pub struct Collector {
     hz: Option<u32>,
     first_clocks: Option<Clocks>,
     timeouts: Timeouts,
+    /// Timeouts that somebody told who knows more than one walk tells.
+    told: Vec<TimeoutFact>,
     agent: Option<AgentConfig>,
     gc: CollectorWatch,
     totals: Totals,
@@ -132,6 +134,7 @@ impl Collector {
             seen: BTreeMap::new(),
             hz: None,
             timeouts: Timeouts::default(),
+            told: Vec::new(),
             agent: None,
             gc: CollectorWatch::default(),
             totals: Totals::default(),
@@ -187,6 +190,11 @@ impl Collector {
     #[must_use]
     pub fn open_maps(&self) -> Vec<MapName> {
         self.known.keys().cloned().collect()
+    }
+
+    /// The ids of the maps that are open.
+    pub fn open_ids(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.known.iter().map(|(name, known)| (name.name.as_str(), known.open.info.id))
     }
 
     /// Whether a map that is wanted is open.
@@ -378,9 +386,10 @@ impl Collector {
         }
     }
 
-    /// What Cilium was told, then what the entries tell.
+    /// What Cilium was told, what the collector was told, then what the entries tell.
     fn timeout_facts(&self) -> Vec<TimeoutFact> {
         let mut facts: Vec<_> = self.agent.iter().flat_map(|agent| configured(&agent.ct_timeouts)).collect();
+        facts.extend_from_slice(&self.told);
         facts.extend(self.timeouts.facts());
         facts
     }

@@ -1,4 +1,4 @@
-//! The pages for commands on the same host: the last victims for `ctmon evictions`, what is remembered for `ctmon check`.
+//! The pages for commands on the same host: the last victims for `ctmon evictions`, what is remembered for the others.
 //!
 //! In: what a snapshot and the scan thread know, and whether it may be served. Out: routes that answer at once.
 //! Must not: render while a client waits.
@@ -9,7 +9,7 @@ use hyper::StatusCode;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::super::{check, evictions};
+use super::super::{evictions, remembered};
 use crate::check::history::History;
 use crate::config::Settings;
 use crate::output::http::{LocalReply, LocalRoute};
@@ -44,7 +44,7 @@ pub(super) fn victims_route(last: watch::Receiver<LocalReply>) -> LocalRoute {
 
 /// The route that hands out what is remembered.
 pub(super) fn history_route(last: watch::Receiver<LocalReply>) -> LocalRoute {
-    route(check::PATH, last)
+    route(remembered::PATH, last)
 }
 
 fn route(path: &'static str, last: watch::Receiver<LocalReply>) -> LocalRoute {

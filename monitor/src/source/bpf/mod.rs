@@ -79,9 +79,24 @@ impl Kernel {
         Self::load_these(Programs::All)
     }
 
-    /// Loads only what shows entries: it cannot count.
+    /// Loads only what shows entries: it cannot count before [`Self::load_counting`].
     pub fn load_to_show() -> Result<Self, LoadError> {
         Self::load_these(Programs::Show)
+    }
+
+    /// Loads what counts as well; links made before do not have it.
+    pub fn load_counting(&mut self) -> Result<(), LoadError> {
+        if self.programs == Programs::All {
+            return Ok(());
+        }
+        let types = KernelTypes::read(probe::FUNCTION).map_err(LoadError::Btf)?;
+        for shape in SHAPES {
+            load_iterator(&mut self.bpf, counts(shape), &types.btf)?;
+        }
+        self.programs = Programs::All;
+        drop(types);
+        sys::trim_heap();
+        Ok(())
     }
 
     fn load_these(programs: Programs) -> Result<Self, LoadError> {

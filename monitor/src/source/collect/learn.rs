@@ -9,12 +9,14 @@ use monitor_abi::class::State;
 use monitor_abi::scan::{Clock, found};
 
 use super::{Collector, Learn};
-use crate::snapshot::TimeoutClass;
+use crate::snapshot::{TimeoutClass, TimeoutFact};
 use crate::source::bpf::{Ask, RawScan, sys};
+use crate::source::cilium::agent_config;
 use crate::source::cilium::clock::Reading;
 use crate::source::cilium::detect::{self, Votes};
 use crate::source::cilium::pins::{MapName, Table};
 use crate::source::cilium::timeouts::Timeouts;
+use crate::source::host::HostError;
 
 /// Lifetimes looked at per map to find the clock.
 const SAMPLED: u32 = 4096;
@@ -47,6 +49,17 @@ impl Collector {
             }
             self.timeouts.observe(seen);
         }
+    }
+
+    /// Takes timeouts over from who has followed these maps for longer.
+    pub fn tell_timeouts(&mut self, told: Vec<TimeoutFact>) {
+        self.told = told;
+    }
+
+    /// Takes them over from Cilium's own configuration, where the user pointed at it.
+    pub fn follow_agent_config(&mut self) -> Result<(), HostError> {
+        self.agent = agent_config::read_agent_config(&self.settings.host)?;
+        Ok(())
     }
 
     fn detect(&mut self) -> Clock {
