@@ -3,6 +3,7 @@
 //! In: generated maps in a private bpffs, the release binary. Out: a table of times and ratios, judged by the
 //! project's own limits. Must not: compare runs with each other: only ratios inside one run mean something.
 
+mod classifier;
 mod daemon;
 mod methods;
 mod report;
@@ -65,6 +66,7 @@ fn main() -> Result<()> {
         let now = u32::try_from(sys::monotonic()?.as_secs())?;
         generate::fill(maps.get(MapName::Ct4), *entries, Clock::ktime(now))?;
         let mut methods = Methods::new(&bpffs, maps.get(MapName::Ct4), now)?;
+        methods.check()?;
         println!("{entries} entries of 524288, {} rounds", arguments.rounds);
         report.tables.push(Table::measure(*entries, arguments.rounds, arguments.quick, &mut methods)?);
     }
