@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use monitor::snapshot::deep::{DeepFacts, TargetDeep, Untracked};
 use monitor::source::collect::Collector;
 use monitor::source::deep::DeepScan;
+use monitor::source::host::sockets::MAX_SOCKETS;
 use support::cilium::{Capacities, MapName, Maps};
 use support::cli_text;
 use support::fixture::{self, Lifetimes};
@@ -212,10 +213,14 @@ fn in_own_network(test: impl FnOnce() -> Result<()> + Send) -> Result<()> {
     })
 }
 
+/// Where the kernel takes clients' ports from: read and written in the namespace of the thread that asks.
+fn set_local_ports(ports: &str) -> Result<()> {
+    fs::write("/proc/sys/net/ipv4/ip_local_port_range", ports).context("failed to set the port range")
+}
+
 /// A connection from the node to the server, both ends.
 fn connect(listener: &TcpListener, ports: &str) -> Result<(TcpStream, TcpStream)> {
-    // Read and written in the namespace of the thread that asks.
-    fs::write("/proc/sys/net/ipv4/ip_local_port_range", ports).context("failed to set the port range")?;
+    set_local_ports(ports)?;
     // The route's preferred source would be the server's own address.
     ip(&format!("route replace {NAS}/32 dev lo src {NODE} table local"))?;
     let client = TcpStream::connect(listener.local_addr()?)?;
@@ -247,6 +252,13 @@ fn ghosts_and_untracked_sockets_are_told_by_real_sockets() -> Result<()> {
         }
         for _ in 0..2 {
             held.push(connect(&listener, "2000 2100")?);
+        }
+        // Ended ones beyond the bound: a minute old at the most, so they stand behind nothing that is silent since long.
+        set_local_ports("50000 51000")?;
+        for _ in 0..MAX_SOCKETS + 10 {
+            // The side that closes first stays in TIME_WAIT.
+            drop(TcpStream::connect(smb)?);
+            drop(listener.accept()?);
         }
         // One whose socket is gone: it was tracked, and is silent for a thousand seconds.
         field.ct(Facing::Out, at(NODE, 45_000)?, smb, SEEN_NON_SYN, LIVING)?;

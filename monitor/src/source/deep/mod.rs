@@ -288,6 +288,7 @@ fn host_view(
     let Some(addresses) = read_addresses(&collector.settings().host)? else { return Ok(None) };
     let sockets = read_sockets(|address| targets.target_of(address.to_canonical()).is_some())
         .map_err(HostError::from)?;
+    // One in TIME_WAIT sent something within the minute after which an entry without a socket is a ghost.
     let count = sockets.skipped + sockets.undecoded;
     if count > 0 {
         return Err(Unseen::Sockets { count });

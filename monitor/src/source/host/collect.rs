@@ -147,7 +147,11 @@ fn target_sockets(targets: &TargetIndex) -> Sample<SocketState> {
             targets.names_of_tcp(socket.remote.ip().to_canonical(), socket.remote.port())?;
         Some(TargetSocket { target: target.to_owned(), service: service.to_owned(), socket })
     });
-    Ok(Some(SocketState { sockets: sockets.collect(), skipped: found.skipped, undecoded: found.undecoded }))
+    Ok(Some(SocketState {
+        sockets: sockets.collect(),
+        skipped: found.skipped + found.skipped_ended,
+        undecoded: found.undecoded,
+    }))
 }
 
 /// The name of the target that has this address.

@@ -150,8 +150,9 @@ impl Socket {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sockets {
     pub sockets: Vec<Socket>,
-    /// Sockets that matched beyond [`MAX_SOCKETS`], and are in none of the counts.
+    /// Sockets that matched beyond [`MAX_SOCKETS`], and are in none of the counts; those in `TIME_WAIT` apart.
     pub skipped: u64,
+    pub skipped_ended: u64,
     /// Sockets whose description could not be decoded.
     pub undecoded: u64,
 }
@@ -222,8 +223,12 @@ pub fn read_sockets(wanted: impl Fn(IpAddr) -> bool) -> Result<Sockets, SocketsE
         if !wanted(socket.remote.ip()) {
             return;
         }
-        let kept = if socket.state == TcpState::TimeWait { &mut ended } else { &mut sockets.sockets };
-        if kept.len() < MAX_SOCKETS { kept.push(socket) } else { sockets.skipped += 1 }
+        let (kept, skipped) = if socket.state == TcpState::TimeWait {
+            (&mut ended, &mut sockets.skipped_ended)
+        } else {
+            (&mut sockets.sockets, &mut sockets.skipped)
+        };
+        if kept.len() < MAX_SOCKETS { kept.push(socket) } else { *skipped += 1 }
     };
     dump(netlink::Family::V4, &mut keep)?;
     match dump(netlink::Family::V6, &mut keep) {
@@ -233,7 +238,7 @@ pub fn read_sockets(wanted: impl Fn(IpAddr) -> bool) -> Result<Sockets, SocketsE
         Err(error) => return Err(error),
     }
     let room = MAX_SOCKETS - sockets.sockets.len();
-    sockets.skipped += ended.len().saturating_sub(room) as u64;
+    sockets.skipped_ended += ended.len().saturating_sub(room) as u64;
     sockets.sockets.extend(ended.into_iter().take(room));
     Ok(sockets)
 }
