@@ -146,6 +146,8 @@ fn timeouts_come_from_who_knows_them() -> Result<()> {
     ensure!(asked(&["--daemon", &url])? == answer("true", "1"), "beside the daemon");
     // Nobody tells, so a line does not say; whoever selects by it pays for a walk, and believes the most it saw.
     ensure!(asked(&["--daemon", nobody])? == answer("null", "0"), "alone");
+    let stale = |url: &str| Ok::<_, anyhow::Error>(found(&node, url, "CtmonStaleConnections")?.len());
+    ensure!((stale(&url)?, stale(nobody)?) == (1, 0), "the check judges silence by another timeout");
     // What Cilium was told stands before what entries told.
     configured("4000s\n")?;
     ensure!(

@@ -63,7 +63,7 @@ pub(super) fn run(
     out: &mut impl Write,
 ) -> anyhow::Result<ExitCode> {
     let mut all = if args.manifest.is_empty() {
-        of_node(global, settings, snapshot(global, settings)?).1
+        of_node(settings, &Node::look(global, settings)?)
     } else {
         with_manifests(global, settings, &args.manifest)?
     };
@@ -77,27 +77,37 @@ pub(super) fn run(
     Ok(exit_code(&all, args.fail_on))
 }
 
-/// The findings of a node, and its snapshot with what the running daemon lent it.
-fn of_node(global: &GlobalArgs, settings: &Settings, mut snapshot: Snapshot) -> (Snapshot, Vec<Finding>) {
-    let maps = snapshot.present().map(|(map, present)| (map.map.name.as_str(), present.id));
-    let remembered = remembered::ask(global, maps);
-    if let Ok(history) = &remembered {
-        history.tell(&mut snapshot);
-    }
-    let mut all = findings(&readings(&snapshot, settings), &snapshot, remembered.as_ref().ok(), settings);
-    // Last: it says what else there would be.
-    all.extend(remembered.err().map(|why| History::unknown(&why.to_string())));
-    (snapshot, all)
+/// What one collection and two deep scans tell of a node, and what the running daemon remembers of it.
+struct Node {
+    snapshot: Snapshot,
+    remembered: anyhow::Result<History>,
 }
 
-/// What one collection and two deep scans tell.
-fn snapshot(global: &GlobalArgs, settings: &Settings) -> anyhow::Result<Snapshot> {
-    let mut collector = node::collector(global, settings)?;
-    let mut snapshot = collector.collect();
-    if !settings.deep_interval.is_zero() {
-        scan_deep(&mut collector, &mut snapshot, settings);
+impl Node {
+    fn look(global: &GlobalArgs, settings: &Settings) -> anyhow::Result<Self> {
+        let mut collector = node::collector(global, settings)?;
+        // What cannot be opened becomes a finding when the collection meets it again.
+        collector.open_all();
+        let remembered = remembered::ask(global, collector.open_ids());
+        if let Ok(history) = &remembered {
+            collector.tell_timeouts(history.timeouts.clone());
+        }
+        let mut snapshot = collector.collect();
+        if !settings.deep_interval.is_zero() {
+            scan_deep(&mut collector, &mut snapshot, settings);
+        }
+        if let Ok(history) = &remembered {
+            history.tell(&mut snapshot);
+        }
+        Ok(Self { snapshot, remembered })
     }
-    Ok(snapshot)
+}
+
+fn of_node(settings: &Settings, Node { snapshot, remembered }: &Node) -> Vec<Finding> {
+    let mut all = findings(&readings(snapshot, settings), snapshot, remembered.as_ref().ok(), settings);
+    // Last: it says what else there would be.
+    all.extend(remembered.as_ref().err().map(|why| History::unknown(&why.to_string())));
+    all
 }
 
 /// Twice in a row: the maps are not read at one instant, only what both see counts.
@@ -118,8 +128,8 @@ fn with_manifests(
 ) -> anyhow::Result<Vec<Finding>> {
     // Before the node: a path with a typing error is told at once.
     let manifests = paths.iter().map(|path| read_manifest(path)).collect::<Result<Vec<_>, _>>()?;
-    let snapshot = match snapshot(global, settings) {
-        Ok(snapshot) if snapshot.present().any(|(map, _)| map.map.is_conntrack()) => Some(snapshot),
+    let node = match Node::look(global, settings) {
+        Ok(node) if node.snapshot.present().any(|(map, _)| map.map.is_conntrack()) => Some(node),
         Ok(_) => {
             eprintln!("ctmon: no conntrack map of Cilium is here: only the manifests are checked");
             None
@@ -129,12 +139,10 @@ fn with_manifests(
             None
         }
     };
-    let (snapshot, mut all) = match snapshot.map(|snapshot| of_node(global, settings, snapshot)) {
-        Some((snapshot, all)) => (Some(snapshot), all),
-        None => (None, Vec::new()),
-    };
-    let mounts = snapshot.as_ref().map(node_mounts).unwrap_or_default();
-    let reference = reference(settings, snapshot.as_ref(), &mounts);
+    let mut all = node.as_ref().map(|node| of_node(settings, node)).unwrap_or_default();
+    let snapshot = node.as_ref().map(|node| &node.snapshot);
+    let mounts = snapshot.map(node_mounts).unwrap_or_default();
+    let reference = reference(settings, snapshot, &mounts);
     for (path, manifest) in paths.iter().zip(&manifests) {
         all.extend(manifest::findings(&path.display().to_string(), manifest, &reference));
     }

@@ -389,8 +389,11 @@ impl Collector {
     /// What Cilium was told, what the collector was told, then what the entries tell.
     fn timeout_facts(&self) -> Vec<TimeoutFact> {
         let mut facts: Vec<_> = self.agent.iter().flat_map(|agent| configured(&agent.ct_timeouts)).collect();
-        facts.extend_from_slice(&self.told);
-        facts.extend(self.timeouts.facts());
+        for fact in self.told.iter().copied().chain(self.timeouts.facts()) {
+            if !facts.iter().any(|known| (known.class, known.source) == (fact.class, fact.source)) {
+                facts.push(fact);
+            }
+        }
         facts
     }
 
