@@ -49,7 +49,8 @@ impl Listed {
         (self.undecided > 0).then(|| {
             format!(
                 "{} entries could not be judged because their map's clock or the TCP timeout is unknown: \
-                 set `clock` in the configuration, or name a running daemon with --daemon",
+                 set `clock` in the configuration; a running daemon (--daemon) or Cilium's configuration \
+                 (--cilium-config) tells the timeout",
                 self.undecided
             )
         })
