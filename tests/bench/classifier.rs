@@ -18,13 +18,13 @@ use monitor_abi::scan::found;
 pub(crate) struct Rules {
     pub targets: TargetIndex,
     pub ask: Ask,
-    pub bounds: [i64; 11],
     pub silence: LingerBounds,
 }
 
 /// Counters of one pass.
 pub(crate) struct Classifier<'r> {
     rules: &'r Rules,
+    bounds: [i64; 11],
     clock: Reading,
     seen: u64,
     odd_flags: u64,
@@ -38,6 +38,7 @@ impl<'r> Classifier<'r> {
     pub(crate) fn new(rules: &'r Rules, now: u32) -> Self {
         Self {
             rules,
+            bounds: rules.ask.bounds.map(i64::from),
             clock: Reading::ktime(now),
             seen: 0,
             odd_flags: 0,
@@ -58,7 +59,7 @@ impl<'r> Classifier<'r> {
         }
         let left = self.clock.units_left(row.lifetime).unwrap_or_default();
         self.least_left = self.least_left.min(left);
-        let due = Due::number_of(left, &self.rules.bounds);
+        let due = Due::number_of(left, &self.bounds);
         bump(&mut self.cells, map_cell(row.direction as u8, row.state as u8, due, row.protocol as u8));
         if let Some(found) = self.rules.targets.classify(&row) {
             let lingering = self.rules.silence.lingers(&row, Some(self.clock)) == Some(true);

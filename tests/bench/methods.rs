@@ -104,7 +104,7 @@ impl<'m> Methods<'m> {
         }
         let ask =
             Ask { clock: Clock::Ktime, bounds, linger_closed, linger_half_closed, log: false, learn: false };
-        let rules = Rules { targets, ask, bounds: bounds.map(i64::from), silence };
+        let rules = Rules { targets, ask, silence };
         Ok(Self {
             kernel,
             link,

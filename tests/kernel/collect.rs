@@ -41,7 +41,7 @@ pub(crate) fn listed(collector: &mut Collector, arguments: &[&str]) -> Result<St
 
 /// A collector in this process, for these targets.
 pub(crate) fn collector(node: &Node, targets: &[Target]) -> Result<Collector> {
-    Ok(Collector::new(Kernel::load()?, settings(node, targets)?)?)
+    Ok(Collector::new(Kernel::load_watching(Choice::Off)?, settings(node, targets)?)?)
 }
 
 /// What such a collector follows.

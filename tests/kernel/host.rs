@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use monitor::snapshot::TargetState;
 use monitor::source::bpf::Kernel;
+use monitor::source::bpf::plan::Choice;
 use monitor::source::collect::{CollectSettings, Collector};
 use monitor::source::host::Host;
 use monitor::source::host::collect::Wanted;
@@ -75,7 +76,7 @@ fn targets_follow_the_mounts_and_stay_while_these_cannot_be_read() -> Result<()>
         wanted: Wanted { targets: true, ..Wanted::default() },
         ..settings(&node, &[])?
     };
-    let mut collector = Collector::new(Kernel::load()?, settings)?;
+    let mut collector = Collector::new(Kernel::load_watching(Choice::Off)?, settings)?;
     let mut stale = || -> Vec<(String, u64)> {
         let snapshot = collector.collect();
         let of = |name: &str| -> u64 {

@@ -9,6 +9,7 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use monitor::snapshot::{Content, MapState, PresentMap, Snapshot};
+use monitor::source::bpf::plan::Choice;
 use monitor::source::bpf::{Ask, Kernel};
 use monitor::source::cilium::pins::{self, ProblemReason};
 use monitor_abi::scan::found;
@@ -315,7 +316,7 @@ fn walks_under_concurrent_writers_account_for_every_entry_they_meet() -> Result<
     generate::fill(&map, 8_000, clock)?;
     let name = pins::global_maps().into_iter().next().context("no maps")?;
     let open = name.open(node.bpffs.root()).map_err(|problem| anyhow::anyhow!(problem.detail))?;
-    let mut kernel = Kernel::load()?;
+    let mut kernel = Kernel::load_watching(Choice::Off)?;
     let link = kernel.link(name.shape(), open.context("no pin")?.fd.as_fd())?;
     let mut whole_agent = collector(&node, &everything())?;
     let (stop, writes) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -386,7 +387,7 @@ fn write_one(map: &Map, random: &mut Random) -> Result<()> {
 
 #[test]
 fn the_support_clock_agrees_with_the_programs() -> Result<()> {
-    let mut kernel = Kernel::load()?;
+    let mut kernel = Kernel::load_watching(Choice::Off)?;
     let (seconds, jiffies) = (Clock::ktime(), Clock::jiffies()?);
     let before = (seconds.now()?, jiffies.now()?);
     let clocks = kernel.clocks()?;

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 
 use anyhow::Result;
+use monitor::source::bpf::plan::Choice;
 use monitor::source::bpf::{Ask, Kernel};
 use monitor::source::cilium::pins;
 use monitor_abi::scan::found;
@@ -13,7 +14,7 @@ use support::fixture::{self, Lifetimes};
 fn a_walk_sees_every_entry_of_every_map() -> Result<()> {
     let bpffs = Bpffs::mount()?;
     let _maps = fixture::replay(&bpffs, Lifetimes::AsCaptured)?;
-    let mut kernel = Kernel::load()?;
+    let mut kernel = Kernel::load_watching(Choice::Off)?;
     let mut seen = Vec::new();
     for name in pins::global_maps() {
         let open = name.open(bpffs.root()).expect("opens").expect("exists");

@@ -64,17 +64,18 @@ impl History {
     /// Whether it is about these maps, by name and id: another daemon may follow another node's, in a test for example.
     #[must_use]
     pub fn is_of<'m>(&self, maps: impl IntoIterator<Item = (&'m str, u32)>) -> bool {
-        let follows = |(name, id)| self.maps.iter().any(|known| known.map_name == name && known.id == id);
-        maps.into_iter().any(follows)
+        maps.into_iter().any(|(name, id)| self.followed(name, id).is_some())
+    }
+
+    fn followed(&self, name: &str, id: u32) -> Option<&Followed> {
+        self.maps.iter().find(|known| known.map_name == name && known.id == id)
     }
 
     /// Lends the snapshot what was seen of the collector.
     pub fn tell(&self, snapshot: &mut Snapshot) {
         for map in &mut snapshot.maps {
             let Content::Present(present) = &mut map.content else { continue };
-            let known =
-                self.maps.iter().find(|known| known.map_name == map.map.name && known.id == present.id);
-            present.gc = known.and_then(|known| known.gc).or(present.gc);
+            present.gc = self.followed(&map.map.name, present.id).and_then(|known| known.gc).or(present.gc);
         }
     }
 

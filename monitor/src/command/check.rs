@@ -63,7 +63,7 @@ pub(super) fn run(
     out: &mut impl Write,
 ) -> anyhow::Result<ExitCode> {
     let mut all = if args.manifest.is_empty() {
-        of_node(settings, &Node::look(global, settings)?)
+        Node::look(global, settings)?.findings(settings)
     } else {
         with_manifests(global, settings, &args.manifest)?
     };
@@ -101,13 +101,14 @@ impl Node {
         }
         Ok(Self { snapshot, remembered })
     }
-}
 
-fn of_node(settings: &Settings, Node { snapshot, remembered }: &Node) -> Vec<Finding> {
-    let mut all = findings(&readings(snapshot, settings), snapshot, remembered.as_ref().ok(), settings);
-    // Last: it says what else there would be.
-    all.extend(remembered.as_ref().err().map(|why| History::unknown(&why.to_string())));
-    all
+    fn findings(&self, settings: &Settings) -> Vec<Finding> {
+        let Self { snapshot, remembered } = self;
+        let mut all = findings(&readings(snapshot, settings), snapshot, remembered.as_ref().ok(), settings);
+        // Last: it says what else there would be.
+        all.extend(remembered.as_ref().err().map(|why| History::unknown(&why.to_string())));
+        all
+    }
 }
 
 /// Twice in a row: the maps are not read at one instant, only what both see counts.
@@ -139,7 +140,7 @@ fn with_manifests(
             None
         }
     };
-    let mut all = node.as_ref().map(|node| of_node(settings, node)).unwrap_or_default();
+    let mut all = node.as_ref().map(|node| node.findings(settings)).unwrap_or_default();
     let snapshot = node.as_ref().map(|node| &node.snapshot);
     let mounts = snapshot.map(node_mounts).unwrap_or_default();
     let reference = reference(settings, snapshot, &mounts);

@@ -90,8 +90,8 @@ pub(super) async fn session(
 /// How a client of a server with TLS begins.
 enum Greeted {
     Tls(Box<TlsStream<TcpStream>>),
-    /// `ctmon check` and `ctmon evictions` ask beside the daemon, where they have no certificate to verify: what they
-    /// say does not leave the host. Users, passwords and client certificates are asked for all the same.
+    /// ctmon's other verbs ask beside the daemon, where they have no certificate to verify: what they say does not
+    /// leave the host. Users, passwords and client certificates are asked for all the same.
     Plain(TcpStream),
 }
 

@@ -74,14 +74,20 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Loads the programs that walk; the kernel's BTF is in memory once at a time, and gone afterwards.
-    pub fn load() -> Result<Self, LoadError> {
-        Self::load_these(Programs::All)
+    /// Loads the programs that walk, and what follows evictions as far as this kernel lets it.
+    pub fn load_watching(choice: Choice) -> Result<Self, LoadError> {
+        let loader = loader();
+        with_types(|types| {
+            let mut kernel = Self::load_by(&mut with_btf(loader, types), &types.btf, Programs::All)?;
+            kernel.tracker.start(&mut kernel.bpf, types, choice);
+            Ok(kernel)
+        })
     }
 
     /// Loads only what shows entries: it cannot count before [`Self::load_counting`].
     pub fn load_to_show() -> Result<Self, LoadError> {
-        Self::load_these(Programs::Show)
+        let loader = loader();
+        with_types(|types| Self::load_by(&mut with_btf(loader, types), &types.btf, Programs::Show))
     }
 
     /// Loads what counts as well; links made before do not have it.
@@ -89,43 +95,21 @@ impl Kernel {
         if self.programs == Programs::All {
             return Ok(());
         }
-        let types = KernelTypes::read(probe::FUNCTION).map_err(LoadError::Btf)?;
-        for shape in SHAPES {
-            load_iterator(&mut self.bpf, counts(shape), &types.btf)?;
-        }
-        self.programs = Programs::All;
-        drop(types);
-        sys::trim_heap();
-        Ok(())
+        with_types(|types| {
+            for shape in SHAPES {
+                load_iterator(&mut self.bpf, counts(shape), &types.btf)?;
+            }
+            self.programs = Programs::All;
+            Ok(())
+        })
     }
 
-    fn load_these(programs: Programs) -> Result<Self, LoadError> {
-        let mut loader = loader();
-        let types = KernelTypes::read(probe::FUNCTION).map_err(LoadError::Btf)?;
-        let kernel = Self::load_by(loader.btf(Some(&types.btf)), &types.btf, programs);
-        drop(types);
-        sys::trim_heap();
-        kernel
-    }
-
-    /// Loads them, and what follows evictions as far as this kernel lets it.
-    pub fn load_watching(choice: Choice) -> Result<Self, LoadError> {
-        let mut loader = loader();
-        let types = KernelTypes::read(probe::FUNCTION).map_err(LoadError::Btf)?;
-        let mut kernel = Self::load_by(loader.btf(Some(&types.btf)), &types.btf, Programs::All)?;
-        kernel.tracker.start(&mut kernel.bpf, &types, choice);
-        drop(types);
-        sys::trim_heap();
-        Ok(kernel)
-    }
-
-    /// Follows evictions in another way from now on; reads the kernel's BTF once more.
+    /// Follows evictions in another way from now on.
     pub fn watch_evictions(&mut self, choice: Choice) -> Result<(), LoadError> {
-        let types = KernelTypes::read(probe::FUNCTION).map_err(LoadError::Btf)?;
-        self.tracker.start(&mut self.bpf, &types, choice);
-        drop(types);
-        sys::trim_heap();
-        Ok(())
+        with_types(|types| {
+            self.tracker.start(&mut self.bpf, types, choice);
+            Ok(())
+        })
     }
 
     /// What follows evictions.
@@ -324,6 +308,21 @@ impl Kernel {
             _ => Err(ScanError::Unfinished),
         }
     }
+}
+
+/// Lends out the kernel's BTF: it is read anew each time, in memory once at a time, and gone afterwards.
+fn with_types<T>(work: impl FnOnce(&KernelTypes) -> Result<T, LoadError>) -> Result<T, LoadError> {
+    let types = KernelTypes::read(probe::FUNCTION).map_err(LoadError::Btf)?;
+    let worked = work(&types);
+    drop(types);
+    sys::trim_heap();
+    worked
+}
+
+/// The same loader, with a BTF that was read already.
+fn with_btf<'t>(mut loader: EbpfLoader<'t>, types: &'t KernelTypes) -> EbpfLoader<'t> {
+    loader.btf(Some(&types.btf));
+    loader
 }
 
 const SHAPES: [Shape; 4] = [Shape::Ct4, Shape::Ct6, Shape::Nat4, Shape::Nat6];
