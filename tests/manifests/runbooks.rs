@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use monitor::check::catalog::ALERTS;
+use serde_json::Value;
 
 use crate::objects::at;
 use crate::{render, tools};
@@ -18,7 +19,8 @@ fn pages() -> Result<BTreeSet<String>> {
     Ok(names.filter(|name| name != "README").collect())
 }
 
-/// Alerts of the generated rules: the catalogue's, and those on other exporters' series.
+/// Alerts of the generated rules: the catalogue's, and those on other exporters' series. What is committed links nowhere:
+/// where its pages are read is known to whoever releases or installs it.
 fn alerts() -> Result<BTreeSet<String>> {
     let mut names: BTreeSet<String> = ALERTS.iter().map(|alert| alert.name.to_owned()).collect();
     for file in ["ctmon.prometheusrule.yaml", "cluster/ctmon-cluster.prometheusrule.yaml"] {
@@ -27,8 +29,7 @@ fn alerts() -> Result<BTreeSet<String>> {
             for rule in group["rules"].as_array().context("no rules")? {
                 let Some(alert) = rule["alert"].as_str() else { continue };
                 names.insert(alert.to_owned());
-                let url = at(rule, "/annotations/runbook_url").as_str().unwrap_or_default();
-                assert!(url.ends_with(&format!("/deploy/runbooks/{alert}.md")), "{alert}: {url}");
+                assert_eq!(at(rule, "/annotations/runbook_url"), &Value::Null, "{alert}");
             }
         }
     }

@@ -7,17 +7,17 @@ use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use super::check::CheckArgs;
 use super::evictions::EvictionsArgs;
 use super::list::ListArgs;
 use super::logging;
 use super::nat::NatArgs;
+use super::rules::RulesArgs;
 use super::run::RunArgs;
 use super::top::TopArgs;
 use super::{check, config, evictions, node, rules, run, scrape};
-use crate::output::rules::{Format as RulesFormat, Group};
 
 /// Exit code for "could not tell".
 const COULD_NOT_TELL: u8 = 2;
@@ -101,40 +101,6 @@ pub enum Verb {
     Config,
 }
 
-/// Arguments of `ctmon rules`.
-#[derive(Args, Clone, Copy, Debug)]
-pub struct RulesArgs {
-    /// A rule file for Prometheus, or a PrometheusRule for its operator
-    #[arg(
-        short = 'o',
-        long,
-        value_enum,
-        default_value = "plain",
-        value_name = "FORMAT",
-        env = "CTMON_OUTPUT"
-    )]
-    pub output: RulesOutput,
-    /// Which rules: alerts on ctmon's own series, one series per cluster for fleets, or alerts on what
-    /// kube-state-metrics and cAdvisor say of Trident and Cilium
-    #[arg(long, value_enum, default_value = "nodes", value_name = "GROUP")]
-    pub group: RulesGroup,
-}
-
-/// Format of `ctmon rules`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum RulesOutput {
-    Plain,
-    Crd,
-}
-
-/// Rules of `ctmon rules`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum RulesGroup {
-    Nodes,
-    Fleet,
-    Cluster,
-}
-
 /// Runs the process.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -170,18 +136,7 @@ fn dispatch(Cli { global, verb }: &Cli) -> anyhow::Result<ExitCode> {
         Verb::Top(args) => node::top(global, &settings, args, out)?,
         Verb::Evictions(args) => evictions::run(global, *args, out)?,
         Verb::Check(args) => return check::run(global, &settings, args, out),
-        Verb::Rules(RulesArgs { output, group }) => {
-            let group = match group {
-                RulesGroup::Nodes => Group::Nodes,
-                RulesGroup::Fleet => Group::Fleet,
-                RulesGroup::Cluster => Group::Cluster,
-            };
-            let format = match output {
-                RulesOutput::Plain => RulesFormat::Plain,
-                RulesOutput::Crd => RulesFormat::Crd,
-            };
-            rules::run(&settings, group, format, out)?;
-        }
+        Verb::Rules(args) => rules::run(&settings, args, out)?,
         Verb::Config => config::run(&settings, out)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -13,7 +13,7 @@ pub(super) const MAP_FILLING: Alert = Alert {
     hold: minutes(15),
     keep_firing_for: SAW_TOOTH,
     expr: "ctmon_map_entries / ctmon_map_capacity > $T\n\
-           and on(instance, map_name) ctmon_map_info{lru=\"common\"}",
+           and on($cluster, instance, map_name) ctmon_map_info{lru=\"common\"}",
     labels: &["map_name"],
     summary: "{{ $labels.map_name }} on $NODE is filling up",
     description: "{{ $labels.map_name }} on $NODE is {{ $value | humanizePercentage }} full. At 100 % the kernel \
@@ -101,7 +101,7 @@ pub(super) const COLLECTION_SLOW: Alert = Alert {
     hold: minutes(5),
     keep_firing_for: SAW_TOOTH,
     expr: "ctmon_ct_oldest_expired_seconds\n\
-           / on(instance) group_left() max without(pod)(ctmon_expected_gc_interval_seconds) > $T",
+           / on($cluster, instance) group_left() max by($cluster, instance)(ctmon_expected_gc_interval_seconds) > $T",
     labels: &["map_name"],
     summary: "the collector comes later than expected to {{ $labels.map_name }} on $NODE",
     description: "An entry of {{ $labels.map_name }} on $NODE has been dead for {{ printf \"%.1f\" $value }} times \

@@ -136,18 +136,24 @@ impl Alert {
     /// The complete `PromQL` expression.
     ///
     /// `$T` is the threshold the same node exports: one series a node, with which many are compared; where none is
-    /// exported the alert is off. `max without(pod)` keeps that match unique while a restarted agent's former series
-    /// are not yet stale. `$on` is the same for set operators. `$window` and `$horizon` (twice the window, in
-    /// seconds) come from the rule, as does `$value`, for what no living exporter can send.
+    /// exported the alert is off. `max by` keeps that match unique, however many jobs scrape the agent and while a
+    /// restarted one's former series are not yet stale. `$on` is the same for set operators. `$cluster` is the label
+    /// that tells clusters apart, whose nodes may have equal addresses: it stands first in every `on` and `by`.
+    /// `$window` and `$horizon` (twice the window, in seconds) come from the rule, as does `$value`, for what no
+    /// living exporter can send.
     #[must_use]
-    pub fn expression(&self, rule: &Rule) -> String {
+    pub fn expression(&self, rule: &Rule, cluster: &str) -> String {
         let Rule { value, hold: _, keep_firing_for: _, window } = rule;
         let threshold =
             format!("ctmon_threshold{{alert=\"{}\",severity=\"{}\"}}", self.name, self.severity.name());
         let window = window.unwrap_or_default();
         self.expr
-            .replace("$T", &format!("on(instance) group_left() max without(pod)({threshold})"))
-            .replace("$on", &format!("on(instance) {threshold}"))
+            .replace(
+                "$T",
+                &format!("on($cluster, instance) group_left() max by($cluster, instance)({threshold})"),
+            )
+            .replace("$on", &format!("on($cluster, instance) {threshold}"))
+            .replace("$cluster", cluster)
             .replace("$window", &duration::format(window))
             .replace("$horizon", &(window.as_secs() * 2).to_string())
             .replace("$share", &DEAD_SHARE.to_string())

@@ -5,7 +5,7 @@ use crate::config::Settings;
 
 fn each(check: impl Fn(&Alert, &str)) {
     for alert in ALERTS {
-        check(alert, &alert.expression(&Rule::default_of(alert)));
+        check(alert, &alert.expression(&Rule::default_of(alert), "cluster"));
     }
 }
 
@@ -36,8 +36,25 @@ fn expressions_compare_with_their_own_threshold() {
             assert!(expr.contains(&own), "{expr}");
             assert_eq!(expr.matches("ctmon_threshold").count(), expr.matches(&own).count(), "{expr}");
         }
-        assert!(!expr.contains('$') && !expr.contains("by("), "{expr}");
+        assert!(!expr.contains('$'), "{expr}");
         assert_eq!(alert.window.is_some(), alert.expr.contains("$window"), "{}", alert.name);
+    });
+}
+
+/// Two clusters may have nodes of equal addresses, and one agent may be scraped by several jobs.
+#[test]
+fn a_match_names_the_cluster_and_is_unique_on_its_right() {
+    each(|alert, expr| {
+        for opening in ["on(", "by("] {
+            let lists = expr.match_indices(opening).filter_map(|(at, _)| expr.get(at + opening.len()..));
+            for list in lists {
+                assert!(list.starts_with("cluster, instance"), "{}: {list}", alert.name);
+            }
+        }
+        let unique = expr.matches("group_left() max by(cluster, instance)(").count();
+        assert_eq!(expr.matches("group_left").count(), unique, "{expr}");
+        let other = alert.expression(&Rule::default_of(alert), "k8s_cluster");
+        assert_eq!(expr.replace("(cluster, ", "(k8s_cluster, "), other);
     });
 }
 
@@ -46,9 +63,8 @@ fn a_metric_is_never_named_without_its_prefix() {
     each(|alert, expr| {
         assert!(expr.contains("ctmon_"), "{expr}");
         // What remains without strings, durations, numbers and our metrics is the language's.
-        let known = "sum without and or on group_left max increase rate predict_linear min_over_time max_over_time absent up";
-        let labels =
-            "alert severity job state expired kind map_name reason lru instance pod direction target_service";
+        let known = "sum without by and or on group_left max increase rate predict_linear min_over_time max_over_time absent up";
+        let labels = "alert severity job state expired kind map_name reason lru cluster instance direction target_service";
         let text: String = expr.split('"').step_by(2).collect::<Vec<_>>().join(" ");
         for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
             let number = word.is_empty() || word.starts_with(|c: char| c.is_ascii_digit());

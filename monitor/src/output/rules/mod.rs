@@ -1,16 +1,18 @@
 //! Prometheus rules: out of the catalogue of alerts, for fleets, and about what Kubernetes says.
 //!
-//! In: settings (`for`, `keep_firing_for`, windows). Out: a rule file, or the operator's `PrometheusRule`.
+//! In: settings (`for`, `keep_firing_for`, windows), the label of clusters, the runbooks' address. Out: a rule file, or the operator's `PrometheusRule`.
 //! Must not: contain a threshold of the catalogue: the exporter sends them, so that configuration and rules cannot drift.
 
 pub mod cluster;
 mod fleet;
+mod options;
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use self::cluster::ClusterAlert;
+pub use self::options::{CLUSTER, OptionError, Options};
 use crate::check::catalog::{Alert, Severity};
 use crate::config::{Rule, Settings, duration};
 
@@ -45,9 +47,6 @@ impl Group {
     }
 }
 
-/// Where the pages of `deploy/runbooks` are read.
-const RUNBOOKS: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/deploy/runbooks");
-
 /// The node in texts: Cilium's chart relabels `node`, without it the scrape's address tells.
 const NODE: &str = "{{ or $labels.node $labels.instance }}";
 
@@ -67,15 +66,21 @@ const CRD_LABELS: &str = "
 spec:
 ";
 
-/// Writes every rule of the group; the same settings give the same bytes.
-pub fn write(settings: &Settings, group: Group, format: Format, out: &mut impl Write) -> io::Result<()> {
+/// Writes every rule of the group; the same settings and options give the same bytes.
+pub fn write(
+    settings: &Settings,
+    options: &Options,
+    group: Group,
+    format: Format,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let (rules, note): (String, _) = match group {
         Group::Nodes => (
             settings
                 .thresholds
                 .iter()
                 .filter(|(alert, rule)| in_file(alert, rule))
-                .map(|(a, r)| entry(a, r))
+                .map(|(alert, rule)| entry(alert, rule, options))
                 .collect(),
             "thresholds belong into ctmon's configuration",
         ),
@@ -83,17 +88,23 @@ pub fn write(settings: &Settings, group: Group, format: Format, out: &mut impl W
             (fleet::RECORDS.iter().map(record).collect(), "labels of your own stay on the results")
         }
         Group::Cluster => (
-            cluster::ALERTS.iter().map(cluster_entry).collect(),
+            cluster::ALERTS.iter().map(|alert| cluster_entry(alert, options)).collect(),
             "series of kube-state-metrics and cAdvisor, which must be scraped",
         ),
     };
-    let flag = match group {
+    let mut flags = match group {
         Group::Nodes => String::new(),
         Group::Fleet | Group::Cluster => format!(" --group {}", group.name().trim_start_matches("ctmon-")),
     };
+    if options.cluster != CLUSTER {
+        let _ = write!(flags, " --cluster-label {}", options.cluster);
+    }
+    if let Some(runbooks) = &options.runbooks {
+        let _ = write!(flags, " --runbooks {runbooks}");
+    }
     let name = group.name();
     let text = format!("groups:\n  - name: {name}\n    rules:\n{rules}");
-    writeln!(out, "# Printed by `ctmon rules{flag}`; do not edit: {note}.")?;
+    writeln!(out, "# Printed by `ctmon rules{flags}`; do not edit: {note}.")?;
     match format {
         Format::Plain => out.write_all(text.as_bytes()),
         Format::Crd => {
@@ -113,22 +124,24 @@ fn in_file(alert: &Alert, rule: &Rule) -> bool {
     alert.expr.contains("$T") || rule.value.is_some()
 }
 
-fn entry(alert: &Alert, rule: &Rule) -> String {
-    rule_text(&Text {
+fn entry(alert: &Alert, rule: &Rule, options: &Options) -> String {
+    let text = Text {
         name: alert.name,
-        expression: &alert.expression(rule),
+        expression: &alert.expression(rule, &options.cluster),
         hold: rule.hold,
         keep_firing_for: rule.keep_firing_for,
         severity: alert.severity,
         summary: alert.summary,
         description: alert.description,
-    })
+    };
+    rule_text(&text, options)
 }
 
-fn cluster_entry(alert: &ClusterAlert) -> String {
+fn cluster_entry(alert: &ClusterAlert, options: &Options) -> String {
     let ClusterAlert { name, severity, hold, expr, summary, description } = *alert;
     let keep_firing_for = Duration::ZERO;
-    rule_text(&Text { name, expression: expr, hold, keep_firing_for, severity, summary, description })
+    let expression = &expr.replace("$cluster", &options.cluster);
+    rule_text(&Text { name, expression, hold, keep_firing_for, severity, summary, description }, options)
 }
 
 /// What any alert has in a file.
@@ -142,7 +155,7 @@ struct Text<'a> {
     description: &'a str,
 }
 
-fn rule_text(alert: &Text<'_>) -> String {
+fn rule_text(alert: &Text<'_>, options: &Options) -> String {
     let mut text = format!("      - alert: {}\n        expr: |-\n", alert.name);
     for line in alert.expression.lines() {
         let _ = writeln!(text, "          {line}");
@@ -155,12 +168,15 @@ fn rule_text(alert: &Text<'_>) -> String {
     let _ = write!(
         text,
         "        labels:\n          severity: {}\n        annotations:\n          summary: {}\n          \
-         description: {}\n          runbook_url: {RUNBOOKS}/{}.md\n",
+         description: {}\n",
         alert.severity.name(),
         quote(alert.summary),
         quote(alert.description),
-        alert.name,
     );
+    // A dead link in an alert is worse than none.
+    if let Some(runbooks) = &options.runbooks {
+        let _ = writeln!(text, "          runbook_url: {runbooks}/{}.md", alert.name);
+    }
     text
 }
 

@@ -20,8 +20,12 @@ fn rules(settings: &Settings, format: Format) -> String {
 }
 
 fn printed(settings: &Settings, group: Group, format: Format) -> String {
+    printed_for(settings, &Options::default(), group, format)
+}
+
+fn printed_for(settings: &Settings, options: &Options, group: Group, format: Format) -> String {
     let mut out = Vec::new();
-    write(settings, group, format, &mut out).expect("writing to memory");
+    write(settings, options, group, format, &mut out).expect("writing to memory");
     String::from_utf8(out).expect("text")
 }
 
@@ -81,6 +85,48 @@ fn only_an_alert_without_threshold_leaves_the_file() {
     let text = rules(&settings, Format::Plain);
     assert!(!text.contains("CtmonDown"));
     assert!(text.contains("alert: CtmonMapFull\n"));
+}
+
+/// The label's name, and nothing else of the rule.
+#[test]
+fn another_label_stands_wherever_clusters_are_told_apart() {
+    let settings = Settings::default();
+    let options = Options::new("k8s_cluster", None).expect("a label");
+    let options = Options { runbooks: None, ..options };
+    for (group, ..) in GROUPS {
+        for format in [Format::Plain, Format::Crd] {
+            let (usual, other) =
+                (printed(&settings, group, format), printed_for(&settings, &options, group, format));
+            let without_head = |text: &str| text.split_once('\n').map(|(_, rest)| rest.to_owned());
+            let expected = usual.replace("(cluster, ", "(k8s_cluster, ");
+            assert_eq!(without_head(&other), without_head(&expected));
+            assert!(
+                other.starts_with("# Printed by `ctmon rules")
+                    && other.contains(" --cluster-label k8s_cluster`")
+            );
+            assert!(group == Group::Fleet || other.contains("on(k8s_cluster, "), "{other}");
+        }
+    }
+}
+
+#[test]
+fn each_alert_links_to_its_page_where_the_runbooks_are_known() {
+    let options = Options::new(CLUSTER, Some("https://wiki.example/ctmon/")).expect("an address");
+    let mut linked = 0;
+    for (group, ..) in GROUPS {
+        let text = printed_for(&Settings::default(), &options, group, Format::Plain);
+        assert!(text.contains(" --runbooks https://wiki.example/ctmon`"), "{text}");
+        for rule in text.split("      - alert: ").skip(1) {
+            let name = rule.lines().next().unwrap_or_default();
+            assert!(
+                rule.ends_with(&format!("\n          runbook_url: https://wiki.example/ctmon/{name}.md\n")),
+                "{rule}"
+            );
+            linked += 1;
+        }
+        assert!(!printed(&Settings::default(), group, Format::Plain).contains("runbook_url"));
+    }
+    assert_eq!(linked, ALERTS.len() + cluster::ALERTS.len());
 }
 
 fn promtool(arguments: &[&str], files: &[PathBuf]) {
