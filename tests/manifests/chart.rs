@@ -1,6 +1,8 @@
 //! The chart renders what kustomize builds, and refuses what it does not know.
 
 use anyhow::{Context, Result};
+use monitor::config::Settings;
+use monitor::output::rules::{self, Format, Group, Options};
 use serde_json::{Value, json};
 
 use crate::objects::{at, configuration, container, name, named, one, summary};
@@ -76,6 +78,27 @@ fn its_rules_are_those_of_the_components() -> Result<()> {
     assert_same(&components, &all(render::chart(&values.to_string())?), false)
 }
 
+/// What the chart changes in the committed rules is what `ctmon rules` prints with the same two flags.
+#[test]
+fn its_label_and_runbooks_are_those_of_the_command() -> Result<()> {
+    let values = json!({"prometheusRule": {
+        "enabled": true, "fleet": true, "cluster": true,
+        "clusterLabel": "k8s_cluster", "runbookUrl": "https://wiki.example.org/ctmon/",
+    }});
+    let objects = render::chart(&values.to_string())?;
+    let options = Options::new("k8s_cluster", Some("https://wiki.example.org/ctmon"))?;
+    for (group, name) in
+        [(Group::Nodes, "ctmon"), (Group::Fleet, "ctmon-fleet"), (Group::Cluster, "ctmon-cluster")]
+    {
+        let mut printed = Vec::new();
+        rules::write(&Settings::default(), &options, group, Format::Crd, &mut printed)?;
+        let printed = render::documents(std::str::from_utf8(&printed)?)?;
+        let expected = &printed.first().context("nothing printed")?["spec"];
+        assert_eq!(&named(&objects, "PrometheusRule", name)?["spec"], expected, "{name}");
+    }
+    Ok(())
+}
+
 #[test]
 fn the_agent_accepts_the_configuration_of_every_values_file() -> Result<()> {
     for file in tools::files("chart/ci", "yaml")? {
@@ -130,6 +153,11 @@ fn a_value_it_does_not_know_is_an_error() {
         ("config: {listen: ':9469'}", "config"),
         ("updateStrategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 1}}", "maxSurge"),
         ("port: 0", "port"),
+        ("prometheusRule: {clusterLabel: k8s-cluster}", "clusterLabel"),
+        ("prometheusRule: {clusterLabel: __name__}", "clusterLabel"),
+        ("prometheusRule: {clusterLabel: pod}", "clusterLabel"),
+        ("prometheusRule: {runbookUrl: wiki.example.org}", "runbookUrl"),
+        ("prometheusRule: {runbookUrl: 'https://a b'}", "runbookUrl"),
     ] {
         let error = render::chart(values).expect_err(values).to_string();
         assert!(error.contains(named), "{values}: {error}");

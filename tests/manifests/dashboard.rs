@@ -179,11 +179,9 @@ fn the_contract_knows_every_metric_of_the_page() {
     }
 }
 
-#[test]
-fn promtool_parses_every_expression() -> Result<()> {
-    let queries = queries(&dashboard()?)?;
-    assert!(queries.len() > 100);
-    let rules: Vec<_> = queries
+/// The expressions, their variables filled in, as recording rules.
+fn as_rules(queries: &[Query]) -> Vec<Value> {
+    queries
         .iter()
         .enumerate()
         .map(|(number, query)| {
@@ -197,7 +195,14 @@ fn promtool_parses_every_expression() -> Result<()> {
             assert!(!expression.contains('$'), "{}: an unknown variable: {expression}", query.title);
             json!({"record": format!("dashboard:query:{number}"), "expr": expression})
         })
-        .collect();
+        .collect()
+}
+
+#[test]
+fn promtool_parses_every_expression() -> Result<()> {
+    let queries = queries(&dashboard()?)?;
+    assert!(queries.len() > 100);
+    let rules = as_rules(&queries);
     // JSON is YAML.
     let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join(format!("dashboard-{}.yaml", std::process::id()));
@@ -205,6 +210,53 @@ fn promtool_parses_every_expression() -> Result<()> {
     let printed = tools::promtool_check_rules(&file);
     std::fs::remove_file(&file)?;
     assert!(printed?.contains(&format!("{} rules found", queries.len())));
+    Ok(())
+}
+
+/// Two jobs that scrape the same agent, two clusters with equal addresses, a former pod: nothing matches many to many.
+#[test]
+fn every_expression_holds_however_often_an_agent_is_scraped() -> Result<()> {
+    let queries = queries(&dashboard()?)?;
+    for Query { title, expression, .. } in &queries {
+        // Set operators do not fail where the cluster is missing: they mix.
+        for list in between(expression, " on (", ")") {
+            assert!(list.starts_with("cluster, instance"), "{title}: on ({list})");
+        }
+    }
+    let mut inputs = Vec::new();
+    for (metric, labels) in contract::METRICS {
+        let labels: String = labels.iter().map(|label| format!("{label}=\"x\",")).collect();
+        for twin in 0..8 {
+            let [job, cluster, pod] = [1, 2, 4].map(|bit| if twin & bit == 0 { "a" } else { "b" });
+            let scrape =
+                format!("instance=\"n1\",node=\"n1\",job=\"{job}\",cluster=\"{cluster}\",pod=\"{pod}\"");
+            inputs.push(json!({"series": format!("{metric}{{{labels}{scrape}}}"), "values": "1+1x20"}));
+        }
+    }
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let [rules, cases] =
+        ["rules", "cases"].map(|what| folder.join(format!("dashboard-{what}-{}.yaml", std::process::id())));
+    let rule_file = json!({"groups": [{"name": "dashboard", "rules": as_rules(&queries)}]});
+    std::fs::write(&rules, rule_file.to_string())?;
+    // A query of no data is checked by its own evaluation: what counts is that no rule ends in an error.
+    let recorded = "count({__name__=~\"dashboard:query:.+\"}) > bool 100";
+    let check = json!({"expr": recorded, "eval_time": "10m", "exp_samples": [{"labels": "{}", "value": 1}]});
+    let case = json!({"interval": "1m", "input_series": inputs, "promql_expr_test": [check]});
+    std::fs::write(&cases, json!({"rule_files": [&rules], "tests": [case]}).to_string())?;
+    let said = tools::promtool_test_rules(&cases);
+    std::fs::remove_file(&rules)?;
+    std::fs::remove_file(&cases)?;
+    said?;
+    Ok(())
+}
+
+/// A home that nobody set would be a dead link; a release stamps its own into a copy.
+#[test]
+fn it_links_to_nothing_outside_of_grafana() -> Result<()> {
+    assert_eq!(dashboard()?["links"], json!([]));
+    for url in between(&tools::text("grafana/ctmon.json")?, "\"url\": \"", "\"") {
+        assert!(url.starts_with("/d/${__dashboard.uid}"), "{url}");
+    }
     Ok(())
 }
 

@@ -57,6 +57,12 @@ pub(crate) fn promtool_check_rules(file: &Path) -> Result<String> {
     run(Path::new("promtool"), &arguments, "", "install the package `prometheus`")
 }
 
+/// Runs promtool over a file of cases.
+pub(crate) fn promtool_test_rules(file: &Path) -> Result<String> {
+    let arguments = ["test".as_ref(), "rules".as_ref(), file.as_os_str()];
+    run(Path::new("promtool"), &arguments, "", "install the package `prometheus`")
+}
+
 /// Runs a Python program that needs `helm-python-sdk` and `kubernetes-validate`, with this on its standard input.
 pub(crate) fn python(program: &str, arguments: &[&OsStr], input: &str) -> Result<String> {
     const MISSING: &str = "make a virtual environment with helm-python-sdk and kubernetes-validate at \

@@ -8,16 +8,19 @@
 pub(super) struct Record {
     /// `level:metric:operations`, as Prometheus recommends.
     pub(super) name: &'static str,
-    /// `PromQL`; `$NODE` stands for the labels that tell one node's series from another's.
+    /// `PromQL`; `$NODE` stands for the labels that tell one node's series from another's, `$POD` for those that tell an
+    /// agent's from its predecessor's on the same node: of the two, one counts.
     pub(super) expr: &'static str,
 }
 
-/// What a scrape says of the pod and the node, and nothing else: everything that is not here stays.
-const NODE_LABELS: &str = "instance, node, pod, container, endpoint";
+/// What a scrape says of the node, and below of the pod, and nothing else: everything that is in neither stays, `job` too.
+/// Two jobs that scrape the same agents are two results, each of them right.
+const NODE_LABELS: &str = "instance, node";
+const POD_LABELS: &str = "pod, container, endpoint";
 
 impl Record {
     pub(super) fn expression(&self) -> String {
-        self.expr.replace("$NODE", NODE_LABELS)
+        self.expr.replace("$NODE", NODE_LABELS).replace("$POD", POD_LABELS)
     }
 }
 
@@ -25,32 +28,32 @@ impl Record {
 pub(super) const RECORDS: &[Record] = &[
     Record {
         name: "cluster:ctmon_nodes:count",
-        expr: "count without($NODE, version, revision)(ctmon_build_info)",
+        expr: "count without($NODE)(max without($POD, version, revision)(ctmon_build_info))",
     },
     Record {
         name: "cluster:ctmon_conntrack_entries:sum",
-        expr: r#"sum without($NODE, map_name)(ctmon_map_entries{map_name=~"(per_cluster_)?ct.*"})"#,
+        expr: r#"sum without($NODE, map_name)(max without($POD)(ctmon_map_entries{map_name=~"(per_cluster_)?ct.*"}))"#,
     },
     Record {
         name: "cluster:ctmon_conntrack_expired_entries:sum",
-        expr: r#"sum without($NODE, map_name, direction, state, expired)(ctmon_ct_entries{expired="true"})"#,
+        expr: r#"sum without($NODE, map_name, direction, state, expired)(max without($POD)(ctmon_ct_entries{expired="true"}))"#,
     },
     // Of the fullest node: an average hides the one that evicts.
     Record {
         name: "cluster:ctmon_map_fill_ratio:max",
-        expr: "max without($NODE)(ctmon_map_entries / ctmon_map_capacity)",
+        expr: "max without($NODE, $POD)(ctmon_map_entries / ctmon_map_capacity)",
     },
     Record {
         name: "cluster:ctmon_target_stale_entries:sum",
-        expr: "sum without($NODE, target_service)(ctmon_target_stale_entries)",
+        expr: "sum without($NODE, target_service)(max without($POD)(ctmon_target_stale_entries))",
     },
     // Rates before sums: a restarted agent's counter must not look like a jump of the whole cluster.
     Record {
         name: "cluster:ctmon_live_evictions:rate5m",
-        expr: r#"sum without($NODE, map_name, state, expired)(rate(ctmon_evictions_total{expired="false"}[5m]))"#,
+        expr: r#"sum without($NODE, $POD, map_name, state, expired)(rate(ctmon_evictions_total{expired="false"}[5m]))"#,
     },
     Record {
         name: "cluster:ctmon_target_live_evictions:rate5m",
-        expr: r#"sum without($NODE, target_service, state, expired)(rate(ctmon_target_evictions_total{expired="false"}[5m]))"#,
+        expr: r#"sum without($NODE, $POD, target_service, state, expired)(rate(ctmon_target_evictions_total{expired="false"}[5m]))"#,
     },
 ];
