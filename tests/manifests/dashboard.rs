@@ -225,7 +225,8 @@ fn every_expression_holds_however_often_an_agent_is_scraped() -> Result<()> {
     }
     let mut inputs = Vec::new();
     for (metric, labels) in contract::METRICS {
-        let labels: String = labels.iter().map(|label| format!("{label}=\"x\",")).collect();
+        let labels: Vec<_> = labels.iter().map(|label| format!("{label}=\"x\",")).collect();
+        let labels = labels.concat();
         for twin in 0..8 {
             let [job, cluster, pod] = [1, 2, 4].map(|bit| if twin & bit == 0 { "a" } else { "b" });
             let scrape =

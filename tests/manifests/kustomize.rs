@@ -1,6 +1,8 @@
 //! Base, components, overlays and examples build, alone and together.
 
 use anyhow::Result;
+use monitor::config::Settings;
+use monitor::output::rules::{self, Format, Group, Options};
 use serde_json::{Value, json};
 
 use crate::objects::{configuration, named, one, summary};
@@ -72,6 +74,20 @@ fn rules_for_fleets_and_about_pods_are_components_of_their_own() -> Result<()> {
     Ok(())
 }
 
+/// As the README tells those whose clusters carry another label.
+#[test]
+fn rules_printed_for_another_label_take_the_place_of_the_committed_ones() -> Result<()> {
+    let options = Options::new("k8s_cluster", Some("https://wiki.example.org/ctmon"))?;
+    let mut printed = Vec::new();
+    rules::write(&Settings::default(), &options, Group::Nodes, Format::Crd, &mut printed)?;
+    let printed = String::from_utf8(printed)?;
+    let objects = render::components_with_patch(&["prometheus-operator"], Some(&printed))?;
+    let rule = one(&objects, "PrometheusRule")?;
+    assert_eq!(rule["spec"], render::documents(&printed)?.remove(0)["spec"]);
+    assert!(rule.to_string().contains("on(k8s_cluster, instance)"));
+    Ok(())
+}
+
 #[test]
 fn the_examples_build() -> Result<()> {
     let kinds = [
@@ -104,7 +120,7 @@ fn the_namespace_admits_host_paths() -> Result<()> {
 fn the_agent_accepts_every_configuration_we_ship() -> Result<()> {
     let base = render::kustomize(&tools::deploy("kustomize/base")?)?;
     let settings = monitor::config::parse(configuration(&base)?)?;
-    assert_eq!(settings, monitor::config::Settings::default(), "the base configures nothing but defaults");
+    assert_eq!(settings, Settings::default(), "the base configures nothing but defaults");
 
     let settings = monitor::config::parse(configuration(&overlay()?)?)?;
     let qnap = settings.targets.first().expect("a target");

@@ -31,8 +31,8 @@ pub struct RulesArgs {
     /// The label that tells your clusters apart, whose nodes may have equal addresses
     #[arg(long, default_value = CLUSTER, value_name = "LABEL")]
     pub cluster_label: String,
-    /// Where the pages of deploy/runbooks are read: each alert gets the link URL/NAME.md [default: of the
-    /// repository this binary was released from, if any]
+    /// Where the pages of deploy/runbooks are read: each alert gets the link URL/NAME.md, none if URL is empty
+    /// [default: of the repository this binary was released from, if any]
     #[arg(long, value_name = "URL")]
     pub runbooks: Option<String>,
 }

@@ -49,14 +49,15 @@ impl Default for Options {
 }
 
 impl Options {
-    /// For this label, and runbooks at this address: else those of the home this binary was built with, if it knows one.
+    /// For this label, and runbooks at this address, none if it is empty: else those of the home this binary was built
+    /// with, if it knows one.
     pub fn new(cluster: &str, runbooks: Option<&str>) -> Result<Self, OptionError> {
         Self::with_home(cluster, runbooks, HOME.filter(|home| !home.is_empty()))
     }
 
     fn with_home(cluster: &str, runbooks: Option<&str>, home: Option<&str>) -> Result<Self, OptionError> {
         let of_home = || home.map(|home| format!("{}/blob/HEAD/deploy/runbooks", home.trim_end_matches('/')));
-        let runbooks = runbooks.map(str::to_owned).or_else(of_home);
+        let runbooks = runbooks.map(str::to_owned).or_else(of_home).filter(|address| !address.is_empty());
         Ok(Self { cluster: label(cluster)?, runbooks: runbooks.as_deref().map(address).transpose()? })
     }
 }
@@ -132,6 +133,7 @@ mod tests {
             Ok(Some("https://b.example/o/r/blob/HEAD/deploy/runbooks".to_owned()))
         );
         assert_eq!(runbooks(None, None), Ok(None));
+        assert_eq!(runbooks(Some(""), home), Ok(None));
         assert_eq!(Options::with_home(CLUSTER, None, None), Ok(Options::default()));
         assert!(runbooks(None, Some("not a home")).is_err());
     }
