@@ -41,22 +41,25 @@ pub(crate) struct Rule {
 }
 
 impl Prometheus {
-    /// Scrapes `target` and evaluates `rules` once a second.
+    /// Scrapes `target`, by two jobs, and evaluates `rules` once a second.
     pub(crate) fn start(target: SocketAddr, rules: &str) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = env::temp_dir().join(format!("ctmon-prometheus-{}-{number}", process::id()));
         fs::create_dir_all(&directory)
             .with_context(|| format!("failed to create {}", directory.display()))?;
+        // Two jobs that find the same agent, as a PodMonitor beside the scrape annotation does: every rule must hold.
+        let job = |name: &str| {
+            let labels = json!({"cluster": CLUSTER, "node": NODE});
+            json!({
+                "job_name": name,
+                "static_configs": [{"targets": [target.to_string()], "labels": labels}],
+            })
+        };
         let config = json!({
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "rule_files": ["rules.yaml"],
-            "scrape_configs": [{
-                "job_name": "ctmon",
-                "static_configs": [
-                    {"targets": [target.to_string()], "labels": {"cluster": CLUSTER, "node": NODE}},
-                ],
-            }],
+            "scrape_configs": [job("ctmon"), job("kubernetes-pods")],
         });
         // JSON is YAML.
         for (name, text) in [("prometheus.yaml", config.to_string().as_str()), ("rules.yaml", rules)] {
