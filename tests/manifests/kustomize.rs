@@ -1,5 +1,7 @@
 //! Base, components, overlays and examples build, alone and together.
 
+use std::path::Path;
+
 use anyhow::Result;
 use monitor::config::Settings;
 use monitor::output::rules::{self, Format, Group, Options};
@@ -81,7 +83,18 @@ fn rules_printed_for_another_label_take_the_place_of_the_committed_ones() -> Res
     let mut printed = Vec::new();
     rules::write(&Settings::default(), &options, Group::Nodes, Format::Crd, &mut printed)?;
     let printed = String::from_utf8(printed)?;
-    let objects = render::components_with_patch(&["prometheus-operator"], Some(&printed))?;
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("patched-rules-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    for (file, text) in [
+        ("kustomization.yaml", "resources: [committed.yaml]\npatches: [{path: ctmon.prometheusrule.yaml}]\n"),
+        ("committed.yaml", &tools::text("prometheus/ctmon.prometheusrule.yaml")?),
+        ("ctmon.prometheusrule.yaml", &printed),
+    ] {
+        std::fs::write(folder.join(file), text)?;
+    }
+    let objects = render::kustomize(&folder);
+    std::fs::remove_dir_all(&folder)?;
+    let objects = objects?;
     let rule = one(&objects, "PrometheusRule")?;
     assert_eq!(rule["spec"], render::documents(&printed)?.remove(0)["spec"]);
     assert!(rule.to_string().contains("on(k8s_cluster, instance)"));

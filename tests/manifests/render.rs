@@ -24,11 +24,6 @@ pub(crate) fn kustomize(folder: &Path) -> Result<Vec<Value>> {
 
 /// What the base and these components build together, in this order.
 pub(crate) fn components(names: &[&str]) -> Result<Vec<Value>> {
-    components_with_patch(names, None)
-}
-
-/// The same, with a file of an object that is merged into its namesake.
-pub(crate) fn components_with_patch(names: &[&str], patch: Option<&str>) -> Result<Vec<Value>> {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let folder =
@@ -42,10 +37,6 @@ pub(crate) fn components_with_patch(names: &[&str], patch: Option<&str>) -> Resu
     for name in names {
         let component = tools::deploy("kustomize/components")?.join(name);
         writeln!(text, "  - {}", relative(&folder, &component).display())?;
-    }
-    if let Some(patch) = patch {
-        text += "patches: [{path: patch.yaml}]\n";
-        std::fs::write(folder.join("patch.yaml"), patch)?;
     }
     std::fs::write(folder.join("kustomization.yaml"), text)?;
     let objects = kustomize(&folder);
