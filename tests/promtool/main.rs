@@ -1,7 +1,7 @@
 //! Prometheus itself reads the metrics page (`promtool check metrics`), and the rules under every way to scrape.
 //!
-//! In: the capture, the binary, the rules with their cases, promtool on PATH. Out: pass or fail; a promtool that is missing is a failure that says
-//! what to install. Must not: run in the virtual machines, which have no promtool.
+//! In: the capture, the binary, the rules with their cases, promtool on PATH. Out: pass or fail; a promtool that is
+//! missing is a failure that says what to install. Must not: run in the virtual machines, which have no promtool.
 
 mod doubled;
 

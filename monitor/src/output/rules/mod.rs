@@ -1,6 +1,7 @@
 //! Prometheus rules: out of the catalogue of alerts, for fleets, and about what Kubernetes says.
 //!
-//! In: settings (`for`, `keep_firing_for`, windows), the label of clusters, the runbooks' address. Out: a rule file, or the operator's `PrometheusRule`.
+//! In: settings (`for`, `keep_firing_for`, windows), the label of clusters, the runbooks' address. Out: a rule file, or
+//! the operator's `PrometheusRule`.
 //! Must not: contain a threshold of the catalogue: the exporter sends them, so that configuration and rules cannot drift.
 
 pub mod cluster;
