@@ -73,14 +73,14 @@ impl Clock {
         loop {
             thread::sleep(PAUSE);
             let last = JiffiesAt::read()?;
-            let (least, most) = first.rate_until(&last);
+            let (from, to) = first.rate_until(&last);
             let fitting: Vec<u32> =
-                KNOWN_HZ.into_iter().filter(|hz| (least..=most).contains(&f64::from(*hz))).collect();
+                KNOWN_HZ.into_iter().filter(|hz| (from..=to).contains(&f64::from(*hz))).collect();
             match *fitting.as_slice() {
                 [hz] => return Ok(Self { units: Units::Jiffies { hz }, jiffies_at_zero: last.at_zero(hz) }),
                 [_, ..] if last.after.saturating_sub(first.before) < PATIENCE => {}
                 _ => {
-                    bail!("measured {least:.0} to {most:.0} jiffies a second, which no kernel is built with")
+                    bail!("measured {from:.0} to {to:.0} jiffies a second, which no kernel is built with")
                 }
             }
         }
@@ -179,10 +179,10 @@ mod tests {
             after: Duration::from_millis(ms + width),
         };
         let check = |first: JiffiesAt, last: JiffiesAt, expected: &[u32]| {
-            let (least, most) = first.rate_until(&last);
+            let (from, to) = first.rate_until(&last);
             let fitting: Vec<u32> =
-                KNOWN_HZ.into_iter().filter(|hz| (least..=most).contains(&f64::from(*hz))).collect();
-            assert_eq!(fitting, expected, "{least} to {most}");
+                KNOWN_HZ.into_iter().filter(|hz| (from..=to).contains(&f64::from(*hz))).collect();
+            assert_eq!(fitting, expected, "{from} to {to}");
         };
         check(at(0, 0.0, 1), at(100, 25.0, 1), &[250]);
         // A machine that was away while it read cannot tell yet; later it can.
