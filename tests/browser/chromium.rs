@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use support::daemon::{self, Finished};
 use support::node::PATIENCE;
 
@@ -56,9 +56,16 @@ impl Browser {
 
     /// Opens a page until it is loaded.
     pub(crate) fn open(&self, url: &str) -> Result<Seen> {
-        let Finished { stdout, stderr, .. } = self.run(&["--dump-dom", url])?;
-        let console = stderr.lines().filter(|line| line.contains(":CONSOLE")).map(str::to_owned).collect();
-        Ok(Seen { dom: stdout, console })
+        // On a busy machine it sometimes ends well and without a word; of a page it opened it prints the elements at least.
+        for _ in 0..5 {
+            let Finished { stdout, stderr, .. } = self.run(&["--dump-dom", url])?;
+            if stdout.trim().is_empty() {
+                continue;
+            }
+            let console = stderr.lines().filter(|line| line.contains(":CONSOLE"));
+            return Ok(Seen { console: console.map(str::to_owned).collect(), dom: stdout });
+        }
+        bail!("chromium said nothing of {url}, time after time")
     }
 
     /// What the page looks like, as a PNG.

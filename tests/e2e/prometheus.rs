@@ -8,7 +8,7 @@ use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -66,6 +66,18 @@ impl Prometheus {
             let path = directory.join(name);
             fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
         }
+        // It takes no port of the system's choice, and somebody else may take one that was free a moment ago.
+        let mut refused = None;
+        for _ in 0..5 {
+            match Self::listen(&directory) {
+                Ok((process, address)) => return Ok(Self { process, address, directory }),
+                Err(error) => refused = Some(error),
+            }
+        }
+        Err(refused.context("it was never started")?)
+    }
+
+    fn listen(directory: &Path) -> Result<(Daemon, SocketAddr)> {
         let address = http::free_address()?;
         let mut command = Command::new("prometheus");
         command
@@ -76,7 +88,7 @@ impl Prometheus {
         let mut process = Daemon::start_command(&mut command)
             .context("install Debian's package prometheus, or run `cargo xtask test`")?;
         process.wait_for_http(address, "/-/ready", PATIENCE)?;
-        Ok(Self { process, address, directory })
+        Ok((process, address))
     }
 
     /// What `query` gives now.

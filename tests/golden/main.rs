@@ -7,18 +7,18 @@ use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
-use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use support::cilium::Maps;
+use support::clock::Clock;
 use support::daemon::Finished;
 use support::fixture::{self, Lifetimes};
 use support::host;
 use support::node::{Node, second};
 
-/// So long ago was the capture taken: what closed has been silent for more than ten minutes, what is open has not.
-const AGE: u32 = 605;
+/// So long ago was the capture taken: what closed has been silent for more than ten minutes, what is open has not. On
+/// the clock of jiffies, which has such a past on a machine that booted just now.
+const AGE: u32 = 610;
 /// While fewer seconds than this have passed, no class and no learnt timeout is another one.
 const STEADY: u32 = 40;
 
@@ -58,15 +58,12 @@ const PLACEHOLDER: &str = "VOLATILE";
 
 /// Replays the capture and runs `verb`, again until it took place while nothing changed class.
 fn capture(verb: &[&str]) -> Result<Finished> {
-    // A machine that has booted just now has no such past yet.
-    while second()? < AGE + 100 {
-        println!("waiting until this machine has been up for {} s", AGE + 100);
-        thread::sleep(Duration::from_secs(u64::from(AGE + 100 - second()?)));
-    }
+    let clock = Clock::jiffies()?;
     for _ in 0..10 {
         let now = second()?;
         let node = Node::new(CONFIG)?;
-        let _maps: Maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedTo(now - AGE))?;
+        let clock = clock.units().reference(clock.now()?);
+        let _maps: Maps = fixture::replay(&node.bpffs, Lifetimes::Ago { clock, seconds: AGE })?;
         let words = host::on(&host::captured(&node)?, verb)?;
         let finished = node.ctmon(&words.iter().map(String::as_str).collect::<Vec<_>>())?;
         if second()? - now < STEADY {

@@ -20,7 +20,7 @@ use support::page::Page;
 use support::pod::{Host, Pod};
 use support::sys::Container;
 
-const TOOL: Duration = Duration::from_secs(60);
+const TOOL: Duration = Duration::from_secs(300);
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 fn archive() -> Result<PathBuf> {

@@ -22,7 +22,7 @@ use support::sys::{self, Capability, Signal};
 use support::node::{Node, PATIENCE, whole};
 
 /// How long an end may take. One second is the promise; the rest is for emulated processors on busy machines.
-pub(crate) const END: Duration = Duration::from_secs(5);
+pub(crate) const END: Duration = Duration::from_secs(30);
 
 const CONFIG: &str = "
 listen: '127.0.0.1:0'

@@ -14,8 +14,10 @@ use crate::sys;
 
 /// Rates kernels are built with.
 const KNOWN_HZ: [u32; 5] = [100, 250, 300, 1000, 1024];
-/// How long HZ is measured.
-const SAMPLE: Duration = Duration::from_millis(200);
+/// Between two readings of jiffies.
+const PAUSE: Duration = Duration::from_millis(100);
+/// After so long a clock that fits no known rate never will.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The unit of lifetimes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,20 +67,23 @@ impl Clock {
         Self { units: Units::Seconds, jiffies_at_zero: 0.0 }
     }
 
-    /// `jiffies >> 8`; measures HZ for a moment.
+    /// `jiffies >> 8`; measures HZ until only one rate is left, however busy the machine is.
     pub fn jiffies() -> Result<Self> {
-        let (start, first) = (sys::monotonic()?, read_jiffies()?);
-        thread::sleep(SAMPLE);
-        let (end, second) = (sys::monotonic()?, read_jiffies()?);
-        let rate = (second - first) / end.saturating_sub(start).as_secs_f64();
-        let distance = |hz: u32| (f64::from(hz) - rate).abs();
-        let hz = KNOWN_HZ.into_iter().min_by(|a, b| distance(*a).total_cmp(&distance(*b)));
-        let hz = hz.filter(|hz| distance(*hz) < f64::from(*hz) * 0.15);
-        let Some(hz) = hz else {
-            bail!("measured {rate:.0} jiffies a second, which no kernel is built with")
-        };
-        let jiffies_at_zero = second - end.as_secs_f64() * f64::from(hz);
-        Ok(Self { units: Units::Jiffies { hz }, jiffies_at_zero })
+        let first = JiffiesAt::read()?;
+        loop {
+            thread::sleep(PAUSE);
+            let last = JiffiesAt::read()?;
+            let (from, to) = first.rate_until(&last);
+            let fitting: Vec<u32> =
+                KNOWN_HZ.into_iter().filter(|hz| (from..=to).contains(&f64::from(*hz))).collect();
+            match *fitting.as_slice() {
+                [hz] => return Ok(Self { units: Units::Jiffies { hz }, jiffies_at_zero: last.at_zero(hz) }),
+                [_, ..] if last.after.saturating_sub(first.before) < PATIENCE => {}
+                _ => {
+                    bail!("measured {from:.0} to {to:.0} jiffies a second, which no kernel is built with")
+                }
+            }
+        }
     }
 
     #[must_use]
@@ -101,6 +106,46 @@ impl Clock {
                 Ok((jiffies / 256.0) as u32)
             }
         }
+    }
+}
+
+/// A reading of jiffies, and the monotonic clock on both sides of it: a busy machine may put any time in between.
+#[derive(Clone, Copy, Debug)]
+struct JiffiesAt {
+    before: Duration,
+    jiffies: f64,
+    after: Duration,
+}
+
+impl JiffiesAt {
+    /// The closest of a few.
+    fn read() -> Result<Self> {
+        let mut closest: Option<Self> = None;
+        for _ in 0..10 {
+            let (before, jiffies, after) = (sys::monotonic()?, read_jiffies()?, sys::monotonic()?);
+            let read = Self { before, jiffies, after };
+            if closest.is_none_or(|known| read.width() < known.width()) {
+                closest = Some(read);
+            }
+        }
+        closest.context("jiffies were not read")
+    }
+
+    const fn width(&self) -> Duration {
+        self.after.saturating_sub(self.before)
+    }
+
+    /// Jiffies a second between this reading and a later one, at the least and at the most.
+    fn rate_until(&self, later: &Self) -> (f64, f64) {
+        let jiffies = later.jiffies - self.jiffies;
+        let longest = later.after.saturating_sub(self.before).as_secs_f64();
+        let shortest = later.before.saturating_sub(self.after).as_secs_f64();
+        ((jiffies - 1.0) / longest, (jiffies + 1.0) / shortest)
+    }
+
+    fn at_zero(&self, hz: u32) -> f64 {
+        let middle = (self.before + self.after) / 2;
+        self.jiffies - middle.as_secs_f64() * f64::from(hz)
     }
 }
 
@@ -127,10 +172,33 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_lies_between_what_the_readings_allow() {
+        let at = |ms: u64, jiffies: f64, width: u64| JiffiesAt {
+            before: Duration::from_millis(ms),
+            jiffies,
+            after: Duration::from_millis(ms + width),
+        };
+        let check = |first: JiffiesAt, last: JiffiesAt, expected: &[u32]| {
+            let (from, to) = first.rate_until(&last);
+            let fitting: Vec<u32> =
+                KNOWN_HZ.into_iter().filter(|hz| (from..=to).contains(&f64::from(*hz))).collect();
+            assert_eq!(fitting, expected, "{from} to {to}");
+        };
+        check(at(0, 0.0, 1), at(100, 25.0, 1), &[250]);
+        // A machine that was away while it read cannot tell yet; later it can.
+        check(at(0, 0.0, 40), at(100, 25.0, 40), &[250, 300]);
+        check(at(0, 0.0, 40), at(2_000, 500.0, 40), &[250]);
+        check(at(0, 0.0, 1), at(100, 102.0, 1), &[1000, 1024]);
+        check(at(0, 0.0, 1), at(1_000, 1_024.0, 1), &[1024]);
+        check(at(0, 0.0, 1), at(1_000, 600.0, 1), &[]);
+    }
+
+    #[test]
     fn both_clocks_move_on_and_stand_where_kernels_start_them() {
-        let ktime = Clock::ktime().now().unwrap();
-        assert!(u64::from(ktime).abs_diff(sys::monotonic().unwrap().as_secs()) <= 1);
+        let seconds = || sys::monotonic().unwrap().as_secs();
         let clock = Clock::jiffies().unwrap();
+        let (before, ktime, after) = (seconds(), Clock::ktime().now().unwrap(), seconds());
+        assert!((before..=after).contains(&u64::from(ktime)), "{ktime}");
         let Units::Jiffies { hz } = clock.units() else { panic!("not jiffies") };
         // The counter starts 300 s before its lower half wraps, and stands still in no state a test runs in.
         let start = ((1_u64 << 32) - u64::from(300 * hz)) >> 8;

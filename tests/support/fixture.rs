@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::bpffs::Bpffs;
 use crate::cilium::{Capacities, MapName, Maps};
+use crate::reference::Clock;
 use crate::sys;
 
 macro_rules! embedded {
@@ -51,6 +52,9 @@ pub enum Lifetimes {
     ShiftedTo(u32),
     /// [`Self::ShiftedTo`] the present second of `CLOCK_MONOTONIC`.
     ShiftedToNow,
+    /// On the clock that was read, as if the capture had been taken so many seconds ago. Jiffies have a past of weeks
+    /// on every machine, `CLOCK_MONOTONIC` only since it booted.
+    Ago { clock: Clock, seconds: u32 },
 }
 
 /// The bytes of a map's file: key, value, key, value, in map order.
@@ -81,17 +85,7 @@ pub fn records(name: MapName) -> Result<Vec<Record>> {
 
 /// The records of a map as they would be had the capture been taken at second `now`.
 pub fn records_at(name: MapName, now: u32) -> Result<Vec<Record>> {
-    let mut records = records(name)?;
-    for record in &mut records {
-        if name.is_nat() {
-            shift_u64(&mut record.value, 0, now)?;
-        } else {
-            for offset in CT_TIMES {
-                shift_u32(&mut record.value, offset, now)?;
-            }
-        }
-    }
-    Ok(records)
+    records_ago(name, Clock::ktime(now), 0)
 }
 
 /// Creates the six maps and puts the capture into them.
@@ -101,37 +95,49 @@ pub fn replay(bpffs: &Bpffs, lifetimes: Lifetimes) -> Result<Maps> {
     Ok(maps)
 }
 
+/// The records of a map on a clock, had the capture been taken so many seconds ago.
+pub fn records_ago(name: MapName, clock: Clock, seconds: u32) -> Result<Vec<Record>> {
+    let captured = i64::from(CAPTURE_CLOCK) + i64::from(seconds);
+    // On a machine that booted a moment ago the past ends at its first second.
+    moved(name, |time| {
+        let units = i64::from(clock.now) + clock.units(i64::try_from(time)? - captured);
+        Ok(u64::try_from(units.max(0))?)
+    })
+}
+
 /// Puts the capture into maps that exist.
 pub fn replay_into(maps: &Maps, lifetimes: Lifetimes) -> Result<()> {
-    let now = match lifetimes {
-        Lifetimes::AsCaptured => CAPTURE_CLOCK,
-        Lifetimes::ShiftedTo(now) => now,
-        Lifetimes::ShiftedToNow => u32::try_from(sys::monotonic()?.as_secs())?,
+    let (clock, ago) = match lifetimes {
+        Lifetimes::AsCaptured => (Clock::ktime(CAPTURE_CLOCK), 0),
+        Lifetimes::ShiftedTo(now) => (Clock::ktime(now), 0),
+        Lifetimes::ShiftedToNow => (Clock::ktime(u32::try_from(sys::monotonic()?.as_secs())?), 0),
+        Lifetimes::Ago { clock, seconds } => (clock, seconds),
     };
     for name in MapName::ALL {
-        for record in records_at(name, now)? {
+        for record in records_ago(name, clock, ago)? {
             maps.get(name).update(&record.key, &record.value)?;
         }
     }
     Ok(())
 }
 
-fn shifted(time: u64, now: u32) -> u64 {
-    // 0 means "never" for reports. On a machine that booted a moment ago the past ends at its first second.
-    if time == 0 { 0 } else { (time + u64::from(now)).saturating_sub(u64::from(CAPTURE_CLOCK)) }
-}
-
-fn shift_u32(value: &mut [u8], offset: usize, now: u32) -> Result<()> {
-    let field: &mut [u8; 4] = value.get_mut(offset..offset + 4).context("value too short")?.try_into()?;
-    let time = shifted(u64::from(u32::from_ne_bytes(*field)), now);
-    *field = u32::try_from(time)?.to_ne_bytes();
-    Ok(())
-}
-
-fn shift_u64(value: &mut [u8], offset: usize, now: u32) -> Result<()> {
-    let field: &mut [u8; 8] = value.get_mut(offset..offset + 8).context("value too short")?.try_into()?;
-    *field = shifted(u64::from_ne_bytes(*field), now).to_ne_bytes();
-    Ok(())
+/// The records of a map with every time in them replaced; 0 means "never" for reports and stays.
+fn moved(name: MapName, to: impl Fn(u64) -> Result<u64>) -> Result<Vec<Record>> {
+    let to = |time| if time == 0 { Ok(0) } else { to(time) };
+    let mut records = records(name)?;
+    for record in &mut records {
+        if name.is_nat() {
+            let field: &mut [u8; 8] = record.value.get_mut(..8).context("value too short")?.try_into()?;
+            *field = to(u64::from_ne_bytes(*field))?.to_ne_bytes();
+            continue;
+        }
+        for offset in CT_TIMES {
+            let field = record.value.get_mut(offset..offset + 4).context("value too short")?;
+            let field: &mut [u8; 4] = field.try_into()?;
+            *field = u32::try_from(to(u64::from(u32::from_ne_bytes(*field)))?)?.to_ne_bytes();
+        }
+    }
+    Ok(records)
 }
 
 #[cfg(test)]
@@ -176,6 +182,22 @@ mod tests {
             single.sort();
             batch.sort();
             assert_eq!(single, batch);
+        }
+    }
+
+    #[test]
+    fn a_past_on_the_jiffies_clock_keeps_what_is_left_to_the_unit() {
+        for hz in [100, 250, 1000] {
+            let clock = Clock::jiffies(16_800_000, hz);
+            for name in MapName::CT {
+                for (then, now) in records(name).unwrap().iter().zip(records_ago(name, clock, 600).unwrap()) {
+                    let lifetime =
+                        |record: &Record| u32::from_ne_bytes(record.value[32..36].try_into().unwrap());
+                    let expected = i64::from(lifetime(then)) - i64::from(CAPTURE_CLOCK) - 600;
+                    let late = clock.seconds_left(lifetime(&now)) - expected;
+                    assert!((0..=256 / i64::from(hz) + 1).contains(&late), "{late} s too late with HZ {hz}");
+                }
+            }
         }
     }
 

@@ -19,7 +19,7 @@ use crate::sys;
 
 /// Longest wait for anything. Nothing is measured by it: it only ends a test that would hang. Emulated
 /// processors on a busy machine are slow, hence so long.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A bpffs and a configuration file; gone with the value.
 #[derive(Debug)]

@@ -8,7 +8,8 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::shell::{Run as _, say};
+use crate::install::install;
+use crate::shell::Run as _;
 
 /// Whether this process can install packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub(crate) fn probe() -> Apt {
 
 /// Installs those of `packages` that are missing.
 pub(crate) fn ensure(packages: &[&str], purpose: &str) -> Result<()> {
-    let missing = missing(packages);
+    let missing = if packages.is_empty() { Vec::new() } else { missing(packages) };
     if missing.is_empty() {
         return Ok(());
     }
@@ -45,14 +46,15 @@ pub(crate) fn ensure(packages: &[&str], purpose: &str) -> Result<()> {
             bail!("{purpose} needs what Debian packages as {list}: install it with your system's tools")
         }
     }
-    say(&format!("installing {list} for {purpose}"));
-    if !missing.iter().all(|package| has_candidate(package)) {
-        apt_get().arg("update").run_quietly("refresh the package lists")?;
-    }
-    apt_get()
-        .args(["install", "--yes", "--no-install-recommends", "--no-upgrade"])
-        .args(&missing)
-        .run_quietly("install packages")
+    install(&format!("the packages {list} for {purpose}"), || {
+        if !missing.iter().all(|package| has_candidate(package)) {
+            apt_get().arg("update").run_quietly("refresh the package lists")?;
+        }
+        apt_get()
+            .args(["install", "--yes", "--no-install-recommends", "--no-upgrade"])
+            .args(&missing)
+            .run_quietly("install packages")
+    })
 }
 
 /// Whether the package lists offer `package`.

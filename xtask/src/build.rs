@@ -9,9 +9,10 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::install::install;
 use crate::paths::{ARCH, Paths};
 use crate::shell::{Run as _, say};
-use crate::{apt, cargo, ebpf};
+use crate::{apt, cargo, ebpf, install};
 
 /// What builds for arm64 elsewhere: the linker, which also compiles the C of a dependency, and a C library.
 const CROSS_PACKAGES: &[&str] = &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"];
@@ -38,6 +39,22 @@ pub(crate) fn run(paths: &Paths) -> Result<PathBuf> {
 /// The binary for nodes of this architecture, which says that it is of this commit. Every commit is another binary
 /// then, minutes to build, so only what leaves the machine is told.
 pub(crate) fn run_for(paths: &Paths, arch: &str, revision: Option<&str>) -> Result<PathBuf> {
+    let binary = paths.dist_binary_for(arch);
+    place(&compile(paths, arch, revision, None)?, &binary)?;
+    let bytes =
+        fs::metadata(&binary).with_context(|| format!("failed to measure {}", binary.display()))?.len();
+    let name = binary.strip_prefix(paths.root()).unwrap_or(&binary);
+    say(&format!("wrote {}, {} KiB", name.display(), bytes / 1024));
+    Ok(binary)
+}
+
+/// The same where cargo leaves it, below `target_dir` instead of the usual place if that is given.
+pub(crate) fn compile(
+    paths: &Paths,
+    arch: &str,
+    revision: Option<&str>,
+    target_dir: Option<&Path>,
+) -> Result<PathBuf> {
     let linker = if arch == ARCH { None } else { Some(ensure_cross(arch)?) };
     ebpf::run(paths, &ebpf::Args::for_arch(arch))?;
     say(&format!("building ctmon, static, release, for {arch}"));
@@ -54,14 +71,10 @@ pub(crate) fn run_for(paths: &Paths, arch: &str, revision: Option<&str>) -> Resu
     if let Some(revision) = revision {
         build.env("CTMON_REVISION", revision);
     }
-    let messages = build.read("build ctmon")?;
-    let binary = paths.dist_binary_for(arch);
-    place(&cargo::executable(&messages, "ctmon")?, &binary)?;
-    let bytes =
-        fs::metadata(&binary).with_context(|| format!("failed to measure {}", binary.display()))?.len();
-    let name = binary.strip_prefix(paths.root()).unwrap_or(&binary);
-    say(&format!("wrote {}, {} KiB", name.display(), bytes / 1024));
-    Ok(binary)
+    if let Some(dir) = target_dir {
+        build.env("CARGO_TARGET_DIR", dir);
+    }
+    cargo::executable(&build.read("build ctmon")?, "ctmon")
 }
 
 fn place(built: &Path, binary: &Path) -> Result<()> {
@@ -74,19 +87,22 @@ fn place(built: &Path, binary: &Path) -> Result<()> {
 }
 
 /// The standard library and a linker for another architecture; the linker as cargo is told of it.
-fn ensure_cross(arch: &str) -> Result<(&'static str, &'static str)> {
+pub(crate) fn ensure_cross(arch: &str) -> Result<(&'static str, &'static str)> {
     if (ARCH, arch) != ("x86_64", "aarch64") {
         bail!("building for {arch} on {ARCH} is not prepared: build on a machine of that architecture");
     }
     let triple = triple_of(arch);
     if !has_standard_library(&triple) {
-        say(&format!("adding the target {triple} to the toolchain"));
-        let added = Command::new("rustup").args(["target", "add", &triple]).run_quietly("add a target");
-        if added.is_err() || !has_standard_library(&triple) {
-            bail!(
+        let added = install(&format!("the target {triple} of the toolchain"), || {
+            Command::new("rustup").args(["target", "add", &triple]).run_quietly("add a target")
+        });
+        match added {
+            Err(error) if install::is_refusal(&error) => return Err(error),
+            _ if has_standard_library(&triple) => {}
+            _ => bail!(
                 "the toolchain has no standard library for {triple}: rustup target add {triple}, and the packages {}",
                 CROSS_PACKAGES.join(" ")
-            );
+            ),
         }
     }
     apt::ensure(CROSS_PACKAGES, &format!("linking for {arch}"))?;

@@ -12,7 +12,12 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+use crate::build;
+use crate::install::{self, install};
+use crate::paths::Paths;
+use crate::shell::Run as _;
 
 /// Set by cargo for the process it runs; never meant for a build that process starts.
 const LEFT_BY_CARGO_RUN: &[&str] = &["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_NAME"];
@@ -58,22 +63,61 @@ pub(crate) fn for_other_compiler(program: impl Into<OsString>) -> Command {
     command
 }
 
+/// Downloads every crate of the lock file that is not here yet.
+pub(crate) fn fetch(paths: &Paths) -> Result<()> {
+    let fetch = |flags: &[&str]| {
+        let mut command = cargo();
+        command
+            .args(["fetch", "--locked", "--target", &build::triple()])
+            .args(flags)
+            .current_dir(paths.root());
+        command
+    };
+    if fetch(&["--offline"]).read_if_works().is_some() {
+        return Ok(());
+    }
+    install("the crates of Cargo.lock", || fetch(&[]).run_quietly("download crates"))
+}
+
+/// What `cargo fmt` and `cargo clippy` run.
+pub(crate) fn ensure_components() -> Result<()> {
+    for (component, subcommand) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
+        let works = || cargo().args([subcommand, "--version"]).read_if_works().is_some();
+        if works() {
+            continue;
+        }
+        let added = install(&format!("the component {component} of the toolchain"), || {
+            Command::new("rustup").args(["component", "add", component]).run_quietly("add a component")
+        });
+        match added {
+            Err(error) if install::is_refusal(&error) => return Err(error),
+            _ if works() => {}
+            _ => bail!("`cargo {subcommand}` does not work here: rustup component add {component}"),
+        }
+    }
+    Ok(())
+}
+
 /// The cargo that runs us, else the one in the path.
 pub(crate) fn program() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 /// An executable cargo reports with `--message-format=json-render-diagnostics`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Executable {
+    /// The directory of its package.
+    pub(crate) package: PathBuf,
     pub(crate) target: String,
     pub(crate) kind: Kind,
     pub(crate) path: PathBuf,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Kind {
     Binary,
+    /// The tests inside a library or a binary.
+    Unit,
     Test,
     /// Build scripts and examples.
     Other,
@@ -82,8 +126,15 @@ pub(crate) enum Kind {
 #[derive(Deserialize)]
 struct Message {
     reason: String,
+    manifest_path: Option<PathBuf>,
     target: Option<Target>,
+    profile: Option<Profile>,
     executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
 }
 
 #[derive(Deserialize)]
@@ -93,9 +144,10 @@ struct Target {
 }
 
 impl Target {
-    fn kind(&self) -> Kind {
+    fn kind(&self, test: bool) -> Kind {
         match self.kind.first().map(String::as_str) {
-            Some("bin") => Kind::Binary,
+            Some("bin") if !test => Kind::Binary,
+            Some("bin" | "lib") if test => Kind::Unit,
             Some("test") => Kind::Test,
             _ => Kind::Other,
         }
@@ -111,7 +163,9 @@ pub(crate) fn executables(messages: &str) -> Result<Vec<Executable>> {
             continue;
         }
         if let (Some(target), Some(path)) = (message.target, message.executable) {
-            found.push(Executable { kind: target.kind(), target: target.name, path });
+            let kind = target.kind(message.profile.is_some_and(|profile| profile.test));
+            let package = message.manifest_path.and_then(|path| Some(path.parent()?.to_owned()));
+            found.push(Executable { package: package.unwrap_or_default(), kind, target: target.name, path });
         }
     }
     Ok(found)
@@ -119,7 +173,8 @@ pub(crate) fn executables(messages: &str) -> Result<Vec<Executable>> {
 
 /// The one executable of that name.
 pub(crate) fn executable(messages: &str, name: &str) -> Result<PathBuf> {
-    match executables(messages)?.into_iter().find(|executable| executable.target == name) {
+    let is_it = |executable: &Executable| executable.target == name && executable.kind != Kind::Unit;
+    match executables(messages)?.into_iter().find(is_it) {
         Some(executable) => Ok(executable.path),
         None => bail!("cargo reported no executable called {name}"),
     }
@@ -136,7 +191,11 @@ mod tests {
     const MESSAGES: &str = concat!(
         r#"{"reason":"compiler-artifact","target":{"name":"libc","kind":["lib"]},"executable":null}"#,
         "\n",
-        r#"{"reason":"compiler-artifact","target":{"name":"kernel","kind":["test"]},"executable":"/t/kernel-1f"}"#,
+        r#"{"reason":"compiler-artifact","manifest_path":"/w/tests/Cargo.toml","target":{"name":"kernel","kind":["test"]},"profile":{"test":true},"executable":"/t/kernel-1f"}"#,
+        "\n",
+        r#"{"reason":"compiler-artifact","manifest_path":"/w/tests/Cargo.toml","target":{"name":"ctmon-sim","kind":["bin"]},"profile":{"test":true},"executable":"/t/sim-1f"}"#,
+        "\n",
+        r#"{"reason":"compiler-artifact","manifest_path":"/w/tests/Cargo.toml","target":{"name":"ctmon-sim","kind":["bin"]},"profile":{"test":false},"executable":"/t/sim"}"#,
         "\nwarning: not a message\n",
         r#"{"reason":"build-finished","success":true}"#,
         "\n",
@@ -144,8 +203,15 @@ mod tests {
 
     #[test]
     fn libraries_and_stray_lines_are_no_executables() {
-        let kernel = Executable { target: "kernel".into(), kind: Kind::Test, path: "/t/kernel-1f".into() };
-        assert_eq!(executables(MESSAGES).unwrap(), [kernel]);
+        let found = executables(MESSAGES).unwrap();
+        let seen: Vec<_> = found.iter().map(|found| (found.target.as_str(), found.kind)).collect();
+        assert_eq!(seen, [("kernel", Kind::Test), ("ctmon-sim", Kind::Unit), ("ctmon-sim", Kind::Binary)]);
+        assert!(found.iter().all(|found| found.package == std::path::Path::new("/w/tests")));
+    }
+
+    #[test]
+    fn an_executable_is_not_taken_for_its_own_tests() {
+        assert_eq!(executable(MESSAGES, "ctmon-sim").unwrap(), std::path::Path::new("/t/sim"));
     }
 
     #[test]

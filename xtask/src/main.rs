@@ -9,7 +9,9 @@ mod build;
 mod cargo;
 mod ebpf;
 mod image;
+mod install;
 mod paths;
+mod programs;
 mod python;
 mod revision;
 mod run;
@@ -28,6 +30,9 @@ use crate::paths::Paths;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
 struct Cli {
+    /// Install nothing: print what would be installed, and stop if that is anything
+    #[arg(long, global = true)]
+    no_install: bool,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -43,7 +48,11 @@ enum Verb {
     /// Build, then run ctmon on this node, or on a simulated one where there is no Cilium
     Run(run::Args),
     /// The whole suite, as a continuous integration server runs it
-    Test(test::Args),
+    Test(test::TestArgs),
+    /// What is too long for each commit: the binary that ships, on all kernels, twice, and for arm64
+    ReleaseCheck(test::ReleaseArgs),
+    #[command(hide = true)]
+    Step(test::StepArgs),
     /// Boot real kernels under QEMU and run every kernel test on each
     Vm(vm::Args),
     /// Measure what reading the maps costs
@@ -64,12 +73,17 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<()> {
     let paths = Paths::of_workspace()?;
+    if cli.no_install {
+        install::forbid();
+    }
     match cli.verb {
         Verb::BuildEbpf(args) => ebpf::run(&paths, &args).map(drop),
         Verb::Build => build::run(&paths).map(drop),
         Verb::Image(args) => image::run(&paths, &args),
         Verb::Run(args) => run::run(&paths, &args),
         Verb::Test(args) => test::run(&paths, &args),
+        Verb::ReleaseCheck(args) => test::run_release(&paths, &args),
+        Verb::Step(args) => test::run_step(&paths, &args),
         Verb::Vm(args) => vm::run(&paths, &args),
         Verb::Bench(what) => bench::run(&paths, &what),
     }

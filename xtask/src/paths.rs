@@ -46,6 +46,11 @@ impl Paths {
         self.target().join("bpf").join(arch).join("ctmon-bpf.o")
     }
 
+    /// What the suite leaves: which programs it built, what each step said and how it ended.
+    pub(crate) fn suite(&self) -> PathBuf {
+        self.target().join("suite-run")
+    }
+
     /// The release binary.
     pub(crate) fn dist_binary(&self) -> PathBuf {
         self.dist_binary_for(ARCH)

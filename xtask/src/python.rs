@@ -10,9 +10,10 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::apt;
+use crate::install::install;
 use crate::paths::Paths;
-use crate::shell::{Run as _, say};
+use crate::shell::Run as _;
+use crate::{apt, install};
 
 /// helm renders the chart, kubernetes-validate brings the schemas of the objects.
 const PACKAGES: &[&str] = &["helm-python-sdk==0.2.2", "kubernetes-validate==1.37.0"];
@@ -31,17 +32,22 @@ pub(crate) fn ensure(paths: &Paths) -> Result<()> {
         return Ok(());
     }
     if Command::new("python3").args(["-c", "import ensurepip, venv"]).read_if_works().is_none() {
-        apt::ensure(&["python3", "python3-venv"], "rendering the chart")?;
+        match apt::ensure(&["python3", "python3-venv"], "rendering the chart") {
+            // What else is missing is to be told, too.
+            Err(error) if install::is_refusal(&error) => {}
+            done => done?,
+        }
     }
-    say(&format!("installing {} under target/tools/venv", wanted.join(" ")));
-    Command::new("python3")
-        .args(["-m", "venv", "--clear"])
-        .arg(&venv)
-        .run_quietly("make a Python environment")?;
-    Command::new(venv.join("bin/pip"))
-        .args(["install", "--quiet", "--disable-pip-version-check"])
-        .args(&wanted)
-        .run_quietly("install Python packages")?;
+    install(&format!("{} under target/tools/venv", wanted.join(" ")), || {
+        Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(&venv)
+            .run_quietly("make a Python environment")?;
+        Command::new(venv.join("bin/pip"))
+            .args(["install", "--quiet", "--disable-pip-version-check"])
+            .args(&wanted)
+            .run_quietly("install Python packages")
+    })?;
     fs::write(&installed, wanted_list).with_context(|| format!("failed to write {}", installed.display()))
 }
 

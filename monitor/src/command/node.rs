@@ -27,6 +27,7 @@ use crate::source::host::collect::Wanted;
 
 /// Loads the programs and prepares to collect.
 pub(super) fn collector(global: &GlobalArgs, settings: &Settings) -> anyhow::Result<Collector> {
+    Kernel::check_built()?;
     pins::check_bpffs(&global.bpffs)?;
     let settings = collect_settings(global, settings)?;
     Ok(Collector::new(Kernel::load_watching(settings.evictions)?, settings)?)
@@ -34,6 +35,7 @@ pub(super) fn collector(global: &GlobalArgs, settings: &Settings) -> anyhow::Res
 
 /// The same for verbs that show entries: they end before anything could be evicted.
 fn reader(global: &GlobalArgs, settings: &Settings) -> anyhow::Result<Collector> {
+    Kernel::check_built()?;
     pins::check_bpffs(&global.bpffs)?;
     let settings = CollectSettings { evictions: Choice::Off, ..collect_settings(global, settings)? };
     Ok(Collector::new(Kernel::load_to_show()?, settings)?)

@@ -35,16 +35,17 @@ fn the_daemon_names_victims_to_processes_on_its_host() -> Result<()> {
                   targets: [{name: qnap, addresses: [192.168.100.180], services: [{name: smb, ports: [445]}]}]\n";
     let node = Node::new(config)?;
     let map = cilium::create(&node.bpffs, MapName::Ct4, MapName::Ct4.pin(), 512, 0)?;
-    let address = http::free_address()?;
-    let url = format!("http://{address}");
-    let verb = ["evictions", "-o", "json", "--daemon", &url];
-    let unreachable = node.ctmon(&verb)?;
+    let unreachable = node.ctmon(&["evictions", "-o", "json"])?;
     ensure!(
         unreachable.status.code() == Some(2) && unreachable.stderr.contains("ctmon run"),
         "{unreachable:?}"
     );
 
-    let mut daemon = Daemon::start(&node.arguments(&["run", "--listen", &address.to_string()])?)?;
+    let run = ["run", "--listen", "127.0.0.1:0", "--log-format", "json"];
+    let mut daemon = Daemon::start(&node.arguments(&run)?)?;
+    let address = daemon.wait_for_address(PATIENCE)?;
+    let url = format!("http://{address}");
+    let verb = ["evictions", "-o", "json", "--daemon", &url];
     let page =
         daemon.wait_for_page(address, PATIENCE, |page| page.value("ctmon_scans_total", &[]) >= Some(1.0))?;
     let off = page.value("ctmon_eviction_tracking", &[("mode", "off")]).is_some();

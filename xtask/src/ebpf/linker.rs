@@ -10,8 +10,9 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use crate::cargo;
+use crate::install::install;
 use crate::paths::Paths;
-use crate::shell::{Run as _, say};
+use crate::shell::Run as _;
 
 /// Newer ones default to LLVM 23, which no compiler in the plan speaks.
 const VERSION: &str = "0.10.3";
@@ -22,13 +23,14 @@ pub(super) fn ensure(paths: &Paths) -> Result<PathBuf> {
     if found.is_some_and(|version| version.trim() == format!("bpf-linker {VERSION}")) {
         return Ok(linker);
     }
-    say(&format!("installing bpf-linker {VERSION} under target/tools, once: about two minutes"));
-    cargo::for_other_compiler(cargo::program())
-        .args(["install", "bpf-linker", "--locked", "--force", "--version", VERSION, "--root"])
-        .arg(paths.tools())
-        // Outside the workspace, whose configuration is not the linker's.
-        .current_dir("/")
-        .run_quietly("install bpf-linker")?;
+    install(&format!("bpf-linker {VERSION} under target/tools, once: about two minutes"), || {
+        cargo::for_other_compiler(cargo::program())
+            .args(["install", "bpf-linker", "--locked", "--force", "--version", VERSION, "--root"])
+            .arg(paths.tools())
+            // Outside the workspace, whose configuration is not the linker's.
+            .current_dir("/")
+            .run_quietly("install bpf-linker")
+    })?;
     Ok(linker)
 }
 

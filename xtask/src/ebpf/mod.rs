@@ -17,9 +17,10 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use self::plan::{Plan, decide};
+use crate::install::Need;
 use crate::paths::{ARCH, Paths};
 use crate::shell::{Run as _, say};
-use crate::{apt, cargo};
+use crate::{apt, cargo, install};
 
 const BPF_TARGET: &str = "bpfel-unknown-none";
 
@@ -36,8 +37,20 @@ impl Args {
     }
 }
 
+/// What building the object needs.
+pub(crate) const NEEDS: &[Need] = &[Need::EbpfCompiler, Need::EbpfLinker];
+
+pub(crate) fn ensure_compiler() -> Result<()> {
+    prepare().map(drop)
+}
+
+pub(crate) fn ensure_linker(paths: &Paths) -> Result<()> {
+    linker::ensure(paths).map(drop)
+}
+
 /// Builds the object for each architecture asked for.
 pub(crate) fn run(paths: &Paths, args: &Args) -> Result<Vec<PathBuf>> {
+    install::ensure(paths, NEEDS, "compiling eBPF")?;
     let plan = prepare()?;
     let linker = linker::ensure(paths)?;
     let own = [ARCH.to_owned()];

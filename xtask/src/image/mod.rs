@@ -66,6 +66,12 @@ struct Built {
     digest: String,
 }
 
+impl Args {
+    pub(crate) const fn for_arm64() -> Self {
+        Self { arch: Some(Arch::Arm64) }
+    }
+}
+
 /// The verb: the digest is the answer.
 pub(crate) fn run(paths: &Paths, args: &Args) -> Result<()> {
     let arch = match args.arch {
@@ -74,32 +80,33 @@ pub(crate) fn run(paths: &Paths, args: &Args) -> Result<()> {
     };
     let identity = Identity::of(paths)?;
     let binary = build::run_for(paths, arch.of_compiler(), identity.revision.as_deref())?;
-    println!("{}", pack(paths, arch, &binary, &identity)?.digest);
+    println!("{}", pack(paths, arch, &image_name(arch)?, &binary, &identity)?.digest);
     Ok(())
 }
 
-/// That of this machine, from the binary that was built last, twice: fails unless both are the same bytes.
-/// What differs from the verb's is that this binary was not told its commit.
-pub(crate) fn pack_twice(paths: &Paths) -> Result<()> {
-    let (arch, binary) = (Arch::of_this_machine()?, paths.dist_binary());
+/// That of this machine, from a binary, twice: fails unless both are the same bytes. Another `name` leaves the image
+/// alone that a cluster would get. What differs from the verb's is that this binary was not told its commit.
+pub(crate) fn pack_twice(paths: &Paths, binary: &Path, name: Option<&str>) -> Result<PathBuf> {
+    let arch = Arch::of_this_machine()?;
+    let name = name.map_or_else(|| image_name(arch), |name| Ok(name.to_owned()))?;
     let read = |built: &Built| {
         fs::read(&built.path).with_context(|| format!("failed to read {}", built.path.display()))
     };
-    let first = pack(paths, arch, &binary, &Identity::of(paths)?)?;
+    let first = pack(paths, arch, &name, binary, &Identity::of(paths)?)?;
     let bytes = read(&first)?;
-    let second = pack(paths, arch, &binary, &Identity::of(paths)?)?;
+    let second = pack(paths, arch, &name, binary, &Identity::of(paths)?)?;
     ensure!(first == second, "two images of one binary differ: {} and {}", first.digest, second.digest);
     ensure!(bytes == read(&second)?, "two archives of the image {} differ", first.digest);
-    Ok(())
+    Ok(first.path)
 }
 
-fn pack(paths: &Paths, arch: Arch, binary: &Path, identity: &Identity) -> Result<Built> {
+fn pack(paths: &Paths, arch: Arch, name: &str, binary: &Path, identity: &Identity) -> Result<Built> {
     let bytes = fs::read(binary)
         .with_context(|| format!("failed to read {}: `cargo xtask build` makes it", binary.display()))?;
     let layer = layer::pack(ENTRYPOINT, &bytes, identity.time.unwrap_or_default())?;
     let image = layout::assemble(&arch.of_engines(), layer, identity)?;
     fits(&image)?;
-    let path = paths.image(image_name(arch)?.as_str());
+    let path = paths.image(name);
     let dir = path.parent().context("the image has no directory")?;
     fs::create_dir_all(dir).with_context(|| format!("failed to create {}", dir.display()))?;
     // Under its name only when whole: another process may be reading the last one.

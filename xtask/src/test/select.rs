@@ -22,7 +22,7 @@ pub(super) fn select<'a>(steps: &'a [Step], only: &[String], skip: &[String]) ->
 
 #[cfg(test)]
 mod tests {
-    use super::super::steps::{Kind, STEPS};
+    use super::super::steps::{Kind, RELEASE, STEPS};
     use super::*;
 
     fn names(only: &[&str], skip: &[&str]) -> Vec<&'static str> {
@@ -38,24 +38,31 @@ mod tests {
 
     #[test]
     fn a_step_brings_what_it_needs_and_what_that_needs() {
-        assert_eq!(names(&["kernel"], &[]), ["set-up", "build-ebpf", "build", "kernel"]);
+        assert_eq!(names(&["kernel"], &[]), ["set-up", "build-ebpf", "programs", "kernel"]);
         assert_eq!(names(&["fmt"], &[]), ["set-up", "fmt"]);
     }
 
     #[test]
     fn skipping_wins_over_being_needed() {
-        assert_eq!(names(&["kernel"], &["build"]), ["set-up", "build-ebpf", "kernel"]);
+        assert_eq!(names(&["kernel"], &["programs"]), ["set-up", "build-ebpf", "kernel"]);
         assert_eq!(names(&["vm"], &["vm"]), Vec::<&str>::new());
     }
 
     #[test]
     fn names_are_unique_and_needs_are_builds_that_come_before() {
-        for (index, step) in STEPS.iter().enumerate() {
-            let (before, _) = STEPS.split_at(index);
-            assert!(before.iter().all(|other| other.name != step.name), "{} is there twice", step.name);
-            for need in step.needs {
-                let found = before.iter().find(|other| other.name == *need);
-                assert_eq!(found.map(|other| other.kind), Some(Kind::Build), "{} needs {need}", step.name);
+        for steps in [STEPS, RELEASE] {
+            for (index, step) in steps.iter().enumerate() {
+                let (before, _) = steps.split_at(index);
+                assert!(before.iter().all(|other| other.name != step.name), "{} is there twice", step.name);
+                for need in step.needs {
+                    let found = before.iter().find(|other| other.name == *need);
+                    assert_eq!(
+                        found.map(|other| other.kind),
+                        Some(Kind::Build),
+                        "{} needs {need}",
+                        step.name
+                    );
+                }
             }
         }
     }

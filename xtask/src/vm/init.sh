@@ -24,8 +24,8 @@ cd "$CARGO_MANIFEST_DIR" || echo "ctmon-vm: no directory $CARGO_MANIFEST_DIR"
 for test in /tests/*; do
     name=${test##*/}
     printf '\nctmon-vm: start %s\n' "$name"
-    # shellcheck disable=SC2086 # the filter may be empty
-    "$test" --test-threads=1 --show-output --color=never $CTMON_VM_FILTER </dev/null 2>&1
+    # shellcheck disable=SC2046 # several words, or none
+    "$test" --test-threads=1 --show-output --color=never $(echo "$CTMON_VM_FILTER" | tr , ' ') </dev/null 2>&1
     code=$?
     printf '\nctmon-vm: exit %s %s\n' "$name" "$code"
     [ "$code" = 0 ] || dmesg | tail -n 60

@@ -1,6 +1,6 @@
 //! The whole world of the virtual machine.
 //!
-//! In: static binaries and the fixtures beside them. Out: a compressed initramfs for every kernel.
+//! In: static binaries and the fixtures beside them. Out: an initramfs for every kernel.
 //! Must not: depend on the kernel that boots it, or on a library of this machine.
 
 use std::fs;
@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use super::modules::Modules;
-use crate::cargo::{Executable, Kind};
+use crate::cargo::Executable;
 use crate::shell::Run as _;
 
 const INIT: &str = include_str!("init.sh");
@@ -21,12 +21,12 @@ const BUSYBOX: &str = "/bin/busybox";
 /// What goes in.
 pub(super) struct Contents<'a> {
     pub(super) ctmon: &'a Path,
-    /// Of the package `tests`: its kernel tests, and the programs they start.
-    pub(super) executables: &'a [Executable],
+    /// Of the package `tests`.
+    pub(super) tests: &'a [&'a Executable],
+    /// The programs that tests start.
+    pub(super) helpers: &'a [&'a Executable],
     /// The directory of the package `tests`: copied to the same path, where tests look for fixtures.
     pub(super) package: &'a Path,
-    /// Run only tests whose name contains this.
-    pub(super) filter: Option<&'a str>,
     /// Of the kernels that boot it.
     pub(super) modules: &'a [Modules],
 }
@@ -36,38 +36,40 @@ const MODULES: [&str; 1] = ["tcp_diag"];
 
 /// Lays out `tree` anew and packs it into `archive`.
 pub(super) fn pack(contents: &Contents<'_>, tree: &Path, archive: &Path) -> Result<()> {
-    let Contents { ctmon, executables, package, filter, modules } = *contents;
+    let Contents { ctmon, tests, helpers, package, modules } = *contents;
     if tree.exists() {
         fs::remove_dir_all(tree).with_context(|| format!("failed to remove {}", tree.display()))?;
     }
     place(Path::new(BUSYBOX), &tree.join("bin/busybox"))?;
-    place(ctmon, &tree.join("bin/ctmon"))?;
+    strip(ctmon, &tree.join("bin/ctmon"))?;
     write_script(&tree.join("init"), INIT)?;
-    for Executable { target, kind, path } in executables {
-        match kind {
-            Kind::Test => strip(path, &tree.join("tests").join(target))?,
-            // A test knows the programs of its package by the path cargo gave it.
-            Kind::Binary => strip(path, &inside(tree, path)?)?,
-            Kind::Other => {}
-        }
+    for Executable { target, path, .. } in tests {
+        strip(path, &tree.join("tests").join(target))?;
+    }
+    for Executable { path, .. } in helpers {
+        // A test knows the programs of its package by the path cargo gave it.
+        strip(path, &inside(tree, path)?)?;
     }
     copy_tree(package, &inside(tree, package)?)?;
     for modules in modules {
         modules.place(&MODULES, &tree.join("modules").join(&modules.release))?;
     }
-    write_script(&tree.join("environment"), &environment(package, filter)?)?;
-    compress(tree, archive)
+    write_script(&tree.join("environment"), &environment(package))?;
+    archive_tree(tree, archive)
 }
 
-fn environment(package: &Path, filter: Option<&str>) -> Result<String> {
-    let filter = filter.unwrap_or_default();
-    if !filter.chars().all(|c| c.is_ascii_alphanumeric() || "_:-".contains(c)) {
+fn environment(package: &Path) -> String {
+    format!("export CARGO_MANIFEST_DIR='{}' CTMON_BIN=/bin/ctmon CTMON_VM=1\n", package.display())
+}
+
+/// The word on the kernel's command line that names parts of tests' names: it becomes a variable of init.
+pub(super) fn filter(names: &[impl AsRef<str>]) -> Result<String> {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    let is_name = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || "_:-".contains(c));
+    if !names.iter().all(is_name) {
         bail!("a filter is part of a test's name: letters, digits, _, : and -");
     }
-    Ok(format!(
-        "export CARGO_MANIFEST_DIR='{}' CTMON_BIN=/bin/ctmon CTMON_VM=1 CTMON_VM_FILTER='{filter}'\n",
-        package.display()
-    ))
+    Ok(format!("CTMON_VM_FILTER={}", names.join(",")))
 }
 
 fn inside(tree: &Path, path: &Path) -> Result<PathBuf> {
@@ -111,33 +113,25 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn compress(tree: &Path, archive: &Path) -> Result<()> {
+/// Not compressed: the emulated processor would have to unpack it, and nothing is transported.
+pub(super) fn archive_tree(tree: &Path, archive: &Path) -> Result<()> {
     let packed =
         fs::File::create(archive).with_context(|| format!("failed to create {}", archive.display()))?;
     let mut cpio = Command::new("cpio")
         .args(["--create", "--format=newc", "--null", "--quiet", "--owner=0:0"])
         .current_dir(tree)
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("failed to start cpio")?;
-    let entries = cpio.stdout.take().context("cpio has no output")?;
-    let mut gzip = Command::new("gzip")
-        .arg("-1")
-        .stdin(entries)
         .stdout(packed)
         .spawn()
-        .context("failed to start gzip")?;
+        .context("failed to start cpio")?;
     let mut names = Vec::new();
     list(tree, Path::new(""), &mut names)?;
     let mut input = cpio.stdin.take().context("cpio has no input")?;
     input.write_all(&names).context("failed to hand the names of files to cpio")?;
     drop(input);
-    for (name, child) in [("cpio", &mut cpio), ("gzip", &mut gzip)] {
-        let status = child.wait().with_context(|| format!("failed to wait for {name}"))?;
-        if !status.success() {
-            bail!("failed to pack the initramfs: {name}: {status}");
-        }
+    let status = cpio.wait().context("failed to wait for cpio")?;
+    if !status.success() {
+        bail!("failed to pack the initramfs: cpio: {status}");
     }
     Ok(())
 }
@@ -166,8 +160,8 @@ mod tests {
 
     #[test]
     fn a_filter_cannot_become_a_command() {
-        assert!(environment(Path::new("/w/tests"), Some("x'; reboot; '")).is_err());
-        let environment = environment(Path::new("/w/tests"), Some("iter::late_pins")).unwrap();
-        assert!(environment.contains("CTMON_VM_FILTER='iter::late_pins'"), "{environment}");
+        assert!(filter(&["x'; reboot; '"]).is_err());
+        assert!(filter(&["x init=/bin/sh"]).is_err());
+        assert_eq!(filter(&["iter::late_pins", "maps::"]).unwrap(), "CTMON_VM_FILTER=iter::late_pins,maps::");
     }
 }

@@ -22,7 +22,18 @@ pub(super) struct Machine {
     /// Whether the storage scenes are played there: it is larger, and slower to start.
     pub(super) storage: bool,
     pub(super) proves: &'static str,
+    /// Parts of the names of the tests that the suite runs there; `cargo xtask vm` runs all.
+    pub(super) suite: &'static [&'static str],
 }
+
+/// What a kernel can change: whether the programs load and walk, what evictions and lockdown let be seen, how memory is
+/// accounted, what the host's sockets and files look like.
+const OF_A_KERNEL: &[&str] = &["evictions::", "drops::", "generated::", "host::", "maps::", "scan::"];
+/// Where lockdown changes something: loading, walking, evictions.
+const OF_LOCKDOWN: &[&str] = &["evictions::", "scan::", "maps::", "drops::"];
+/// Storage servers are where that machine is.
+const OF_STORAGE: &[&str] =
+    &["evictions::", "drops::", "generated::", "host::", "maps::", "scan::", "storage::"];
 
 /// In the order they are started.
 pub(super) const MACHINES: &[Machine] = &[
@@ -30,12 +41,14 @@ pub(super) const MACHINES: &[Machine] = &[
     Machine {
         storage: true,
         proves: "Talos 1.9 to 1.11; storage servers that fail",
+        suite: OF_STORAGE,
         ..Machine::plain("6.12")
     },
     Machine {
         name: "6.12-lockdown",
         command_line: LOCKDOWN,
         proves: "no program needs bpf_probe_read to walk a map",
+        suite: OF_LOCKDOWN,
         ..Machine::plain("6.12")
     },
     Machine { proves: "Talos 1.12 and 1.13", ..Machine::plain("6.18") },
@@ -44,7 +57,7 @@ pub(super) const MACHINES: &[Machine] = &[
 
 impl Machine {
     const fn plain(series: &'static str) -> Self {
-        Self { name: series, series, command_line: "", storage: false, proves: "" }
+        Self { name: series, series, command_line: "", storage: false, proves: "", suite: OF_A_KERNEL }
     }
 }
 

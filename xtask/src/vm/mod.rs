@@ -1,6 +1,7 @@
-//! `vm`: every kernel test on every kernel supported.
+//! `vm`: the kernel tests on every kernel supported.
 //!
-//! In: the test targets `kernel*` of the package `tests`, and the binary. Out: a tally of all boots; console logs.
+//! In: the test targets `kernel*` of the package `tests`, the binary under test, which tests a machine runs. Out: a tally of
+//! all boots; console logs.
 //! Must not: install a kernel, or leave a virtual machine running.
 
 mod archive;
@@ -24,20 +25,25 @@ use self::console::Verdict;
 use self::kernels::{Kernel, LOCKDOWN, Machine};
 use self::modules::Modules;
 use self::qemu::{Boot, Ending, Qemu};
-use crate::cargo::{Executable, Kind};
+use crate::cargo::Executable;
+use crate::install::{Need, install};
 use crate::paths::{ARCH, Paths};
-use crate::shell::{Run as _, say};
+use crate::programs::Programs;
+use crate::shell::say;
 use crate::tally::Tally;
-use crate::{apt, build, cargo};
+use crate::{apt, ebpf, install, programs};
 
 /// Debian packages that pack the initramfs.
 pub(crate) const PACKAGES: &[&str] = &["busybox-static", "cpio", "xz-utils"];
+
+/// Everything that booting calls.
+pub(crate) const NEEDS: &[Need] = &[Need::Packages(PACKAGES), Need::Machines];
 
 /// As many as the smallest machine has processors.
 const AT_A_TIME: usize = 2;
 
 /// Emulation on a busy machine is slow; a hang is none the worse for being found later.
-const TIMEOUT_S: u64 = 1_200;
+const TIMEOUT_S: u64 = 2_400;
 
 #[derive(clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
@@ -78,22 +84,28 @@ impl Default for Args {
     }
 }
 
-impl Args {
-    /// What the suite boots: every kernel test on every kernel.
-    pub(crate) fn of_the_suite() -> Self {
-        Self::default()
-    }
+/// Which tests run on a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Those that its kernel can change, see [`kernels::MACHINES`]: the rest runs on the kernel at hand.
+    Suite,
+    All,
 }
 
 /// The verb: fails unless every boot passed.
 pub(crate) fn run(paths: &Paths, args: &Args) -> Result<()> {
     if args.list {
-        for Machine { name, series: _, command_line: _, storage: _, proves } in kernels::MACHINES {
+        for Machine { name, series: _, command_line: _, storage: _, proves, suite: _ } in kernels::MACHINES {
             println!("{name:<15} {proves}");
         }
         return Ok(());
     }
-    let tally = boot_all(paths, args)?;
+    if ARCH == "x86_64" {
+        install::ensure(paths, &[ebpf::NEEDS, NEEDS].concat(), "booting kernels")?;
+    }
+    ebpf::run(paths, &ebpf::Args::default())?;
+    let programs = programs::build(paths)?;
+    let tally = boot_all(paths, args, Scope::All, programs.ctmon()?, &programs)?;
     println!("{tally}");
     if tally.failed > 0 {
         bail!("not every kernel passed: the console logs are under target/vm/logs");
@@ -102,7 +114,13 @@ pub(crate) fn run(paths: &Paths, args: &Args) -> Result<()> {
 }
 
 /// Boots the kernels asked for. What went wrong besides a failed test counts as one failure.
-pub(crate) fn boot_all(paths: &Paths, args: &Args) -> Result<Tally> {
+pub(crate) fn boot_all(
+    paths: &Paths,
+    args: &Args,
+    scope: Scope,
+    ctmon: &Path,
+    programs: &Programs,
+) -> Result<Tally> {
     if ARCH != "x86_64" {
         bail!(
             "the virtual machines are x86_64 and this machine is {ARCH}: run the kernel tests on it directly"
@@ -118,13 +136,29 @@ pub(crate) fn boot_all(paths: &Paths, args: &Args) -> Result<Tally> {
     apt::ensure(PACKAGES, "booting kernels")?;
     let dir = paths.target().join("vm");
     let Downloads { qemu, machines, storage } = prepare(&dir, &machines, args.refresh)?;
-    let ctmon = build::run(paths)?;
-    let executables = build_tests(paths)?;
-    let mut lab = Lab::pack(paths, args, qemu, &ctmon, &executables, &machines)?;
+    let tests = programs.tests(&["kernel*"])?;
+    let helpers: Vec<_> = programs.helpers().collect();
+    let mut lab = Lab::pack(paths, args, qemu, &Cargo { ctmon, tests, helpers }, &machines)?;
+    lab.scope = scope;
     if let Some(packages) = storage {
         lab.add_storage(&packages, &dir, &machines)?;
     }
     Ok(lab.boot(&machines).into_iter().sum())
+}
+
+/// Downloads what every boot needs.
+pub(crate) fn ensure_machines(paths: &Paths) -> Result<()> {
+    if ARCH != "x86_64" {
+        return Ok(());
+    }
+    prepare(&paths.target().join("vm"), kernels::MACHINES, false).map(drop)
+}
+
+/// What is packed for every boot.
+struct Cargo<'a> {
+    ctmon: &'a Path,
+    tests: Vec<&'a Executable>,
+    helpers: Vec<&'a Executable>,
 }
 
 /// What comes from Debian's archive.
@@ -137,6 +171,34 @@ struct Downloads {
 
 /// The emulator, the kernels and the packages, downloaded only when missing.
 fn prepare(dir: &Path, machines: &[Machine], refresh: bool) -> Result<Downloads> {
+    let missing = missing(dir, machines);
+    if missing.is_empty() && !refresh {
+        return download(dir, machines, false);
+    }
+    let what =
+        if missing.is_empty() { "what is newer of the kernels".to_owned() } else { missing.join(", ") };
+    install(&format!("{what}, under target/vm and not on this machine"), || download(dir, machines, refresh))
+}
+
+/// What these machines need and was not downloaded yet.
+fn missing(dir: &Path, machines: &[Machine]) -> Vec<String> {
+    let mut missing: Vec<String> = Vec::new();
+    for machine in machines {
+        let name = format!("kernel {}", machine.series);
+        if kernels::unpacked(&dir.join("kernels"), machine.series).is_none() && !missing.contains(&name) {
+            missing.push(name);
+        }
+    }
+    if Qemu::find(&dir.join("qemu")).is_none() {
+        missing.push("qemu-system-x86".to_owned());
+    }
+    if machines.iter().any(|machine| machine.storage) && storage::unpacked(dir).is_none() {
+        missing.push("servers and clients of SMB and iSCSI".to_owned());
+    }
+    missing
+}
+
+fn download(dir: &Path, machines: &[Machine], refresh: bool) -> Result<Downloads> {
     let (qemu_dir, kernels_dir) = (dir.join("qemu"), dir.join("kernels"));
     let open = || Archive::open(dir.join("apt"), kernels::SUITES, refresh);
     let mut archive = if refresh { Some(open()?) } else { None };
@@ -173,22 +235,6 @@ fn opened(archive: &mut Option<Archive>, open: impl FnOnce() -> Result<Archive>)
     archive.as_ref().context("the archive was not opened")
 }
 
-fn build_tests(paths: &Paths) -> Result<Vec<Executable>> {
-    say("building the kernel tests, static");
-    let messages = cargo::cargo()
-        .args(["test", "--no-run", "--profile", "emulated", "--package", "tests", "--test", "kernel*"])
-        .args(["--target", &build::triple()])
-        .args(["--message-format", "json-render-diagnostics"])
-        .current_dir(paths.root())
-        .env("RUSTFLAGS", build::static_rustflags())
-        .read("build the kernel tests")?;
-    let executables = cargo::executables(&messages)?;
-    if !executables.iter().any(|executable| executable.kind == Kind::Test) {
-        bail!("the package tests has no test target called kernel*");
-    }
-    Ok(executables)
-}
-
 fn modules_of(dir: &Path, machine: &Machine, kernel: &Kernel) -> Result<Modules> {
     Modules::of(kernel, &dir.join("kernels").join(machine.series))
 }
@@ -202,6 +248,8 @@ struct Lab {
     logs: PathBuf,
     binaries: Vec<String>,
     timeout: Duration,
+    filter: Option<String>,
+    scope: Scope,
 }
 
 impl Lab {
@@ -209,27 +257,32 @@ impl Lab {
         paths: &Paths,
         args: &Args,
         qemu: Qemu,
-        ctmon: &Path,
-        executables: &[Executable],
+        cargo: &Cargo<'_>,
         machines: &[(Machine, Kernel)],
     ) -> Result<Self> {
         let dir = paths.target().join("vm");
-        let (tree, initramfs, logs) = (dir.join("initramfs"), dir.join("initramfs.gz"), dir.join("logs"));
+        let (tree, initramfs, logs) = (dir.join("initramfs"), dir.join("initramfs.cpio"), dir.join("logs"));
         fs::create_dir_all(&logs).with_context(|| format!("failed to create {}", logs.display()))?;
         let package = paths.root().join("tests");
         let modules = machines.iter().map(|(machine, kernel)| modules_of(&dir, machine, kernel));
         let modules: Vec<_> = modules.collect::<Result<_>>()?;
-        let filter = args.filter.as_deref();
-        let contents =
-            initramfs::Contents { ctmon, executables, package: &package, filter, modules: &modules };
+        let Cargo { ctmon, tests, helpers } = cargo;
+        let contents = initramfs::Contents { ctmon, tests, helpers, package: &package, modules: &modules };
         initramfs::pack(&contents, &tree, &initramfs)?;
         if !args.keep {
             fs::remove_dir_all(&tree).with_context(|| format!("failed to remove {}", tree.display()))?;
         }
-        let tests = executables.iter().filter(|executable| executable.kind == Kind::Test);
-        let binaries = tests.map(|executable| executable.target.clone()).collect();
-        let timeout = Duration::from_secs(args.timeout);
-        Ok(Self { qemu, initramfs, with_storage: None, logs, binaries, timeout })
+        let binaries = tests.iter().map(|executable| executable.target.clone()).collect();
+        Ok(Self {
+            qemu,
+            initramfs,
+            with_storage: None,
+            logs,
+            binaries,
+            timeout: Duration::from_secs(args.timeout),
+            filter: args.filter.clone(),
+            scope: Scope::All,
+        })
     }
 
     fn add_storage(&mut self, packages: &Path, dir: &Path, machines: &[(Machine, Kernel)]) -> Result<()> {
@@ -292,10 +345,15 @@ impl Lab {
         // A log of an earlier boot must not be read as this one's.
         fs::write(&console, "").with_context(|| format!("failed to create {}", console.display()))?;
         let initramfs = self.with_storage.as_ref().filter(|_| machine.storage).unwrap_or(&self.initramfs);
+        let filter = match (&self.filter, self.scope) {
+            (Some(filter), _) => initramfs::filter(&[filter])?,
+            (None, Scope::Suite) => initramfs::filter(machine.suite)?,
+            (None, Scope::All) => String::new(),
+        };
         let ending = self.qemu.boot(&Boot {
             kernel: &kernel.image,
             initramfs,
-            command_line: machine.command_line,
+            command_line: &format!("{} {filter}", machine.command_line),
             console: &console,
             timeout: self.timeout,
         })?;

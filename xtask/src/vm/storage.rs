@@ -13,7 +13,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use super::archive::Archive;
-use super::initramfs::{compress, create_parent, place};
+use super::initramfs::{archive_tree, create_parent, place};
 use super::modules::Modules;
 use crate::shell::{Run as _, say};
 
@@ -53,8 +53,8 @@ pub(super) fn fetch(archive: &Archive, dir: &Path) -> Result<PathBuf> {
 
 /// The archive at `initramfs` with all of this behind it, for the kernel of these modules.
 pub(super) fn pack(packages: &Path, modules: &Modules, initramfs: &Path) -> Result<PathBuf> {
-    let (tree, own) = (initramfs.with_extension("storage"), initramfs.with_extension("storage.gz"));
-    let both = initramfs.with_extension("with-storage.gz");
+    let (tree, own) = (initramfs.with_extension("storage"), initramfs.with_extension("storage.cpio"));
+    let both = initramfs.with_extension("with-storage.cpio");
     if tree.exists() {
         fs::remove_dir_all(&tree).with_context(|| format!("failed to remove {}", tree.display()))?;
     }
@@ -75,7 +75,7 @@ pub(super) fn pack(packages: &Path, modules: &Modules, initramfs: &Path) -> Resu
         fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
     }
     modules.place(&MODULES, &tree.join("storage/modules"))?;
-    compress(&tree, &own)?;
+    archive_tree(&tree, &own)?;
     join(&[initramfs, &own], &both)?;
     fs::remove_file(&own).with_context(|| format!("failed to remove {}", own.display()))?;
     fs::remove_dir_all(&tree).with_context(|| format!("failed to remove {}", tree.display()))?;

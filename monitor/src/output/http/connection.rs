@@ -62,6 +62,13 @@ impl Activity {
         self.enter(Phase::Idle);
     }
 
+    /// Returns while a request is being answered, or between two: not while one is coming in. On a new connection the
+    /// first counts as coming in.
+    pub(super) async fn no_head_awaited(&self) {
+        // The sender lives as long as `self`, so an error cannot come.
+        drop(self.0.subscribe().wait_for(|(phase, _)| *phase != Phase::Head).await);
+    }
+
     fn bytes_arrived(&self) {
         if self.0.borrow().0 == Phase::Idle {
             self.enter(Phase::Head);

@@ -1,7 +1,8 @@
 //! From an accepted socket to its end: TLS first if it is asked for, then requests.
 //!
 //! In: a socket, its peer, the server. Out: answered requests, everything counted.
-//! Must not: outlive the terms it began with: when the web configuration changes, clients come again.
+//! Must not: outlive the terms it began with: when the web configuration changes, clients come again, and a request
+//! that is on its way by then is answered first, by the new terms.
 
 use std::convert::Infallible;
 use std::io;
@@ -14,6 +15,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -23,6 +25,7 @@ use super::connection::{Activity, End, talk};
 use super::serve::Server;
 use super::stats;
 use super::stats::{Route, Stats};
+use super::web::Terms;
 
 /// The first byte of a TLS handshake record.
 const HANDSHAKE: u8 = 22;
@@ -36,7 +39,15 @@ struct Client {
     peer: SocketAddr,
     /// It showed a certificate, and the certificate was verified.
     certified: bool,
+    /// What was in force then: other terms may trust others.
+    began: Arc<Terms>,
     activity: Arc<Activity>,
+}
+
+impl Client {
+    fn is_certified_under(&self, terms: &Arc<Terms>) -> bool {
+        self.certified && Arc::ptr_eq(&self.began, terms)
+    }
 }
 
 /// Serves one connection until its client, a limit, `closing` or a new web configuration ends it.
@@ -52,29 +63,24 @@ pub(super) async fn session(
         tracing::debug!(%peer, %error, "failed to set TCP_NODELAY");
     }
     let mut terms = server.web.terms();
-    let tls = terms.borrow_and_update().tls();
-    let closing = async {
-        tokio::select! {
-            () = closing => {}
-            _ = terms.changed() => {}
-        }
-    };
-    let activity = Activity::new();
-    let Some(tls) = tls else {
-        return requests(stream, Client { peer, certified: false, activity }, &server, closing).await;
-    };
+    let began = Arc::clone(&terms.borrow_and_update());
+    let client = |certified| Client { peer, certified, began: Arc::clone(&began), activity: Activity::new() };
+    let plain = client(false);
     let mut closing = std::pin::pin!(closing);
+    let Some(tls) = began.tls() else {
+        return requests(stream, &plain, &server, ending(closing, terms, &plain.activity)).await;
+    };
     let greeted = tokio::select! {
         () = closing.as_mut() => return,
         greeted = tokio::time::timeout(server.limits.handshake, greet(stream, peer, TlsAcceptor::from(tls))) => greeted,
     };
     match greeted {
         Ok(Ok(Greeted::Tls(stream))) => {
-            let certified = stream.get_ref().1.peer_certificates().is_some();
-            requests(stream, Client { peer, certified, activity: Activity::new() }, &server, closing).await;
+            let client = client(stream.get_ref().1.peer_certificates().is_some());
+            requests(stream, &client, &server, ending(closing, terms, &client.activity)).await;
         }
         Ok(Ok(Greeted::Plain(stream))) => {
-            requests(stream, Client { peer, certified: false, activity }, &server, closing).await;
+            requests(stream, &plain, &server, ending(closing, terms, &plain.activity)).await;
         }
         Ok(Err(error)) => {
             stats::add(&server.stats.handshakes_failed);
@@ -84,6 +90,24 @@ pub(super) async fn session(
             stats::add(&server.stats.handshakes_failed);
             tracing::debug!(%peer, "TLS handshake took too long");
         }
+    }
+}
+
+/// Returns when the connection is to take no further request: at the server's end at once, after a change of terms as
+/// soon as no request is coming in.
+async fn ending(
+    closing: impl Future<Output = ()>,
+    mut terms: watch::Receiver<Arc<Terms>>,
+    activity: &Activity,
+) {
+    let replaced = async {
+        // Either a word or the sender's end: both mean that these terms are no longer in force.
+        drop(terms.changed().await);
+        activity.no_head_awaited().await;
+    };
+    tokio::select! {
+        () = closing => {}
+        () = replaced => {}
     }
 }
 
@@ -112,13 +136,12 @@ async fn greet(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor) -> io::Res
 
 async fn requests<I: AsyncRead + AsyncWrite + Unpin>(
     stream: I,
-    client: Client,
+    client: &Client,
     server: &Arc<Server>,
     closing: impl Future<Output = ()>,
 ) {
-    let service = service_fn(|request: Request<Incoming>| {
-        let client = &client;
-        async move { Ok::<_, Infallible>(respond(&request, client, server).await) }
+    let service = service_fn(|request: Request<Incoming>| async move {
+        Ok::<_, Infallible>(respond(&request, client, server).await)
     });
     match talk(stream, service, Arc::clone(&client.activity), &server.limits, closing).await {
         End::Finished => {}
@@ -141,7 +164,7 @@ async fn respond(request: &Request<Incoming>, client: &Client, server: &Server) 
     // The kubelet's probes carry no credentials, and learn no more than whether to restart the pod.
     let admitted = match route {
         Route::Healthz | Route::Readyz => Ok(()),
-        _ => terms.admit(request.headers(), client.certified).await,
+        _ => terms.admit(request.headers(), client.is_certified_under(&terms)).await,
     };
     let mut response = match admitted {
         Err(refusal) => answer::refuse(refusal),

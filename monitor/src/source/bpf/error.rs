@@ -12,6 +12,11 @@ use aya::{BtfError, EbpfError};
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error(
+        "this ctmon was built without its eBPF programs: run `cargo xtask build`, or `cargo xtask build-ebpf` and build \
+         again"
+    )]
+    NotBuilt,
+    #[error(
         "failed to read the kernel's type information at /sys/kernel/btf/vmlinux: \
          ctmon needs a kernel built with CONFIG_DEBUG_INFO_BTF"
     )]

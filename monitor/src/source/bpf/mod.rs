@@ -33,7 +33,7 @@ pub use self::scan::{Ask, Clocks, RawScan};
 use super::cilium::pins::Shape;
 use super::cilium::target::tables::{KernelTables, LpmEntry, TargetWords};
 
-/// The object, compiled from `monitor-ebpf`.
+/// The object, compiled from `monitor-ebpf`; empty where it had not been when this was built.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CTMON_BPF_OBJECT_PATH"));
 
 /// A map a program is linked to. Dropping it ends the link.
@@ -43,6 +43,10 @@ pub struct Link {
     count: Option<OwnedFd>,
     show: OwnedFd,
     shape: Shape,
+}
+
+const fn check_object(object: &[u8]) -> Result<(), LoadError> {
+    if object.is_empty() { Err(LoadError::NotBuilt) } else { Ok(()) }
 }
 
 /// Which programs to load.
@@ -84,6 +88,11 @@ impl Kernel {
         })
     }
 
+    /// Fails where this was built without the object: nothing can be loaded then, whatever the kernel lets one do.
+    pub const fn check_built() -> Result<(), LoadError> {
+        check_object(OBJECT)
+    }
+
     /// Loads only what shows entries: it cannot count before [`Self::load_counting`].
     pub fn load_to_show() -> Result<Self, LoadError> {
         let loader = loader();
@@ -123,6 +132,7 @@ impl Kernel {
     }
 
     fn load_by(loader: &mut EbpfLoader<'_>, btf: &Btf, programs: Programs) -> Result<Self, LoadError> {
+        Self::check_built()?;
         let mut bpf = loader.load(OBJECT).map_err(|source| LoadError::Object(Box::new(source)))?;
         for shape in SHAPES {
             load_iterator(&mut bpf, shows(shape), btf)?;
@@ -394,5 +404,17 @@ fn missing(error: MapError) -> Result<(), MapError> {
         MapError::KeyNotFound | MapError::ElementNotFound => Ok(()),
         MapError::SyscallError(error) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => Err(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_without_the_object_says_which_command_makes_one() {
+        let error = check_object(b"").unwrap_err().to_string();
+        assert!(error.contains("`cargo xtask build`") && !error.contains('\n'), "{error}");
+        assert!(check_object(b"\x7fELF").is_ok());
     }
 }

@@ -1,12 +1,12 @@
 //! Web configurations that change while the server runs.
 
 use std::fs;
-use std::io::{BufReader, Read as _};
+use std::io::{BufReader, Read as _, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::secrets::{Authority, Folder, basic, hash};
-use super::tls::{TLS, ask_tls, client, greet};
+use super::tls::{TLS, TlsStream, ask_tls, client, greet};
 use super::*;
 
 fn start_following(folder: &Folder) -> (Running, Arc<Web>) {
@@ -34,6 +34,65 @@ fn new_users_come_in_and_old_ones_are_shown_out() {
     assert_eq!(status(&old), 401);
     // The connection that the old user kept is closed.
     assert_eq!(reader.read(&mut [0]).unwrap_or(0), 0);
+}
+
+#[test]
+fn a_request_that_is_on_its_way_when_the_users_change_is_answered_and_judged_by_the_new_ones() {
+    let folder = Folder::new();
+    folder.write("web.yml", format!("basic_auth_users: {{old: {}}}", hash("sesame")));
+    let (server, web) = start_following(&folder);
+    let (old, new) = (basic("old", "sesame"), basic("new", "simsim"));
+    let mut silent = [server.connect(), server.connect()];
+    let mut halfway = [server.connect(), server.connect()];
+    for stream in &mut halfway {
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\n").unwrap();
+    }
+    eventually("four open connections", || server.stats.connections_open() == 4);
+
+    folder.write("web.yml", format!("basic_auth_users: {{new: {}}}", hash("simsim")));
+    web.reload();
+    // Whoever was to be shown out has been by the time a later connection was answered.
+    assert_eq!(server.ask("GET", "/metrics", &[&new]).status, 200);
+    for (stream, (user, expected)) in silent.iter_mut().zip([(&old, 401), (&new, 200)]) {
+        send(stream, "GET", "/metrics", &[user]);
+        answered_and_closed(stream, expected);
+    }
+    for (stream, (user, expected)) in halfway.iter_mut().zip([(&old, 401), (&new, 200)]) {
+        stream.write_all(format!("{user}\r\n\r\n").as_bytes()).unwrap();
+        answered_and_closed(stream, expected);
+    }
+}
+
+fn answered_and_closed(stream: &mut TcpStream, expected: u16) {
+    let mut reader = BufReader::new(stream);
+    assert_eq!(receive(&mut reader, "GET").status, expected);
+    assert_eq!(read_to_close(&mut reader), b"");
+}
+
+#[test]
+fn a_certificate_verified_by_an_authority_that_was_replaced_opens_nothing() {
+    let (authority, before, after) = (Authority::new(), Authority::new(), Authority::new());
+    let folder = Folder::new();
+    folder.write_pair(&authority.server());
+    folder.write("clients.crt", &before.certificate);
+    let lines = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.crt\n";
+    folder.write("web.yml", format!("{TLS}{lines}"));
+    let (server, web) = start_following(&folder);
+    let connect = |clients: &Authority| {
+        greet(&server, &client(&authority, Some(&clients.client()), rustls::ALL_VERSIONS)).unwrap()
+    };
+    let status = |stream: &mut TlsStream| {
+        send(stream, "GET", "/metrics", &[]);
+        receive(&mut BufReader::new(stream), "GET").status
+    };
+    let mut kept = connect(&before);
+    assert_eq!(status(&mut connect(&before)), 200);
+
+    folder.write("clients.crt", &after.certificate);
+    web.reload();
+    assert_eq!(status(&mut connect(&after)), 200);
+    assert_eq!(status(&mut kept), 403);
+    assert_eq!(read_to_close(&mut kept), b"");
 }
 
 #[test]

@@ -68,22 +68,21 @@ fn a_scraper_pays_for_the_hash_once() {
     let header = basic("scraper", "sesame");
     let mut stream = server.connect();
     let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut ask = |times| {
+    let mut ask = || {
         let started = Instant::now();
-        for _ in 0..times {
-            send(&mut stream, "GET", "/metrics", &[&header]);
-            assert_eq!(receive(&mut reader, "GET").status, 200);
-        }
+        send(&mut stream, "GET", "/metrics", &[&header]);
+        assert_eq!(receive(&mut reader, "GET").status, 200);
         started.elapsed()
     };
-    // Compared with each other in one run, so that a slow machine is slow for both.
-    let (first, later) = (ask(1), ask(5));
-    assert!(later < first, "five requests took {later:?}, the first one {first:?}");
+    // Compared with each other in one run, so that a slow machine is slow for both; a busy one may hold up some.
+    let first = ask();
+    let later = (0..10).map(|_| ask()).min().unwrap();
+    assert!(later < first, "the quickest of ten requests took {later:?}, the first one {first:?}");
 }
 
 #[test]
 fn probes_are_answered_while_a_password_is_checked() {
-    let (server, _folder) = start_with(&format!("  scraper: {}\n", bcrypt::hash("sesame", 10).unwrap()));
+    let (server, _folder) = start_with(&format!("  scraper: {}\n", bcrypt::hash("sesame", 12).unwrap()));
     let mut waiting: Vec<_> = (0..4)
         .map(|number| {
             let mut stream = server.connect();
@@ -91,12 +90,17 @@ fn probes_are_answered_while_a_password_is_checked() {
             stream
         })
         .collect();
-    let started = Instant::now();
     assert_eq!(server.ask("GET", "/healthz", &[]).status, 200);
-    let probe = started.elapsed();
+    let unanswered = waiting.iter().filter(|stream| !has_answer(stream)).count();
+    assert!(unanswered > 0, "the probe came after four passwords");
     for stream in &mut waiting {
         assert_eq!(receive(&mut BufReader::new(stream), "GET").status, 401);
     }
-    let all = started.elapsed();
-    assert!(probe < all / 2, "the probe took {probe:?}, four passwords {all:?}");
+}
+
+fn has_answer(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let seen = stream.peek(&mut [0]);
+    stream.set_nonblocking(false).unwrap();
+    seen.is_ok()
 }
