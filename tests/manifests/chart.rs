@@ -127,7 +127,7 @@ fn a_value_it_does_not_know_is_an_error() {
         ("podmonitor: {enabled: true}", "podmonitor"),
         ("image: {tagg: 1.0.0}", "tagg"),
         ("podMonitor: {interval: 30}", "interval"),
-        ("config: {listen: ':9469'}", "config"),
+        ("config: {listen: ':10469'}", "config"),
         ("updateStrategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 1}}", "maxSurge"),
         ("port: 0", "port"),
     ] {
