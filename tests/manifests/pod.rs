@@ -155,13 +155,13 @@ fn the_image_is_this_version_everywhere() -> Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     let base = render::kustomize(&tools::deploy("kustomize/base")?)?;
     let chart = render::chart("{}")?;
-    for objects in [base, chart] {
-        let expected = format!("ghcr.io/ctmon/ctmon:{version}");
-        assert_eq!(container(&objects)?["image"], expected);
+    for (objects, repository) in [(base, render::PLACEHOLDER), (chart, render::IMAGE)] {
+        assert_eq!(container(&objects)?["image"], format!("{repository}:{version}"));
     }
     let flux = render::kustomize(&tools::deploy("flux/chart")?)?;
     assert_eq!(named(&flux, "OCIRepository", "ctmon")?["spec"]["ref"]["tag"], version);
     let flux = render::kustomize(&tools::deploy("flux/kustomization")?)?;
     assert_eq!(named(&flux, "GitRepository", "ctmon")?["spec"]["ref"]["tag"], format!("v{version}"));
+    assert_eq!(named(&flux, "Kustomization", "ctmon")?["spec"]["images"][0]["newTag"], version);
     Ok(())
 }

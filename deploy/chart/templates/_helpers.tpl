@@ -38,7 +38,11 @@ app.kubernetes.io/component: node-agent
 {{- end -}}
 {{- end -}}
 
+{{- /* A name nobody owns may be somebody's tomorrow, and what it then holds would run as root on every node. */ -}}
 {{- define "ctmon.image" -}}
+{{- if contains "set-the-image" .Values.image.repository -}}
+{{- fail "image.repository is not set: no image of ctmon is published; push the one that `cargo xtask image` makes and name it, like --set image.repository=registry.example.org/you/ctmon" -}}
+{{- end -}}
 {{- if .Values.image.digest -}}
 {{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
 {{- else -}}
