@@ -12,6 +12,8 @@ mod objects;
 
 mod kustomize;
 
+mod remote;
+
 mod names;
 
 mod pod;
