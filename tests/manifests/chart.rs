@@ -128,6 +128,20 @@ fn every_switch_reaches_its_object() -> Result<()> {
 }
 
 #[test]
+fn a_chart_that_was_fetched_without_its_links_renders_nothing_that_lacks_them() -> Result<()> {
+    for (switch, file) in [
+        ("prometheusRule: {fleet: true}", "files/ctmon-fleet.prometheusrule.yaml"),
+        ("dashboard: {configMap: {enabled: true}}", "files/ctmon.json"),
+    ] {
+        assert!(!render::chart(switch)?.is_empty());
+        let error = render::chart_without_files(switch).expect_err(switch).to_string();
+        assert!(error.contains(file), "{switch}: {error}");
+    }
+    assert_eq!(render::chart_without_files("{}")?, render::chart("{}")?);
+    Ok(())
+}
+
+#[test]
 fn a_value_it_does_not_know_is_an_error() {
     // Each would otherwise be ignored in silence, as Cilium's chart ignored the tuning of the founding incident.
     for (values, named) in [

@@ -71,12 +71,27 @@ impl Drop for Scratch {
 
 /// What Helm makes of the chart and a values file, with [`IMAGE`] where the file names none; an error is Helm's.
 pub(crate) fn chart(values: &str) -> Result<Vec<Value>> {
-    helm(values, IMAGE)
+    helm(&tools::deploy("chart")?, values, IMAGE)
+}
+
+/// The same of a copy of the chart without its `files/`, as it is where links are left out.
+pub(crate) fn chart_without_files(values: &str) -> Result<Vec<Value>> {
+    let folder = Scratch::new()?;
+    let chart = tools::deploy("chart")?;
+    for entry in chart.read_dir()?.chain(chart.join("templates").read_dir()?) {
+        let path = entry?.path();
+        if path.is_file() {
+            let to = folder.0.join(path.strip_prefix(&chart)?);
+            std::fs::create_dir_all(to.parent().context("no folder")?)?;
+            std::fs::copy(&path, to)?;
+        }
+    }
+    helm(&folder.0, values, IMAGE)
 }
 
 /// The same as the chart is without anybody's image.
 pub(crate) fn chart_without_image(values: &str) -> Result<Vec<Value>> {
-    helm(values, PLACEHOLDER)
+    helm(&tools::deploy("chart")?, values, PLACEHOLDER)
 }
 
 /// Lints the chart with these values alone, warnings counting as errors.
@@ -91,7 +106,7 @@ if report['errors'] or report['total_charts_linted'] != 1:
     tools::python(PROGRAM, &[tools::deploy("chart")?.as_os_str()], values).map(drop)
 }
 
-fn helm(values: &str, image: &str) -> Result<Vec<Value>> {
+fn helm(folder: &Path, values: &str, image: &str) -> Result<Vec<Value>> {
     const PROGRAM: &str = "
 import sys
 from helm_python import chart, errors
@@ -106,7 +121,6 @@ except errors.HelmError as error:
     sys.exit(str(error))
 print('\\n---\\n'.join(text for file, text in sorted(rendered.items()) if not file.endswith('.txt')))
 ";
-    let folder = tools::deploy("chart")?;
     let text = tools::python(PROGRAM, &[folder.as_os_str(), RELEASE.as_ref(), image.as_ref()], values)?;
     documents(&text)
 }

@@ -50,6 +50,16 @@ app.kubernetes.io/component: node-agent
 {{- end -}}
 {{- end -}}
 
+{{- /* In the repository files/ holds links, which some ways of fetching a chart leave out: rules that are not there
+       would be no rules at all, and nobody would be told. */ -}}
+{{- define "ctmon.file" -}}
+{{- $text := .root.Files.Get (printf "files/%s" .name) -}}
+{{- if not $text -}}
+{{- fail (printf "files/%s is missing from this chart: it is a link in the repository, which Flux's GitRepository leaves out; `helm package deploy/chart` makes a chart that has it" .name) -}}
+{{- end -}}
+{{- $text -}}
+{{- end -}}
+
 {{- define "ctmon.probe" -}}
 httpGet:
   path: {{ .path }}
