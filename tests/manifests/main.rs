@@ -30,4 +30,6 @@ mod runbooks;
 
 mod commands;
 
+mod install;
+
 mod tuning;
