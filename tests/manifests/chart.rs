@@ -49,15 +49,20 @@ fn assert_same(kustomize: &[Value], chart: &[Value], namespace: bool) -> Result<
     Ok(())
 }
 
+/// The same image that the chart is rendered with.
+fn images() -> String {
+    format!("images: [{{name: {}, newName: {}}}]\n", render::PLACEHOLDER, render::IMAGE)
+}
+
 #[test]
 fn its_defaults_are_the_base() -> Result<()> {
-    let base = render::kustomize(&tools::deploy("kustomize/base")?)?;
+    let base = render::overlay("base", &[], &images())?;
     assert_same(&base, &render::chart(&tools::text("chart/ci/default-values.yaml")?)?, false)
 }
 
 #[test]
 fn the_talos_values_are_the_talos_overlay() -> Result<()> {
-    let overlay = render::kustomize(&tools::deploy("kustomize/overlays/talos")?)?;
+    let overlay = render::overlay("overlays/talos", &[], &images())?;
     assert_same(&overlay, &render::chart(&tools::text("chart/ci/talos-values.yaml")?)?, true)
 }
 
@@ -108,7 +113,9 @@ fn the_agent_accepts_the_configuration_of_every_values_file() -> Result<()> {
         let text = texts.next().context("no config.yaml")?;
         monitor::config::parse(text).with_context(|| format!("{}:\n{text}", file.display()))?;
     }
-    let release = render::documents(&tools::text("flux/chart/helmrelease.yaml")?)?;
+    // As it is once its reader has named an image.
+    let release = tools::text("flux/chart/helmrelease.yaml")?.replace(render::PLACEHOLDER, render::IMAGE);
+    let release = render::documents(&release)?;
     let values = serde_json::to_string(&one(&release, "HelmRelease")?["spec"]["values"])?;
     monitor::config::parse(configuration(&render::chart(&values)?)?)?;
     Ok(())
@@ -144,13 +151,27 @@ fn every_switch_reaches_its_object() -> Result<()> {
 }
 
 #[test]
+fn a_chart_that_was_fetched_without_its_links_renders_nothing_that_lacks_them() -> Result<()> {
+    for (switch, file) in [
+        ("prometheusRule: {fleet: true}", "files/ctmon-fleet.prometheusrule.yaml"),
+        ("dashboard: {configMap: {enabled: true}}", "files/ctmon.json"),
+    ] {
+        assert!(!render::chart(switch)?.is_empty());
+        let error = render::chart_without_files(switch).expect_err(switch).to_string();
+        assert!(error.contains(file), "{switch}: {error}");
+    }
+    assert_eq!(render::chart_without_files("{}")?, render::chart("{}")?);
+    Ok(())
+}
+
+#[test]
 fn a_value_it_does_not_know_is_an_error() {
     // Each would otherwise be ignored in silence, as Cilium's chart ignored the tuning of the founding incident.
     for (values, named) in [
         ("podmonitor: {enabled: true}", "podmonitor"),
         ("image: {tagg: 1.0.0}", "tagg"),
         ("podMonitor: {interval: 30}", "interval"),
-        ("config: {listen: ':9469'}", "config"),
+        ("config: {listen: ':10469'}", "config"),
         ("updateStrategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 1}}", "maxSurge"),
         ("port: 0", "port"),
         ("prometheusRule: {clusterLabel: k8s-cluster}", "clusterLabel"),

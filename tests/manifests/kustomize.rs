@@ -163,7 +163,7 @@ fn the_host_firewall_policy_only_adds_a_permission() -> Result<()> {
     let objects = render::components(&["namespace", "cilium-policy"])?;
     let spec = &one(&objects, "CiliumClusterwideNetworkPolicy")?["spec"];
     assert_eq!(spec["enableDefaultDeny"], json!({"ingress": false, "egress": false}));
-    assert_eq!(spec["ingress"][0]["toPorts"][0]["ports"], json!([{"port": "9469", "protocol": "TCP"}]));
+    assert_eq!(spec["ingress"][0]["toPorts"][0]["ports"], json!([{"port": "10469", "protocol": "TCP"}]));
     for forbidden in ["egress", "ingressDeny", "egressDeny", "endpointSelector"] {
         assert_eq!(spec[forbidden], Value::Null, "{forbidden}");
     }

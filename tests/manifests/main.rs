@@ -1,6 +1,6 @@
 //! What stands in `deploy/`: does it build, does it ask for no more than it says, do its parts agree with each other.
 //!
-//! In: the files of `deploy/`, kubectl, promtool, and Python with `helm-python-sdk` and `kubernetes-validate`.
+//! In: the files of `deploy/`, kubectl, git, promtool, and Python with `helm-python-sdk` and `kubernetes-validate`.
 //! Out: pass or fail; a tool that is missing is a failure that says what to install.
 //! Must not: reach a cluster or the network.
 
@@ -11,6 +11,10 @@ mod render;
 mod objects;
 
 mod kustomize;
+
+mod remote;
+
+mod names;
 
 mod pod;
 
@@ -25,5 +29,7 @@ mod dashboard;
 mod runbooks;
 
 mod commands;
+
+mod install;
 
 mod tuning;

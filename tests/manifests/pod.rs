@@ -105,10 +105,10 @@ fn it_listens_on_the_node_and_on_loopback_only() -> Result<()> {
 #[test]
 fn what_the_downward_api_gives_is_an_address_the_agent_takes() {
     for node in ["192.168.42.254", "fd00:42::254"] {
-        let listen = "[$(NODE_IP)]:9469,127.0.0.1:9469".replace("$(NODE_IP)", node);
+        let listen = "[$(NODE_IP)]:10469,127.0.0.1:10469".replace("$(NODE_IP)", node);
         for address in listen.split(',') {
             let parsed = monitor::config::parse_listen(address).expect("an address");
-            assert_eq!(parsed.port(), 9469);
+            assert_eq!(parsed.port(), 10469);
             assert!([node, "127.0.0.1"].contains(&parsed.ip().to_string().as_str()), "{parsed}");
         }
     }
@@ -155,13 +155,13 @@ fn the_image_is_this_version_everywhere() -> Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     let base = render::kustomize(&tools::deploy("kustomize/base")?)?;
     let chart = render::chart("{}")?;
-    for objects in [base, chart] {
-        let expected = format!("ghcr.io/ctmon/ctmon:{version}");
-        assert_eq!(container(&objects)?["image"], expected);
+    for (objects, repository) in [(base, render::PLACEHOLDER), (chart, render::IMAGE)] {
+        assert_eq!(container(&objects)?["image"], format!("{repository}:{version}"));
     }
     let flux = render::kustomize(&tools::deploy("flux/chart")?)?;
     assert_eq!(named(&flux, "OCIRepository", "ctmon")?["spec"]["ref"]["tag"], version);
     let flux = render::kustomize(&tools::deploy("flux/kustomization")?)?;
     assert_eq!(named(&flux, "GitRepository", "ctmon")?["spec"]["ref"]["tag"], format!("v{version}"));
+    assert_eq!(named(&flux, "Kustomization", "ctmon")?["spec"]["images"][0]["newTag"], version);
     Ok(())
 }

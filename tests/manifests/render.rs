@@ -15,6 +15,10 @@ use crate::tools;
 
 /// Release and namespace that the chart is rendered with.
 pub(crate) const RELEASE: &str = "ctmon";
+/// What stands wherever an image has to be named: nobody's.
+pub(crate) const PLACEHOLDER: &str = "registry.example/set-the-image/ctmon";
+/// What a user names instead.
+pub(crate) const IMAGE: &str = "registry.example.org/you/ctmon";
 
 /// What `kubectl kustomize` makes of a folder.
 pub(crate) fn kustomize(folder: &Path) -> Result<Vec<Value>> {
@@ -24,40 +28,100 @@ pub(crate) fn kustomize(folder: &Path) -> Result<Vec<Value>> {
 
 /// What the base and these components build together, in this order.
 pub(crate) fn components(names: &[&str]) -> Result<Vec<Value>> {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let folder =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kustomize-{}-{number}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
-    let base = relative(&folder, &tools::deploy("kustomize/base")?);
-    let mut text = format!("resources: [{}]\n", base.display());
-    if !names.is_empty() {
-        text += "components:\n";
-    }
-    for name in names {
-        let component = tools::deploy("kustomize/components")?.join(name);
-        writeln!(text, "  - {}", relative(&folder, &component).display())?;
-    }
-    std::fs::write(folder.join("kustomization.yaml"), text)?;
-    let objects = kustomize(&folder);
-    std::fs::remove_dir_all(&folder)?;
-    objects
+    overlay("base", names, "")
 }
 
-/// What Helm makes of the chart and a values file; an error is Helm's.
+/// What an overlay over `deploy/kustomize/PARENT` builds: these components in this order, and more lines of YAML.
+pub(crate) fn overlay(parent: &str, components: &[&str], more: &str) -> Result<Vec<Value>> {
+    let folder = Scratch::new()?;
+    let parent = relative(&folder.0, &tools::deploy("kustomize")?.join(parent));
+    let mut text = format!("resources: [{}]\n", parent.display());
+    if !components.is_empty() {
+        text += "components:\n";
+    }
+    for name in components {
+        let component = tools::deploy("kustomize/components")?.join(name);
+        writeln!(text, "  - {}", relative(&folder.0, &component).display())?;
+    }
+    std::fs::write(folder.0.join("kustomization.yaml"), text + more)?;
+    kustomize(&folder.0)
+}
+
+/// A folder outside the checkout's `deploy/`, gone with the value.
+pub(crate) struct Scratch(pub(crate) PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> Result<Self> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("ctmon-manifests-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
+        // kustomize takes a path that leads through no link.
+        Ok(Self(folder.canonicalize()?))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            eprintln!("failed to remove {}: {error}", self.0.display());
+        }
+    }
+}
+
+/// What Helm makes of the chart and a values file, with [`IMAGE`] where the file names none; an error is Helm's.
 pub(crate) fn chart(values: &str) -> Result<Vec<Value>> {
+    helm(&tools::deploy("chart")?, values, IMAGE)
+}
+
+/// The same of a copy of the chart without its `files/`, as it is where links are left out.
+pub(crate) fn chart_without_files(values: &str) -> Result<Vec<Value>> {
+    let folder = Scratch::new()?;
+    let chart = tools::deploy("chart")?;
+    for entry in chart.read_dir()?.chain(chart.join("templates").read_dir()?) {
+        let path = entry?.path();
+        if path.is_file() {
+            let to = folder.0.join(path.strip_prefix(&chart)?);
+            std::fs::create_dir_all(to.parent().context("no folder")?)?;
+            std::fs::copy(&path, to)?;
+        }
+    }
+    helm(&folder.0, values, IMAGE)
+}
+
+/// The same as the chart is without anybody's image.
+pub(crate) fn chart_without_image(values: &str) -> Result<Vec<Value>> {
+    helm(&tools::deploy("chart")?, values, PLACEHOLDER)
+}
+
+/// Lints the chart with these values alone, warnings counting as errors.
+pub(crate) fn lint(values: &str) -> Result<()> {
     const PROGRAM: &str = "
-import json, sys
+import sys
 from helm_python import chart
+report = chart.lint(sys.argv[1], chart.values_from_yaml(sys.stdin.read()), strict=True)
+if report['errors'] or report['total_charts_linted'] != 1:
+    sys.exit('\\n'.join(str(error) for error in report['errors']) or 'nothing was linted')
+";
+    tools::python(PROGRAM, &[tools::deploy("chart")?.as_os_str()], values).map(drop)
+}
+
+fn helm(folder: &Path, values: &str, image: &str) -> Result<Vec<Value>> {
+    const PROGRAM: &str = "
+import sys
+from helm_python import chart, errors
 values = chart.values_from_yaml(sys.stdin.read())
 lint = chart.lint(sys.argv[1], values, strict=True)
 if lint['errors']:
     sys.exit('\\n'.join(str(error) for error in lint['errors']))
-rendered = chart.Chart.load(sys.argv[1]).render(values, name=sys.argv[2], namespace=sys.argv[2])
+values.setdefault('image', {}).setdefault('repository', sys.argv[3])
+try:
+    rendered = chart.Chart.load(sys.argv[1]).render(values, name=sys.argv[2], namespace=sys.argv[2])
+except errors.HelmError as error:
+    sys.exit(str(error))
 print('\\n---\\n'.join(text for file, text in sorted(rendered.items()) if not file.endswith('.txt')))
 ";
-    let folder = tools::deploy("chart")?;
-    let text = tools::python(PROGRAM, &[folder.as_os_str(), RELEASE.as_ref()], values)?;
+    let text = tools::python(PROGRAM, &[folder.as_os_str(), RELEASE.as_ref(), image.as_ref()], values)?;
     documents(&text)
 }
 

@@ -10,21 +10,22 @@ use clap::{Parser, ValueEnum};
 
 /// Shown by `--help` after the options.
 const PHASES: &str = "\
-Phases of the incident, at its default length of 4 minutes (each is a share of --duration):
+Phases of the incident, at its default length of 10 minutes (each is a share of --duration):
   calm           20 s  live connections of pods, services, DNS and NAS mounts; hardly any closing
   pile-up       105 s  260 connections a second to the NAS come and go; closed entries stay until the next pass,
                        and passes get rarer: Cilium's collector waits 1.5 times longer whenever it deleted less
                        than 5 % of a map's max_entries
   half-closing   25 s  the same, and some ends no longer answer a FIN: RxClosing or TxClosing alone
-  unanswered     40 s  the same, and SYNs to SMB and iSCSI get no answer: entries stay opening, kept alive by
-                       retransmission
-  repair         35 s  the interval is fixed at 5 minutes, the NAS answers and resets what it forgot: all drains
-  healthy        15 s  and then for good, or everything again with --loop
+  unanswered    330 s  the same, and SYNs to SMB and iSCSI get no answer: entries stay opening, kept alive by
+                       retransmission; as long as the alert on it, 2 minutes over a window of 3, takes to fire
+  repair         60 s  the interval is fixed at 5 minutes, the NAS answers and resets what it forgot: all drains
+  healthy        60 s  and then for good, or everything again with --loop
 
 Time: lifetimes are stamped with the real clock (60 s after a SYN, 8000 s while established, 10 s after both
 FINs). Only the collector's interval is scaled: it runs by Cilium's own rule, starting at 5 minutes, on a clock
 that is --speed times as fast, so that hours of drift fit into minutes. The summary prints its own time.
-Seconds overdue are therefore real ones: to see lingering entries, give ctmon a short stale_after, 30s say.";
+Seconds overdue are therefore real ones: to see lingering entries, give ctmon a short stale_after, 30s say. A
+shorter incident has more arrivals a second, and ends before the alert on unanswered SYNs can fire.";
 
 /// Plays a Cilium node: creates the six LRU maps of conntrack and NAT and writes them as the datapath and the agent
 /// would while the founding incident happens.
@@ -43,8 +44,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t = Scenario::Incident)]
     pub(crate) scenario: Scenario,
 
-    /// Length of the incident, like 90s or 4m
-    #[arg(long, value_name = "TIME", default_value = "4m", value_parser = duration)]
+    /// Length of the incident, like 90s or 10m
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     pub(crate) duration: Duration,
 
     /// How many seconds of the collector pass in a real one [default: 80, and more for a shorter incident]
@@ -61,7 +62,7 @@ pub(crate) struct Arguments {
 
     /// `max_entries` of the TCP and NAT maps; the others get half [default: a 32 GB node's 295414]
     ///
-    /// It steers the collector, whose rule compares with it. Below 40000 the kernel evicts entries at the incident's
+    /// It steers the collector, whose rule compares with it. Below 50000 the kernel evicts entries at the incident's
     /// height; the summary then tells what was written, not what the kernel kept.
     #[arg(long, value_name = "ENTRIES", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub(crate) capacity: Option<u32>,
@@ -145,7 +146,9 @@ mod tests {
     #[test]
     fn the_help_tells_the_phases_as_they_are_played() {
         Arguments::command().debug_assert();
-        assert_eq!(LENGTH.as_secs(), 240);
+        let default = Arguments::try_parse_from(["ctmon-sim", "--bpffs", "/"]).unwrap();
+        assert_eq!(default.duration, LENGTH);
+        assert!(PHASES.contains(&format!("length of {} minutes", LENGTH.as_secs() / 60)));
         for (phase, seconds) in SCRIPT {
             let line = PHASES.lines().find(|line| line.trim_start().starts_with(phase.name())).unwrap();
             assert!(line.contains(&format!(" {seconds} s ")), "{line}");

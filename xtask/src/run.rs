@@ -22,7 +22,7 @@ use crate::{build, cargo};
 /// The first map of every Cilium node, and where it is unless the node was set up otherwise.
 const PIN: &str = "/sys/fs/bpf/tc/globals/cilium_ct4_global";
 const CONFIG: &str = "deploy/simulated.yaml";
-const URL: &str = "http://127.0.0.1:9469";
+const URL: &str = "http://127.0.0.1:10469";
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long a child may take to end before it is killed.
 const END_WITHIN: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ pub(crate) struct Args {
     /// Simulate a node even where Cilium runs
     #[arg(long)]
     simulate: bool,
-    /// Length of the simulated incident, like 90s or 4m
+    /// Length of the simulated incident, like 90s or 10m [default: 10m, what its critical alert needs to fire]
     #[arg(long, value_name = "TIME")]
     duration: Option<String>,
     /// How many seconds of the simulated collector pass in a real one
@@ -108,7 +108,7 @@ async fn simulate(paths: &Paths, args: &Args, ctmon: &Path, simulator: &Path) ->
     // The terminal belongs to the summary of the simulated node.
     daemon.args(&args.arguments).stdout(Stdio::null()).stderr(file);
     let mut daemon = Running::start("ctmon", &mut daemon)?;
-    introduce(paths, &bpffs);
+    introduce(paths, &bpffs, args);
     loop {
         if let Some(end) = daemon.ended()? {
             let said = fs::read_to_string(&log).unwrap_or_default();
@@ -126,20 +126,30 @@ async fn simulate(paths: &Paths, args: &Args, ctmon: &Path, simulator: &Path) ->
     }
 }
 
-fn introduce(paths: &Paths, bpffs: &Path) {
+fn introduce(paths: &Paths, bpffs: &Path, args: &Args) {
     let relative = |path: PathBuf| path.strip_prefix(paths.root()).map(Path::to_owned).unwrap_or(path);
     let ctmon = relative(paths.dist_binary());
     say(&format!(
         "ctmon serves {URL}/ and {URL}/metrics, its log is target/run.log; Ctrl-C ends both and cleans up"
     ));
-    say("watch the incident in the series");
+    let length = args.duration.as_deref().unwrap_or("10m");
+    say(&if args.repeat {
+        format!("the incident plays in {length}, again and again")
+    } else {
+        format!(
+            "the incident plays once, in {length}, and the node stays healthy after it; --loop plays it again and again"
+        )
+    });
+    say("watch it in the series");
     say("  ctmon_target_stale_entries      closed connections towards the NAS pile up");
     say("  ctmon_target_lingering_entries  those that nothing will collect in time");
     say("  ctmon_ct_oldest_expired_seconds the collector falls behind");
     say("  ctmon_target_entries{state=\"opening\"}  new connections are not answered any more");
     say("  ctmon_alert_active              what of it is worth waking somebody for");
-    say("or ask it from another terminal");
-    for verb in ["check", "top", "list --target qnap --stale --limit 20"] {
+    say(
+        "or ask it from another terminal; `rules` are for a Prometheus that scrapes it, with times as short as the play",
+    );
+    for verb in ["check", "top", "list --target qnap --stale --limit 20", "rules"] {
         say(&format!(
             "  {} --config {CONFIG} --bpffs {} --daemon {URL} {verb}",
             ctmon.display(),

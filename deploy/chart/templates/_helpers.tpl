@@ -38,12 +38,26 @@ app.kubernetes.io/component: node-agent
 {{- end -}}
 {{- end -}}
 
+{{- /* A name nobody owns may be somebody's tomorrow, and what it then holds would run as root on every node. */ -}}
 {{- define "ctmon.image" -}}
+{{- if contains "set-the-image" .Values.image.repository -}}
+{{- fail "image.repository is not set: no image of ctmon is published; push the one that `cargo xtask image` makes and name it, like --set image.repository=registry.example.org/you/ctmon" -}}
+{{- end -}}
 {{- if .Values.image.digest -}}
 {{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
 {{- else -}}
 {{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
 {{- end -}}
+{{- end -}}
+
+{{- /* In the repository files/ holds links, which some ways of fetching a chart leave out: rules that are not there
+       would be no rules at all, and nobody would be told. */ -}}
+{{- define "ctmon.file" -}}
+{{- $text := .root.Files.Get (printf "files/%s" .name) -}}
+{{- if not $text -}}
+{{- fail (printf "files/%s is missing from this chart: it is a link in the repository, which Flux's GitRepository leaves out; `helm package deploy/chart` makes a chart that has it" .name) -}}
+{{- end -}}
+{{- $text -}}
 {{- end -}}
 
 {{- define "ctmon.probe" -}}

@@ -56,7 +56,7 @@ pub struct GlobalArgs {
         long,
         global = true,
         value_name = "URL",
-        default_value = "http://127.0.0.1:9469",
+        default_value = "http://127.0.0.1:10469",
         env = "CTMON_DAEMON"
     )]
     pub daemon: String,

@@ -32,7 +32,7 @@ use crate::check::catalog::Severity;
 /// Where the configuration is looked for when no path is given.
 pub const DEFAULT_PATH: &str = "/etc/ctmon/config.yaml";
 /// Port of the daemon unless configured.
-pub const DEFAULT_PORT: u16 = 9469;
+pub const DEFAULT_PORT: u16 = 10469;
 /// Longest file that is read: what fits a `ConfigMap`.
 const MAX_BYTES: u64 = 1 << 20;
 

@@ -84,7 +84,7 @@ pub(super) fn read(text: &str) -> Result<Settings, String> {
     Ok(settings)
 }
 
-/// An address to listen on; `:9469` is every address.
+/// An address to listen on; `:10469` is every address.
 ///
 /// Brackets are taken around IPv4 too: a manifest that puts the node's address between them does not know its family.
 pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
@@ -94,7 +94,7 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
         Some(SocketAddr::new(address.parse::<Ipv4Addr>().ok()?.into(), port.parse().ok()?))
     };
     let parsed = spelled.parse().ok().or_else(bracketed);
-    parsed.ok_or_else(|| format!("`{text}` is not an address and port: write it like [::]:9469"))
+    parsed.ok_or_else(|| format!("`{text}` is not an address and port: write it like [::]:10469"))
 }
 
 /// Where a key at the top level stands, for errors found after reading.
@@ -165,7 +165,7 @@ impl<'de> Visitor<'de> for ListenVisitor {
     type Value = Listen;
 
     fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("an address and port like \"[::]:9469\", or a list of them")
+        formatter.write_str("an address and port like \"[::]:10469\", or a list of them")
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Listen, E> {

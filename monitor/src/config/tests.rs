@@ -4,7 +4,7 @@ use super::*;
 use crate::check::catalog::{ALERTS, Severity};
 
 const FULL: &str = r#"
-listen: ["127.0.0.1:9469", ":9470"]
+listen: ["127.0.0.1:10469", ":10470"]
 interval: 30s
 deep_interval: 0
 clock: ktime
@@ -59,14 +59,14 @@ fn an_empty_file_is_the_defaults() {
 #[test]
 fn brackets_are_taken_around_both_families() {
     for (text, expected) in [
-        ("[10.0.0.1]:9469", "10.0.0.1:9469"),
-        ("10.0.0.1:9469", "10.0.0.1:9469"),
-        ("[fd00::1]:9469", "[fd00::1]:9469"),
-        (":9469", "[::]:9469"),
+        ("[10.0.0.1]:10469", "10.0.0.1:10469"),
+        ("10.0.0.1:10469", "10.0.0.1:10469"),
+        ("[fd00::1]:10469", "[fd00::1]:10469"),
+        (":10469", "[::]:10469"),
     ] {
         assert_eq!(parse_listen(text).map(|address| address.to_string()).as_deref(), Ok(expected), "{text}");
     }
-    for text in ["fd00::1:9469:x", "[10.0.0.1]", "[10.0.0.1]:", "[10.0.0.1]:99999", "[localhost]:9469"] {
+    for text in ["fd00::1:10469:x", "[10.0.0.1]", "[10.0.0.1]:", "[10.0.0.1]:99999", "[localhost]:10469"] {
         assert!(parse_listen(text).is_err(), "{text}");
     }
 }
@@ -74,7 +74,7 @@ fn brackets_are_taken_around_both_families() {
 #[test]
 fn every_key_is_read() {
     let read = settings(FULL);
-    assert_eq!(read.listen, ["127.0.0.1:9469", "[::]:9470"].map(|a| a.parse().expect("an address")));
+    assert_eq!(read.listen, ["127.0.0.1:10469", "[::]:10470"].map(|a| a.parse().expect("an address")));
     assert_eq!(read.interval, Duration::from_secs(30));
     assert_eq!(read.deep_interval, Duration::ZERO);
     assert_eq!(
@@ -143,7 +143,7 @@ fn everything_is_spelled_out() {
     for alert in ALERTS {
         assert!(printed.contains(alert.name), "{} in\n{printed}", alert.name);
     }
-    for key in ["listen: ['[::]:9469']", "deep_interval: 5m", "targets: []", "sysctls: {}", "logs: []"] {
+    for key in ["listen: ['[::]:10469']", "deep_interval: 5m", "targets: []", "sysctls: {}", "logs: []"] {
         assert!(printed.contains(key), "{key} in\n{printed}");
     }
 }
@@ -221,9 +221,9 @@ fn errors_are_one_line_with_key_and_line() {
     check("evictions: yes please", &["evictions: ", "auto, full, count, off"]);
     check("evictions_api: maybe", &["evictions_api: ", "boolean", "line 1"]);
     check("stale_after: 3h", &["stale_after: 3h is not between 20s and 2h"]);
-    check("listen: localhost", &["listen: `localhost` is not an address and port", "[::]:9469"]);
+    check("listen: localhost", &["listen: `localhost` is not an address and port", "[::]:10469"]);
     check("listen: []", &["listen: ", "at least one"]);
-    check("listen: '[10.0.0.1:9469'", &["listen: `[10.0.0.1:9469` is not an address and port"]);
+    check("listen: '[10.0.0.1:10469'", &["listen: `[10.0.0.1:10469` is not an address and port"]);
     check("snat_port_range: [9, 3]", &["snat_port_range: ", "in this order"]);
     check("snat_port_range: [1, 2, 3]", &["snat_port_range: "]);
     check("snat_port_range: [1, 70000]", &["snat_port_range", "70000"]);

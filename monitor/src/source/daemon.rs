@@ -19,7 +19,7 @@ const MAX_BYTES: u64 = 16 << 20;
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    #[error("{url} is not the address of a daemon: it looks like http://127.0.0.1:9469")]
+    #[error("{url} is not the address of a daemon: it looks like http://127.0.0.1:10469")]
     Url { url: String },
     #[error(
         "failed to ask the daemon at {url}: {source}: is `ctmon run` running on this host? \
@@ -121,15 +121,15 @@ mod tests {
         let check = |url, expected: Option<(&str, Option<&str>)>| {
             assert_eq!(parse_url(url).map(|place| (place.authority, place.user)), expected, "{url}");
         };
-        check("http://127.0.0.1:9469", Some(("127.0.0.1:9469", None)));
-        check("http://[::1]:9469/", Some(("[::1]:9469", None)));
-        check("http://me:secret@localhost:9469", Some(("localhost:9469", Some("me:secret"))));
+        check("http://127.0.0.1:10469", Some(("127.0.0.1:10469", None)));
+        check("http://[::1]:10469/", Some(("[::1]:10469", None)));
+        check("http://me:secret@localhost:10469", Some(("localhost:10469", Some("me:secret"))));
         for wrong in
-            ["127.0.0.1:9469", "https://127.0.0.1:9469", "http://127.0.0.1", "http://:1", "http://a:b"]
+            ["127.0.0.1:10469", "https://127.0.0.1:10469", "http://127.0.0.1", "http://:1", "http://a:b"]
         {
             check(wrong, None);
         }
-        check("http://127.0.0.1:9469/metrics", None);
+        check("http://127.0.0.1:10469/metrics", None);
     }
 
     #[test]

@@ -30,16 +30,18 @@ pub enum Phase {
 }
 
 /// The incident's own length, by which rates are given.
-pub const LENGTH: Duration = Duration::from_secs(240);
+pub const LENGTH: Duration = Duration::from_secs(600);
 
-/// Phases with their seconds of [`LENGTH`]; the last one goes on.
+/// Phases with their seconds of [`LENGTH`]; the last one goes on. Unanswered SYNs last as long as the alert on them needs:
+/// all of its window of three minutes, then two more, and the scrapes in between. The last two phases are long enough
+/// for every alert to end. `tests/model/reach.rs` holds the script to both.
 pub const SCRIPT: [(Phase, u32); 6] = [
     (Phase::Calm, 20),
     (Phase::PileUp, 105),
     (Phase::HalfClosing, 25),
-    (Phase::Unanswered, 40),
-    (Phase::Repair, 35),
-    (Phase::Healthy, 15),
+    (Phase::Unanswered, 330),
+    (Phase::Repair, 60),
+    (Phase::Healthy, 60),
 ];
 
 /// Arrivals a second.
@@ -99,7 +101,7 @@ impl Phase {
             Self::Calm | Self::Repair | Self::Healthy => quiet,
             Self::PileUp => busy,
             Self::HalfClosing => Rates { nas_half_closing: 12.0, ..busy },
-            Self::Unanswered => Rates { nas_half_closing: 2.0, nas_unanswered: 6.0, ..busy },
+            Self::Unanswered => Rates { nas_half_closing: 0.5, nas_unanswered: 6.0, ..busy },
         }
     }
 }
@@ -116,8 +118,8 @@ mod tests {
             assert_eq!(at(0.0), Phase::Calm);
             assert_eq!((at(19.9), at(20.1)), (Phase::Calm, Phase::PileUp));
             assert_eq!((at(124.9), at(125.1)), (Phase::PileUp, Phase::HalfClosing));
-            assert_eq!((at(150.1), at(190.1)), (Phase::Unanswered, Phase::Repair));
-            assert_eq!((at(225.1), at(9_999.0)), (Phase::Healthy, Phase::Healthy));
+            assert_eq!((at(150.1), at(480.1)), (Phase::Unanswered, Phase::Repair));
+            assert_eq!((at(540.1), at(9_999.0)), (Phase::Healthy, Phase::Healthy));
         }
     }
 }

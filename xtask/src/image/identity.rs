@@ -23,7 +23,7 @@ pub(super) const ENTRYPOINT: &str = "/usr/bin/ctmon";
 pub(super) const USER: &str = "0";
 
 /// What `deploy/` pulls, less the tag.
-pub(super) const REPOSITORY: &str = "ghcr.io/ctmon/ctmon";
+pub(super) const REPOSITORY: &str = "registry.example/set-the-image/ctmon";
 
 /// The agent's licence, and that of the eBPF object in it.
 const LICENSES: &str = "(MIT OR Apache-2.0) AND (MIT OR GPL-2.0-only)";
