@@ -17,6 +17,7 @@ use super::nat::NatArgs;
 use super::run::RunArgs;
 use super::top::TopArgs;
 use super::{check, config, evictions, node, rules, run, scrape};
+use crate::one_line::one_line;
 use crate::output::rules::{Format as RulesFormat, Group};
 
 /// Exit code for "could not tell".
@@ -150,7 +151,7 @@ pub fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // One line: the chain says where, the last part what to do.
-            eprintln!("ctmon: {error:#}");
+            eprintln!("ctmon: {}", one_line(error.as_ref()));
             ExitCode::from(COULD_NOT_TELL)
         }
     }

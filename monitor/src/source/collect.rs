@@ -35,6 +35,7 @@ use super::host::Host;
 use super::host::collect::{HostCollector, Wanted};
 use super::host::targets::HostTargets;
 use super::timed::timed;
+use crate::one_line::one_line;
 use crate::snapshot::{
     ClockFacts, Content, Evictions, HostTargetFacts, MapScan, MapState, PresentMap, Snapshot, SourceState,
     TargetState, TimeoutClass, TimeoutFact, Totals,
@@ -436,13 +437,7 @@ impl Collector {
 }
 
 fn scan_problem(name: &MapName, error: &ScanError) -> MapProblem {
-    let mut detail = format!("failed to walk map {name}: {error}");
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        detail.push_str(": ");
-        detail.push_str(&cause.to_string());
-        source = cause.source();
-    }
+    let detail = format!("failed to walk map {name}: {}", one_line(error));
     MapProblem { reason: ProblemReason::Scan, detail }
 }
 

@@ -25,6 +25,7 @@ use super::host::HostError;
 use super::host::addresses::{OWN, read_addresses};
 use super::host::net_scope::must_see_node;
 use super::host::sockets::{MAX_SOCKETS, read_sockets};
+use crate::one_line::one_line;
 use crate::snapshot::deep::{DeepFacts, DeepOutcome, NatDeep, PortUse, ServiceDeep, TargetDeep, Untracked};
 use crate::snapshot::{Snapshot, SourceState, TimeoutClass, ratio};
 
@@ -93,7 +94,7 @@ impl DeepScan {
         let duration = sys::monotonic().saturating_sub(begun);
         let (facts, error) = match joined {
             Ok(facts) => (Some(DeepFacts { monotonic: begun, duration, ..facts }), problem),
-            Err(error) => (None, Some(chain(&error))),
+            Err(error) => (None, Some(one_line(&error))),
         };
         DeepOutcome { facts, source: SourceState { name: "deep", duration, error } }
     }
@@ -299,18 +300,6 @@ fn host_view(
     let told = snapshot.agent.as_ref().and_then(|agent| agent.bpf_masquerade);
     let masquerades = told.unwrap_or_else(translates);
     Ok(Some(HostView { addresses, sockets: sockets.sockets, first_port, masquerades }))
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// The maps in groups, the node's own first.
