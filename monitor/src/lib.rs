@@ -7,6 +7,8 @@ pub mod source;
 
 pub mod config;
 
+mod one_line;
+
 pub mod snapshot;
 
 pub mod check;

@@ -48,7 +48,7 @@ pub(crate) fn collector(node: &Node, targets: &[Target]) -> Result<Collector> {
 pub(crate) fn settings(node: &Node, targets: &[Target]) -> Result<CollectSettings> {
     Ok(CollectSettings {
         bpffs: node.bpffs.root().to_owned(),
-        host: Host::default(),
+        host: Host { procfs: node.procfs().to_owned(), ..Host::default() },
         wanted: Wanted::default(),
         // Every collection walks every map.
         interval: Duration::ZERO,

@@ -230,7 +230,7 @@ fn connect(listener: &TcpListener, ports: &str) -> Result<(TcpStream, TcpStream)
 #[test]
 fn ghosts_and_untracked_sockets_are_told_by_real_sockets() -> Result<()> {
     in_own_network(|| {
-        let node = Node::new("")?;
+        let node = Node::with_our_network("")?;
         let maps = Maps::create(&node.bpffs, Capacities::SMALL, 0)?;
         let field = Field::new(&maps)?;
         let smb = at(NAS, 445)?;
@@ -267,6 +267,33 @@ fn ghosts_and_untracked_sockets_are_told_by_real_sockets() -> Result<()> {
         assert_eq!(target.ghosts, Some(1), "{target:?}");
         let expected = Untracked { low_port: 2, unknown: 1, ..Untracked::default() };
         assert_eq!(target.untracked, Some(expected), "{target:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn from_a_network_of_its_own_nothing_is_said_of_the_nodes_sockets() -> Result<()> {
+    in_own_network(|| {
+        let node = Node::new(&format!(
+            "{{targets_from_host: false, targets: [{{name: qnap, addresses: [{NAS}], services: [{{name: smb, ports: [445]}}]}}]}}"
+        ))?;
+        let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
+        let page = node.scrape()?;
+        assert!(page.sum("ctmon_ct_entries", &[]).is_some(), "conntrack does not depend on it");
+        for name in ["ctmon_target_sockets", "ctmon_target_stalled_sockets"] {
+            assert_eq!(page.sum(name, &[]), None, "{name} would be a statement about the node");
+        }
+        assert_eq!(page.value("ctmon_source_up", &[("source", "sockets")]), Some(0.0));
+        let mut collector = collector(&node, &qnap()?)?;
+        let snapshot = collector.collect();
+        let outcome = DeepScan::default().run(&mut collector, &snapshot, &(32_768..=65_535));
+        let facts = outcome.facts.context("the rest of the deep scan does not depend on it")?;
+        let target = only_target(&facts)?;
+        assert_eq!((target.ghosts, target.untracked), (None, None));
+        let check = node.ctmon(&["check", "-o", "json"])?;
+        let down = check.stdout.lines().find(|line| line.contains("CtmonSourceDown"));
+        let down = down.with_context(|| check.stdout.clone())?;
+        assert!(down.contains("hostNetwork: true"), "{down}");
         Ok(())
     })
 }

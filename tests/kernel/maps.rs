@@ -197,6 +197,15 @@ fn per_cluster_maps_are_found_at_most_32_of_them_and_the_rest_is_counted() -> Re
     assert_eq!(whole(page.sum("ctmon_ct_entries", &[("map_name", "per_cluster_ct_tcp4_1")]))?, 5);
     assert_eq!(whole(page.value("ctmon_map_entries", &[("map_name", "per_cluster_ct_tcp4_20")]))?, 0);
 
+    // `global` is the node's own maps; another cluster's are listed where they are named.
+    let lines = |verb: &[&str]| {
+        Ok::<_, anyhow::Error>(node.said(verb)?.lines().filter(|line| !line.is_empty()).count())
+    };
+    assert_eq!(lines(&["list", "-o", "cilium"])?, 399);
+    assert_eq!(lines(&["list", "-o", "cilium-1.16"])?, 399);
+    assert_eq!(lines(&["list", "-o", "cilium", "--map", "per_cluster_ct_tcp4_1"])?, 5);
+    assert_eq!(lines(&["list", "-o", "json"])?, 399 + 5);
+
     // One that is taken away is not held on to.
     let mut collector = collector(&node, &[])?;
     let cluster_1 = MapName::Ct4.per_cluster_pin(1);

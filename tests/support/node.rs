@@ -5,6 +5,7 @@
 
 use std::env;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,6 +27,8 @@ pub const PATIENCE: Duration = Duration::from_secs(300);
 pub struct Node {
     pub bpffs: Bpffs,
     directory: PathBuf,
+    /// Of a node whose network is the test's own.
+    procfs: Option<PathBuf>,
 }
 
 impl Node {
@@ -36,9 +39,32 @@ impl Node {
         let directory = env::temp_dir().join(format!("ctmon-node-{}-{number}", process::id()));
         fs::create_dir_all(&directory)
             .with_context(|| format!("failed to create {}", directory.display()))?;
-        let node = Self { bpffs: Bpffs::mount()?, directory };
+        let node = Self { bpffs: Bpffs::mount()?, directory, procfs: None };
         node.configure(config)?;
         Ok(node)
+    }
+
+    /// Likewise, with the network namespace of whoever reads as the node's: without this it would be pid 1's.
+    pub fn with_our_network(config: &str) -> Result<Self> {
+        let mut node = Self::new(config)?;
+        let procfs = node.directory.join("proc");
+        fs::create_dir(&procfs).with_context(|| format!("failed to create {}", procfs.display()))?;
+        for (name, shown) in [
+            ("1", "/proc/thread-self"),
+            ("thread-self", "/proc/thread-self"),
+            ("self", "/proc/self"),
+            ("sys", "/proc/sys"),
+        ] {
+            symlink(shown, procfs.join(name)).with_context(|| format!("failed to link {name} to {shown}"))?;
+        }
+        node.procfs = Some(procfs);
+        Ok(node)
+    }
+
+    /// Where its procfs is mounted.
+    #[must_use]
+    pub fn procfs(&self) -> &Path {
+        self.procfs.as_deref().unwrap_or(Path::new("/proc"))
     }
 
     /// Replaces the configuration file in one step, as a `ConfigMap` is.
@@ -60,6 +86,9 @@ impl Node {
         let mut arguments: Vec<String> = verb.iter().map(|&word: &&'a str| word.to_owned()).collect();
         arguments.extend(["--bpffs".to_owned(), text(self.bpffs.root())?]);
         arguments.extend(["--config".to_owned(), text(&self.config())?]);
+        if self.procfs.is_some() {
+            arguments.extend(["--procfs".to_owned(), text(self.procfs())?]);
+        }
         // Nobody listens there: a daemon that happens to run on this machine is not this node's.
         if !verb.contains(&"--daemon") {
             arguments.extend(["--daemon", "http://127.0.0.1:1"].map(str::to_owned));

@@ -2,6 +2,8 @@
 //!
 //! In: a snapshot. Out: findings. Must not: call a sum since boot a rate.
 
+use std::time::Duration;
+
 use super::finding::{Finding, Level};
 use crate::snapshot::Snapshot;
 use crate::snapshot::deep::{DeepFacts, TargetDeep, Untracked};
@@ -103,8 +105,10 @@ pub(super) fn port_words(snapshot: &Snapshot, map_name: &str, ratio: f64) -> (St
     let place = fullest.map_or_else(String::new, |line| {
         format!(": {} ports of {} to {} ({})", line.ports, line.translated, line.remote, line.protocol.name())
     });
+    let age = deep.map_or(Duration::ZERO, |deep| snapshot.monotonic.saturating_sub(deep.monotonic));
+    let age = if age.as_secs() == 0 { String::new() } else { format!(", {} s ago", age.as_secs()) };
     (
-        format!("{:.0} % of the source ports towards one destination are in use{place}", ratio * 100.0),
+        format!("{:.0} % of the source ports towards one destination are in use{age}{place}", ratio * 100.0),
         "`ctmon top --by nat-ports` names the fullest destinations; keep connections open instead of making new ones, \
          give the pods more egress addresses, or let dead ones go sooner (conntrackGCInterval)"
             .to_owned(),

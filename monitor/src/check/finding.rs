@@ -7,6 +7,7 @@ use monitor_abi::scan::Clock;
 
 use super::alerts::{OVERDUE, Reading, expected_capacity};
 use super::catalog::Severity;
+use super::catalog::conntrack::{MAP_FILLING, MAP_FULL};
 use super::history::History;
 use super::{collector, deep, expected, storage, tuning};
 use crate::config::{Settings, duration};
@@ -75,7 +76,9 @@ pub fn findings(
 ) -> Vec<Finding> {
     let mut all: Vec<Finding> = Vec::new();
     // Tuning has a finding for each sysctl and mount instead of one for each reading.
-    let active = |reading: &&Reading| reading.active && reading.alert.name != tuning::ALERT;
+    let active = |reading: &&Reading| {
+        reading.active && reading.alert.name != tuning::ALERT && !is_outdone(reading, readings)
+    };
     for reading in readings.iter().filter(active) {
         let finding = explain(reading, snapshot, settings);
         // Of one alert on one series only the gravest severity is told.
@@ -94,6 +97,14 @@ pub fn findings(
     all.extend(storage::circumstances(snapshot, settings));
     all.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     all
+}
+
+/// A map that is full was filling before: one finding says both.
+fn is_outdone(reading: &Reading, readings: &[Reading]) -> bool {
+    reading.alert.name == MAP_FILLING.name
+        && readings.iter().any(|other| {
+            other.active && other.alert.name == MAP_FULL.name && other.map_name == reading.map_name
+        })
 }
 
 fn same_series(a: &Finding, b: &Finding) -> bool {
@@ -281,28 +292,7 @@ fn unknowns(snapshot: &Snapshot) -> Vec<Finding> {
 /// What is normal but worth knowing when reading the rest.
 fn circumstances(snapshot: &Snapshot) -> Vec<Finding> {
     let mut all = Vec::new();
-    for (map, present) in snapshot.present() {
-        if present.is_per_cpu() {
-            let share = present.percpu_share.map_or_else(|| "a share".to_owned(), |share| share.to_string());
-            let owns = format!(
-                "every CPU owns {share} of {} entries and evicts beyond them: the fill ratio says little here",
-                present.capacity
-            );
-            let (evidence, advice) = if snapshot.evictions.tracking.mode == Mode::Off {
-                let blind = "and since evictions are not followed, nothing tells when a CPU throws live connections away";
-                (
-                    format!("{owns}, {blind}"),
-                    "see eviction_tracking, or set bpf.distributedLRU.enabled to false",
-                )
-            } else {
-                (owns, "watch ctmon_evictions_total")
-            };
-            all.push(Finding {
-                map_name: map.map.name.clone(),
-                ..own("per_cpu_lru", Level::Info, &evidence, advice)
-            });
-        }
-    }
+    all.extend(per_cpu(snapshot));
     all.extend(tracking(&snapshot.evictions.tracking));
     if let Some(outlook) = collector::outlook(snapshot).filter(collector::Outlook::mostly_dead) {
         all.push(own("collector", Level::Info, &outlook.words(), COLLECTOR));
@@ -316,6 +306,26 @@ fn circumstances(snapshot: &Snapshot) -> Vec<Finding> {
         ));
     }
     all
+}
+
+/// One finding for all maps of this kind: they are so by one option of Cilium.
+fn per_cpu(snapshot: &Snapshot) -> Option<Finding> {
+    let maps: Vec<_> = snapshot.present().filter(|(_, present)| present.is_per_cpu()).collect();
+    let shares = maps.iter().map(|(map, present)| {
+        let share = present.percpu_share.map_or_else(|| "a share".to_owned(), |share| share.to_string());
+        format!("{share} of {} in {}", present.capacity, map.map)
+    });
+    let owns = format!(
+        "every CPU owns a part of the entries and evicts beyond it, so that the fill ratio says little: {}",
+        shares.collect::<Vec<_>>().join(", ")
+    );
+    let (evidence, advice) = if snapshot.evictions.tracking.mode == Mode::Off {
+        let blind = "since evictions are not followed, nothing tells when a CPU throws live connections away";
+        (format!("{owns}; {blind}"), "see eviction_tracking, or set bpf.distributedLRU.enabled to false")
+    } else {
+        (owns, "watch ctmon_evictions_total")
+    };
+    (!maps.is_empty()).then(|| own("per_cpu_lru", Level::Info, &evidence, advice))
 }
 
 /// What is not seen of evictions.
@@ -339,7 +349,8 @@ fn tracking(plan: &Plan) -> Option<Finding> {
             "such a kernel was built without what is needed (CONFIG_DEBUG_INFO_BTF); the fill of the maps still tells"
         }
         Reason::TracingRefused => {
-            "give ctmon CAP_BPF and CAP_PERFMON, and the kernel CONFIG_FUNCTION_TRACER; the fill of the maps still tells"
+            "capabilities are not what is missing: the walks' programs load with the same ones. A sandbox, a security module \
+             or the lack of CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS does that; the fill of the maps still tells"
         }
     };
     Some(own("eviction_tracking", Level::Info, &evidence, advice))
@@ -358,4 +369,72 @@ pub(super) fn own(check: &str, level: Level, evidence: &str, advice: &str) -> Fi
 
 pub(super) fn format_number(value: f64) -> String {
     if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{findings, nothing, walked};
+    use super::*;
+    use crate::config::parse;
+    use crate::snapshot::{MapState, PresentMap};
+    use crate::source::cilium::pins::global_maps;
+
+    /// A node whose six maps are these.
+    fn node(map: impl Fn(u32) -> PresentMap) -> (Snapshot, Settings) {
+        let settings = parse("targets_from_host: false").unwrap();
+        let mut snapshot = nothing(&settings);
+        snapshot.maps = (0..)
+            .zip(global_maps())
+            .map(|(number, name)| MapState {
+                map: name,
+                content: Content::Present(map(number)),
+                recreations: 0,
+            })
+            .collect();
+        (snapshot, settings)
+    }
+
+    fn called<'a>(all: &'a [Finding], check: &str) -> Vec<&'a Finding> {
+        all.iter().filter(|finding| finding.check == check).collect()
+    }
+
+    #[test]
+    fn six_maps_with_an_lru_per_cpu_are_one_finding_that_names_them_all() {
+        const NO_COMMON_LRU: u32 = 2;
+        let (snapshot, settings) =
+            node(|number| PresentMap { flags: NO_COMMON_LRU, percpu_share: Some(100 + number), ..walked(1) });
+        let all = findings(&snapshot, &settings);
+        let [only] = called(&all, "per_cpu_lru")[..] else { panic!("{all:?}") };
+        for map in global_maps() {
+            assert!(only.evidence.contains(&map.name), "{only:?}");
+        }
+        assert!(only.evidence.contains("100 of 4096 in ct4_global"), "{only:?}");
+        let (common, settings) = node(|_| walked(1));
+        assert!(called(&findings(&common, &settings), "per_cpu_lru").is_empty());
+    }
+
+    #[test]
+    fn a_full_map_is_not_also_said_to_be_filling() {
+        let (snapshot, settings) = node(|number| walked(if number == 0 { 4_000 } else { 3_300 }));
+        let all = findings(&snapshot, &settings);
+        let maps = |check| called(&all, check).iter().map(|found| found.map_name.clone()).collect::<Vec<_>>();
+        assert_eq!(maps("CtmonMapFull"), ["ct4_global"]);
+        let filling = maps("CtmonMapFilling");
+        assert!(filling.len() == 5 && !filling.contains(&"ct4_global".to_owned()), "{filling:?}");
+    }
+
+    #[test]
+    fn a_refused_tracing_program_is_told_with_its_call_and_what_is_not_missing() {
+        let detail =
+            "BPF_PROG_LOAD of evict_count, fexit on htab_lru_map_delete_node: Operation not permitted"
+                .to_owned();
+        let refused = Plan { mode: Mode::Off, reason: Reason::TracingRefused, detail };
+        let found = tracking(&refused).unwrap();
+        assert!(
+            found.evidence.contains("BPF_PROG_LOAD of evict_count")
+                && found.evidence.contains("not permitted")
+        );
+        assert!(!found.advice.contains("give ctmon"), "{found:?}");
+        assert!(found.advice.contains("capabilities are not what is missing"), "{found:?}");
+    }
 }

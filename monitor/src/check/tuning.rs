@@ -8,7 +8,8 @@ use super::finding::{Finding, own};
 use crate::config::{Bound, MountKind, Settings, SysctlValue};
 use crate::snapshot::{HostState, Snapshot, Towards};
 use crate::source::host::mounts::{Family, Mount, OptionDifference, missing_options};
-use crate::source::host::sysctl::{NetScope, Sysctl};
+use crate::source::host::net_scope::NetScope;
+use crate::source::host::sysctl::Sysctl;
 
 /// The alert these findings belong to.
 pub const ALERT: &str = "CtmonTuningNotInForce";

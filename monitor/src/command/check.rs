@@ -19,6 +19,7 @@ use crate::check::history::History;
 use crate::check::manifest::{self, reference};
 use crate::check::{Finding, Level, findings, readings};
 use crate::config::Settings;
+use crate::one_line::one_line;
 use crate::output::{json, table};
 use crate::snapshot::Snapshot;
 use crate::source::collect::Collector;
@@ -136,7 +137,10 @@ fn with_manifests(
             None
         }
         Err(error) => {
-            eprintln!("ctmon: only the manifests are checked, because the node cannot be read: {error:#}");
+            eprintln!(
+                "ctmon: only the manifests are checked, because the node cannot be read: {}",
+                one_line(error.as_ref())
+            );
             None
         }
     };

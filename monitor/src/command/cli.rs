@@ -18,6 +18,7 @@ use super::rules::RulesArgs;
 use super::run::RunArgs;
 use super::top::TopArgs;
 use super::{check, config, evictions, node, rules, run, scrape};
+use crate::one_line::one_line;
 
 /// Exit code for "could not tell".
 const COULD_NOT_TELL: u8 = 2;
@@ -116,7 +117,7 @@ pub fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // One line: the chain says where, the last part what to do.
-            eprintln!("ctmon: {error:#}");
+            eprintln!("ctmon: {}", one_line(error.as_ref()));
             ExitCode::from(COULD_NOT_TELL)
         }
     }

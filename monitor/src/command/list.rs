@@ -84,7 +84,9 @@ pub fn run(
         Ok(printer.entry(facts.row.nexthdr, |format, table, out| match format {
             EntryFormat::Table => table.ct(out, &facts),
             EntryFormat::Json => json::ct(out, &facts),
-            EntryFormat::Cilium => cilium::ct_line(out, &facts.row, facts.clock.filter(|_| args.time_diff)),
+            EntryFormat::Cilium(dialect) => {
+                cilium::ct_line(out, &facts.row, facts.clock.filter(|_| args.time_diff), dialect)
+            }
         }))
     });
     let entries = printer.finish()?;

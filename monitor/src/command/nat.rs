@@ -43,7 +43,7 @@ pub fn run(
         Ok(printer.entry(facts.row.nexthdr, |format, table, out| match format {
             EntryFormat::Table => table.nat(out, &facts),
             EntryFormat::Json => json::nat(out, &facts),
-            EntryFormat::Cilium => cilium::nat_line(out, &facts.row, facts.clock),
+            EntryFormat::Cilium(_) => cilium::nat_line(out, &facts.row, facts.clock),
         }))
     });
     let entries = printer.finish()?;

@@ -105,11 +105,12 @@ pub(super) fn list(
     let silence = match (args.select.lingering, args.print.output) {
         (true, _) => Silence::Judged,
         (false, EntryFormat::Json) => Silence::Shown,
-        (false, EntryFormat::Table | EntryFormat::Cilium) => Silence::Ignored,
+        (false, EntryFormat::Table | EntryFormat::Cilium(_)) => Silence::Ignored,
     };
     let (mut collector, judge) = prepare(global, settings, MapName::is_conntrack, silence)?;
-    let listed =
-        list::run(args, &judge, |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?), out)?;
+    let named = !args.select.select.maps.is_empty();
+    let wanted = |map: &MapName| map.is_conntrack() && args.print.output.lists(map, named);
+    let listed = list::run(args, &judge, |visitor| Ok(collector.stream(wanted, visitor)?), out)?;
     warn(listed);
     Ok(())
 }
@@ -123,7 +124,9 @@ pub(super) fn nat(
 ) -> anyhow::Result<()> {
     // Conntrack entries tell the clock of the NAT entries' creation.
     let (mut collector, judge) = prepare(global, settings, |_| true, Silence::Ignored)?;
-    nat::run(args, &judge, |visitor| Ok(collector.stream(|map| !map.is_conntrack(), visitor)?), out)?;
+    let named = !args.select.maps.is_empty();
+    let wanted = |map: &MapName| !map.is_conntrack() && args.print.output.lists(map, named);
+    nat::run(args, &judge, |visitor| Ok(collector.stream(wanted, visitor)?), out)?;
     Ok(())
 }
 

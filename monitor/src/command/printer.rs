@@ -6,11 +6,13 @@
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, PossibleValue};
 use clap::{Args, ValueEnum};
 
 use super::lines::Lines;
-use crate::output::{cilium, table::EntryTable};
+use crate::output::cilium::{self, Dialect};
+use crate::output::table::EntryTable;
+use crate::source::cilium::pins::MapName;
 
 /// How entries are printed.
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -27,15 +29,46 @@ pub struct PrintArgs {
 }
 
 /// A format for entries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EntryFormat {
-    /// Aligned columns
     #[default]
     Table,
-    /// One object per line
     Json,
-    /// Byte for byte what Cilium's own command line prints
-    Cilium,
+    Cilium(Dialect),
+}
+
+impl ValueEnum for EntryFormat {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Table, Self::Json, Self::Cilium(Dialect::V1_18), Self::Cilium(Dialect::V1_16)]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = match self {
+            Self::Table => ("table", "Aligned columns"),
+            Self::Json => ("json", "One object per line"),
+            Self::Cilium(Dialect::V1_18) => (
+                "cilium",
+                "Byte for byte what the command line of Cilium 1.18 prints: the node's own maps, not per-cluster ones",
+            ),
+            Self::Cilium(Dialect::V1_16) => (
+                "cilium-1.16",
+                "The same as 1.16 and 1.17 print it, with IfIndex; there is no form for 1.14 and 1.15",
+            ),
+        };
+        Some(PossibleValue::new(name).help(help))
+    }
+}
+
+impl EntryFormat {
+    /// Whether these are lines of Cilium's own command line, of whatever version.
+    pub(crate) const fn is_cilium(self) -> bool {
+        matches!(self, Self::Cilium(_))
+    }
+
+    /// Whether a map is listed: Cilium's `global` means the node's own ones; others only where they are named.
+    pub(crate) fn lists(self, map: &MapName, named: bool) -> bool {
+        !self.is_cilium() || named || map.is_global()
+    }
 }
 
 /// Prints entries, map by map.
@@ -68,7 +101,7 @@ impl<'o, W: Write> Printer<'o, W> {
         write: impl FnOnce(EntryFormat, &mut EntryTable, &mut BufWriter<&'o mut W>) -> io::Result<()>,
     ) -> ControlFlow<()> {
         let PrintArgs { limit: _, count, output } = self.args;
-        if output == EntryFormat::Cilium && nexthdr == 0 {
+        if output.is_cilium() && nexthdr == 0 {
             // Cilium prints no line for it, so none counts towards the limit.
             return ControlFlow::Continue(());
         }
@@ -78,7 +111,7 @@ impl<'o, W: Write> Printer<'o, W> {
 
     /// Marks the end of a map where the format does.
     fn end_map(&mut self) -> ControlFlow<()> {
-        let marks = self.args.output == EntryFormat::Cilium && !self.args.count;
+        let marks = self.args.output.is_cilium() && !self.args.count;
         if std::mem::take(&mut self.within_map) && marks {
             return self.lines.other(cilium::end_of_map);
         }

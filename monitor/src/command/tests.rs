@@ -385,15 +385,17 @@ fn tables_are_aligned_and_repeat_the_header_where_the_family_changes() {
     );
 }
 
-/// The remote end of every line of the CLI's text: the right one of OUT, the left one of IN and SVC.
-fn remotes_in_text() -> HashMap<(String, u16), u32> {
+/// The remote end of every line of the CLI's text: the right one of OUT, the left one of IN and SVC, which as a client has
+/// no port of its own.
+fn remotes_in_text() -> HashMap<(String, Option<u16>), u32> {
     let mut counts = HashMap::new();
     let text = capture::text("ct-list.txt");
     for line in text.lines().filter(|line| !line.is_empty()) {
         let words: Vec<_> = line.split(' ').collect();
         let outward = words[1] == "OUT" && !line.contains("NodePort") && !line.contains("DSRInternal");
         let (address, port) = words[if outward { 4 } else { 2 }].rsplit_once(':').unwrap();
-        *counts.entry((address.to_owned(), port.parse().unwrap())).or_default() += 1;
+        let named = outward || words[0].starts_with("ICMP");
+        *counts.entry((address.to_owned(), named.then(|| port.parse().unwrap()))).or_default() += 1;
     }
     counts
 }
@@ -405,7 +407,7 @@ fn top_counts_the_remote_ends_that_the_text_has() {
     let counted: HashMap<_, _> = rows
         .iter()
         .map(|row| {
-            let port = u16::try_from(row["port"].as_u64().unwrap()).unwrap();
+            let port = row["port"].as_u64().map(|port| u16::try_from(port).unwrap());
             ((row["address"].as_str().unwrap().to_owned(), port), number(&row["entries"]))
         })
         .collect();

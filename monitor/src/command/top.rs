@@ -38,10 +38,10 @@ pub struct TopArgs {
 /// What `top` counts together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum By {
-    /// Remote address and port
+    /// Remote address and port; clients by address alone (`:*`): they use a new port for each connection
     #[default]
     Remote,
-    /// Remote address: clients use a new port for each connection
+    /// Remote address
     Address,
     /// Source ports that NAT takes, by translated address and destination
     NatPorts,

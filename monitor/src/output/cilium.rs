@@ -1,4 +1,5 @@
-//! Cilium's own line format, byte for byte: `cilium-dbg bpf ct list global` and `bpf nat list` of 1.18.
+//! Cilium's own line format, byte for byte: `cilium-dbg bpf ct list global` and `bpf nat list`, as 1.18 or as 1.16 and
+//! 1.17 print them. 1.14 and 1.15 print other counters under other names, and are not imitated.
 //!
 //! In: rows in map order, and the clock of the map. Out: lines; the caller closes each map with [`end_of_map`].
 //! Must not: improve on the original. Trailing spaces, `SVC`, IPv6 without brackets in conntrack and with them in
@@ -18,6 +19,16 @@ use crate::source::cilium::ct::CtRow;
 use crate::source::cilium::nat::NatRow;
 use crate::source::cilium::tuple::Endpoint;
 
+/// Whose command line is imitated. NAT lines are the same in all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// 1.18.
+    V1_18,
+    /// 1.16 and 1.17, which also print the interface that bytes 40 and 41 of the value held then:
+    /// <https://github.com/cilium/cilium/blob/v1.16.4/pkg/maps/ctmap/types.go>.
+    V1_16,
+}
+
 /// The order in which `bpf ct list global` prints its maps.
 pub const CT_ORDER: [&str; 4] = ["ct4_global", "ct_any4_global", "ct6_global", "ct_any6_global"];
 
@@ -25,7 +36,7 @@ pub const CT_ORDER: [&str; 4] = ["ct4_global", "ct_any4_global", "ct6_global", "
 pub const NAT_ORDER: [&str; 2] = ["snat_v4_external", "snat_v6_external"];
 
 /// Writes one conntrack line; with `now` also the seconds left, as `--time-diff` does.
-pub fn ct_line(out: &mut impl Write, row: &CtRow, now: Option<Reading>) -> io::Result<()> {
+pub fn ct_line(out: &mut impl Write, row: &CtRow, now: Option<Reading>, dialect: Dialect) -> io::Result<()> {
     if row.nexthdr == 0 {
         return Ok(());
     }
@@ -66,7 +77,11 @@ pub fn ct_line(out: &mut impl Write, row: &CtRow, now: Option<Reading>) -> io::R
     if row.unknown_flags() != 0 {
         write!(out, "Unknown={:#06x} ", row.unknown_flags())?;
     }
-    writeln!(out, "] RevNAT={} SourceSecurityID={} BackendID={} ", row.rev_nat, row.src_sec_id, row.union1)
+    write!(out, "] RevNAT={} SourceSecurityID={} ", row.rev_nat, row.src_sec_id)?;
+    if dialect == Dialect::V1_16 {
+        write!(out, "IfIndex={} ", row.ifindex)?;
+    }
+    writeln!(out, "BackendID={} ", row.union1)
 }
 
 /// Writes one NAT line. Without a clock the age upstream prints cannot be known: `Created=?` stands for it.

@@ -19,7 +19,7 @@
 //! | `flags`, `flags_raw` | names as Cilium prints them; the flag word |
 //! | `rx_flags_seen`, `tx_flags_seen` | TCP flag bytes |
 //! | `last_rx_report`, `last_tx_report` | instants on the map's clock |
-//! | `packets`, `bytes` | both directions; 0 unless Cilium accounts |
+//! | `packets`, `bytes` | both directions (one of them on Cilium 1.14 and 1.15); 0 unless Cilium accounts |
 //! | `rev_nat`, `source_identity` | numbers |
 //! | `backend_id` | number; `null` but for `service` entries |
 //!
@@ -35,7 +35,7 @@
 //! | key | value |
 //! |---|---|
 //! | `rank` | from 1 |
-//! | `address`, `port` | `port` is `null` when counted by address |
+//! | `address`, `port` | `port` is `null` when counted by address, as clients always are: they take a new port for each connection |
 //! | `entries` | never too low |
 //! | `error` | `entries` is too high by this at the most; 0 is exact |
 //! | `states`, `directions` | objects with every state and direction: of the `entries - error` certainly seen |
@@ -60,7 +60,7 @@ use crate::check::Finding;
 use crate::snapshot::deep::PortUse;
 use crate::source::cilium::judge::{CtFacts, NatFacts};
 use crate::source::cilium::nat::NatRow;
-use crate::source::cilium::top::{Grouping, TopReport, TopRow};
+use crate::source::cilium::top::{TopReport, TopRow};
 use crate::source::cilium::tuple::Endpoint;
 
 /// Writes a conntrack entry.
@@ -125,7 +125,7 @@ pub fn nat(out: &mut impl Write, facts: &NatFacts<'_>) -> io::Result<()> {
 
 /// Writes the report, one line per remote end.
 pub fn top(out: &mut impl Write, report: &TopReport) -> io::Result<()> {
-    let TopReport { grouping, rows, entries, remotes: _, max_error: _ } = report;
+    let TopReport { grouping: _, rows, entries, remotes: _, max_error: _ } = report;
     for (rank, row) in (1..).zip(rows) {
         let TopRow { remote, count, error, states, directions } = *row;
         line(
@@ -133,7 +133,7 @@ pub fn top(out: &mut impl Write, report: &TopReport) -> io::Result<()> {
             &TopObject {
                 rank,
                 address: remote.address,
-                port: (*grouping == Grouping::Endpoint).then_some(remote.port),
+                port: remote.port,
                 entries: count,
                 error,
                 states: Counts(State::ALL.iter().map(|state| state.name()).zip(states).collect()),

@@ -25,7 +25,7 @@ use super::bpf::{Ask, Clocks, Kernel, RawScan, ScanError, sys};
 use super::cilium::agent_config::{self, AgentConfig};
 use super::cilium::clock::Reading;
 use super::cilium::collector::{self, CollectorWatch};
-use super::cilium::drops;
+use super::cilium::drops::{self, Drops};
 use super::cilium::linger::LingerRule;
 use super::cilium::pins::{self, MapName, MapProblem, ProblemReason};
 use super::cilium::target::TargetIndex;
@@ -35,13 +35,14 @@ use super::host::Host;
 use super::host::collect::{HostCollector, Wanted};
 use super::host::targets::HostTargets;
 use super::timed::timed;
+use crate::one_line::one_line;
 use crate::snapshot::{
     ClockFacts, Content, Evictions, HostTargetFacts, MapScan, MapState, PresentMap, Snapshot, SourceState,
     TargetState, TimeoutClass, TimeoutFact, Totals,
 };
 
 /// Scanning may take one part in this many of one core.
-const SHARE_OF_A_CORE: u32 = 200;
+pub const SHARE_OF_A_CORE: u32 = 200;
 /// Slots whose empty buckets alone hold a core for 10 ms: nothing can interrupt a run of them.
 const SPARSE_SLOTS: u64 = 1 << 21;
 /// The time between two walks of a map of [`SPARSE_SLOTS`]; twice the slots, twice the time.
@@ -254,7 +255,7 @@ impl Collector {
             source("nat", &maps, |map| !map.is_conntrack(), walked, listing_error, &self.settings),
         ];
         sources.append(&mut told);
-        let drops = timed(&mut sources, "drops", || drops::read_drops(&self.settings.bpffs));
+        let drops = self.read_drops(&mut sources);
         let CollectSettings { host, wanted, .. } = &self.settings;
         let facts = self.from_host.1.clone();
         let host = self.host.collect(host, wanted, storage, &self.targets, facts, &mut sources);
@@ -403,6 +404,14 @@ impl Collector {
         self.agent = timed(sources, "cilium_config", || agent_config::read_agent_config(host));
     }
 
+    /// Two sources: one that cannot be read takes nothing from the other.
+    fn read_drops(&self, sources: &mut Vec<SourceState>) -> Option<Drops> {
+        let bpffs = &self.settings.bpffs;
+        let packets = timed(sources, "drops", || drops::read_packets(bpffs));
+        let retries = timed(sources, "nat_retries", || drops::read_retries(bpffs)).unwrap_or_default();
+        (packets.is_some() || !retries.is_empty()).then_some(Drops { packets, retries })
+    }
+
     fn reading(&self, raw: &RawScan) -> Reading {
         Reading { mode: self.clock, now: low_half(raw.word(found::NOW)), hz: self.hz.unwrap_or(0) }
     }
@@ -428,13 +437,7 @@ impl Collector {
 }
 
 fn scan_problem(name: &MapName, error: &ScanError) -> MapProblem {
-    let mut detail = format!("failed to walk map {name}: {error}");
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        detail.push_str(": ");
-        detail.push_str(&cause.to_string());
-        source = cause.source();
-    }
+    let detail = format!("failed to walk map {name}: {}", one_line(error));
     MapProblem { reason: ProblemReason::Scan, detail }
 }
 

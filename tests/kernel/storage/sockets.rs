@@ -42,7 +42,7 @@ fn a_connection_over_a_cut_cable_is_stalled_until_it_is_mended() -> Result<()> {
         let plugged = Plugged::new("192.168.100.10/24", "192.168.100.180/24")?;
         let server = ("192.168.100.180", 445);
         let listener = plugged.network.run(move || Ok(TcpListener::bind(server)?))?;
-        let node = Node::new(CONFIG)?;
+        let node = Node::with_our_network(CONFIG)?;
         let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
         let (kept, mut sender) = (TcpStream::connect(server)?, TcpStream::connect(server)?);
         sys::keep_alive(&kept)?;

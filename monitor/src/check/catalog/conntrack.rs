@@ -6,7 +6,7 @@
 use super::{Alert, BASE, DecidedBy, SAW_TOOTH, Severity, Unit, minutes};
 
 /// Per-CPU LRU maps evict long before they are full: their fill says nothing, so that they are left out.
-pub(super) const MAP_FILLING: Alert = Alert {
+pub(crate) const MAP_FILLING: Alert = Alert {
     name: "CtmonMapFilling",
     value: Some(0.75),
     unit: Unit::Ratio,
@@ -22,7 +22,7 @@ pub(super) const MAP_FILLING: Alert = Alert {
     ..BASE
 };
 
-pub(super) const MAP_FULL: Alert = Alert {
+pub(crate) const MAP_FULL: Alert = Alert {
     name: "CtmonMapFull",
     severity: Severity::Critical,
     value: Some(0.90),

@@ -3,7 +3,7 @@
 //! In: nothing. Out: [`ALERTS`], from which thresholds, Prometheus rules and findings are made.
 //! Must not: judge a snapshot or name a node: expressions and texts are templates.
 
-mod conntrack;
+pub(crate) mod conntrack;
 mod node;
 mod target;
 

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::sync::watch;
@@ -23,7 +23,8 @@ use crate::output::page::{Facts, Page, View};
 use crate::output::prometheus::{self, Reload};
 use crate::snapshot::Snapshot;
 use crate::snapshot::deep::DeepOutcome;
-use crate::source::collect::{CollectSettings, Collector};
+use crate::source::cilium::drops::Drops;
+use crate::source::collect::{CollectSettings, Collector, SHARE_OF_A_CORE};
 use crate::source::deep::DeepScan;
 
 /// What the scan thread is told.
@@ -59,6 +60,8 @@ pub(super) fn start(
         crossings: Crossings::default(),
         windows: Windows::default(),
         deep: DeepScan::default(),
+        scarce_ports: None,
+        ports_ran_short: false,
         deep_at: None,
         deep_found: None,
     };
@@ -79,6 +82,12 @@ struct Scanner {
     crossings: Crossings,
     windows: Windows,
     deep: DeepScan,
+    /// What [`Drops::scarce_ports`] said at the last snapshot.
+    ///
+    /// [`Drops::scarce_ports`]: crate::source::cilium::drops::Drops::scarce_ports
+    scarce_ports: Option<u64>,
+    /// Whether it has grown since the last deep scan.
+    ports_ran_short: bool,
     /// When the last deep scan began, and what it found.
     deep_at: Option<Instant>,
     deep_found: Option<DeepOutcome>,
@@ -100,7 +109,7 @@ impl Scanner {
                 return;
             }
             // The numbers of this turn are out: what takes longer follows, and adds to them.
-            if self.deep_due(taken) {
+            if self.deep_due(taken, &snapshot) {
                 self.scan_deep(&mut snapshot, taken);
                 if self.judge(&snapshot, taken).is_err() {
                     return;
@@ -124,14 +133,22 @@ impl Scanner {
         self.publish(snapshot, &readings, taken)
     }
 
-    fn deep_due(&self, now: Instant) -> bool {
+    /// In its turn, or at once when the kernel has to look for source ports: a destination may fill up in seconds. Even
+    /// then deep scans take no larger share of a core than walking does.
+    fn deep_due(&mut self, now: Instant, snapshot: &Snapshot) -> bool {
         let interval = self.settings.deep_interval;
-        !interval.is_zero() && self.deep_at.is_none_or(|at| now.saturating_duration_since(at) >= interval)
+        let scarce = snapshot.drops.as_ref().map(Drops::scarce_ports);
+        let before = std::mem::replace(&mut self.scarce_ports, scarce);
+        self.ports_ran_short |= scarce.zip(before).is_some_and(|(now, before)| now > before);
+        let cost = self.deep_found.as_ref().map_or(Duration::ZERO, |outcome| outcome.source.duration);
+        let interval = if self.ports_ran_short { interval.min(cost * SHARE_OF_A_CORE) } else { interval };
+        !self.settings.deep_interval.is_zero()
+            && self.deep_at.is_none_or(|at| now.saturating_duration_since(at) >= interval)
     }
 
     /// Joins conntrack and NAT; what it finds stays in the snapshots until the next time.
     fn scan_deep(&mut self, snapshot: &mut Snapshot, now: Instant) {
-        self.deep_at = Some(now);
+        (self.deep_at, self.ports_ran_short) = (Some(now), false);
         let outcome = self.deep.run(&mut self.collector, snapshot, &self.settings.snat_port_range);
         if let Some(error) = &outcome.source.error {
             tracing::warn!(error, "the deep scan could not tell everything");

@@ -20,7 +20,11 @@ fn render<R>(
 }
 
 fn render_ct(now: Option<Reading>) -> String {
-    render(&CT_ORDER, |key, value| CtRow::decode(key, value).unwrap(), |out, row| ct_line(out, row, now))
+    render(
+        &CT_ORDER,
+        |key, value| CtRow::decode(key, value).unwrap(),
+        |out, row| ct_line(out, row, now, Dialect::V1_18),
+    )
 }
 
 fn assert_same(ours: &str, expected_file: &str) {
@@ -59,7 +63,7 @@ fn v6_key(daddr: &str, saddr: &str, nexthdr: u8, flags: u8) -> Vec<u8> {
 
 fn ct_text(key: &[u8], value: &[u8]) -> String {
     let mut out = Vec::new();
-    ct_line(&mut out, &CtRow::decode(key, value).unwrap(), None).unwrap();
+    ct_line(&mut out, &CtRow::decode(key, value).unwrap(), None, Dialect::V1_18).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -122,4 +126,20 @@ fn every_flag_bit_prints_its_name_or_as_unknown() {
     let expected = " Flags=0xffff [ RxClosing TxClosing Nat64 LBLoopback SeenNonSyn NodePort ProxyRedirect \
                     DSRInternal FromL7LB FromTunnel Unknown=0xf800 ] RevNAT=0 ";
     assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn the_lines_of_1_16_name_the_interface_before_the_backend_and_differ_in_nothing_else() {
+    let key = v6_key("fd00::1", "fd00::2", 6, 0);
+    let mut value = [0; 56];
+    value[40..42].copy_from_slice(&17_u16.to_ne_bytes());
+    let row = CtRow::decode(&key, &value).unwrap();
+    let text = |dialect| {
+        let mut out = Vec::new();
+        ct_line(&mut out, &row, None, dialect).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let (old, new) = (text(Dialect::V1_16), text(Dialect::V1_18));
+    assert!(old.ends_with(" SourceSecurityID=0 IfIndex=17 BackendID=0 \n"), "{old}");
+    assert_eq!(old.replace("IfIndex=17 ", ""), new);
 }

@@ -1,8 +1,12 @@
-//! What the last deep scan found; absent before the first one.
+//! What the last deep scan found, and how old that is; absent before the first one.
 
 use super::page::{Metric, Page};
 use crate::snapshot::Snapshot;
 
+const AGE: Metric = Metric::gauge(
+    "ctmon_deep_scan_age_seconds",
+    "Age of what the last deep scan found when the snapshot was taken: NAT ports, orphans, ghosts, collisions",
+);
 const USAGE_MAX: Metric = Metric::gauge(
     "ctmon_nat_port_usage_max_ratio",
     "Source ports in use towards one destination over those there are, of the fullest destination",
@@ -44,6 +48,7 @@ const PORT_RATIO: Metric = Metric::gauge(
     "Source ports in use towards one address and port of the target over those there are",
 );
 pub(super) const METRICS: &[Metric] = &[
+    AGE,
     USAGE_MAX,
     ORPHANS,
     BROKEN,
@@ -59,6 +64,8 @@ pub(super) const METRICS: &[Metric] = &[
 
 pub(super) fn add(page: &mut Page, snapshot: &Snapshot) {
     let Some(deep) = &snapshot.deep else { return };
+    // One that followed the snapshot it is told with is younger than it.
+    page.sample(AGE, &[], snapshot.monotonic.saturating_sub(deep.monotonic).as_secs_f64());
     let maybe = |page: &mut Page, metric, label, value: Option<u64>| {
         if let Some(value) = value {
             page.count(metric, &[label], value);

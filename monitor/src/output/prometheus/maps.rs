@@ -29,6 +29,10 @@ const SCAN_INTERVAL: Metric = Metric::gauge(
     "ctmon_map_scan_interval_seconds",
     "Time between two walks of the map; longer for maps whose empty buckets are many",
 );
+const SCAN_AGE: Metric = Metric::gauge(
+    "ctmon_map_scan_age_seconds",
+    "Age of the map's last walk when the snapshot was taken; above 0 for maps that are walked less often",
+);
 const SKIPPED: Metric = Metric::gauge("ctmon_maps_skipped", "Per-cluster maps beyond the 32 that are read");
 const ODD: Metric = Metric::gauge(
     "ctmon_map_odd_entries",
@@ -47,6 +51,7 @@ pub(super) const METRICS: &[Metric] = &[
     INFO,
     RECREATIONS,
     SCAN_INTERVAL,
+    SCAN_AGE,
     SKIPPED,
     ODD,
 ];
@@ -76,6 +81,8 @@ pub(super) fn add(page: &mut Page, snapshot: &Snapshot, settings: &Settings) {
         page.maybe(MEMORY, &[name], present.memory_bytes.map(|bytes| bytes as f64));
         page.maybe(SHARE, &[name], present.percpu_share.map(f64::from));
         page.sample(SCAN_INTERVAL, &[name], present.scan.interval.as_secs_f64());
+        let age = snapshot.monotonic.saturating_sub(present.scan.monotonic);
+        page.sample(SCAN_AGE, &[name], age.as_secs_f64());
         page.count(ODD, &[name, ("what", "flags")], present.scan.odd_flags);
         page.count(ODD, &[name, ("what", "nexthdr")], present.scan.odd_nexthdr);
         let lru = if present.is_per_cpu() { "percpu" } else { "common" };

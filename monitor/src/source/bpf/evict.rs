@@ -132,7 +132,8 @@ impl Tracker {
         let [key, ..] = &mut self.asked;
         *key = key_offset.into();
         self.ask.set(0, self.asked, 0).map_err(|error| error.to_string())?;
-        self.attached = Some(attach(bpf).map_err(|error: ProgramError| probe::words(&error))?);
+        self.attached =
+            Some(attach(bpf).map_err(|error: ProgramError| probe::refused("BPF_LINK_CREATE", name, &error))?);
         Ok(())
     }
 

@@ -33,7 +33,7 @@ fn try_load(bpf: &mut Ebpf, name: &str, btf: &Btf) -> Trial {
     });
     match loaded {
         Ok(()) => Trial::Works,
-        Err(error) => Trial::Refused(words(&error)),
+        Err(error) => Trial::Refused(refused("BPF_PROG_LOAD", name, &error)),
     }
 }
 
@@ -41,8 +41,13 @@ pub(super) fn program<'a>(bpf: &'a mut Ebpf, name: &str) -> Result<&'a mut FExit
     bpf.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()
 }
 
+/// Which call refused which program, and how.
+pub(super) fn refused(call: &str, name: &str, error: &ProgramError) -> String {
+    format!("{call} of {name}, fexit on {FUNCTION}: {}", words(error))
+}
+
 /// An error in one line: of the verifier's log only the end tells why.
-pub(super) fn words(error: &ProgramError) -> String {
+fn words(error: &ProgramError) -> String {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();

@@ -40,6 +40,8 @@ pub struct CtRow {
     /// Absolute expiry on the map's clock.
     pub lifetime: u32,
     pub rev_nat: u16,
+    /// Bytes 40 and 41 of the value: up to 1.17 the interface, unused in 1.18, another thing after.
+    pub ifindex: u16,
     /// Bytes 8..16 of the value: the backend of SERVICE entries, see [`CtRow::backend_id`].
     pub union1: u64,
     /// Both directions; 0 unless Cilium accounts.
@@ -71,7 +73,7 @@ impl CtRow {
             lifetime,
             flags,
             rev_nat_index,
-            nat_port: _,
+            nat_port,
             tx_flags_seen,
             rx_flags_seen,
             src_sec_id,
@@ -93,6 +95,7 @@ impl CtRow {
             flags,
             lifetime,
             rev_nat: u16::from_be(rev_nat_index),
+            ifindex: nat_port,
             union1,
             packets,
             bytes,

@@ -1,7 +1,11 @@
 //! What Cilium's datapath counts of its failures: drops by reason, tries at a source port.
 //!
-//! In: `cilium_metrics` and the maps of allocation retries, by their pins. Out: [`Drops`], raw sums.
+//! In: `cilium_metrics` and the maps of allocation retries, by their pins, opened anew each time. Out: [`Drops`], raw sums.
 //! Must not: be used on conntrack or NAT maps: this reads key by key, which is for maps of a few counters.
+//!
+//! The pin of `cilium_metrics` may come to hold another map than the one Cilium's programs count in: `cilium-dbg bpf
+//! metrics list` replaces it where maps are preallocated. A map in use counts forwarded packets too, so one without any
+//! counter is not in use, and its drops are unknown instead of none.
 //!
 //! The key's first two bytes are reason and direction in every version; from 1.16 on line and file of the source
 //! follow, so that one reason has many keys: sums do not care.
@@ -31,6 +35,11 @@ pub const DIRECTIONS: [&str; 4] = ["UNKNOWN", "INGRESS", "EGRESS", "SERVICE"];
 /// Classes of how many tries a source port took.
 pub const RETRIES: [&str; 5] = ["0", "1_4", "5_16", "17_31", "exhausted"];
 
+/// "No mapping for NAT masquerade".
+const NO_MAPPING: u8 = 167;
+/// The first of [`RETRIES`] say nothing of scarcity.
+const EASY_CLASSES: usize = 2;
+
 /// Words of a counter of `cilium_metrics`: packets, then bytes.
 const METRICS_VALUE: usize = 2;
 
@@ -38,9 +47,9 @@ const METRICS_VALUE: usize = 2;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drops {
     /// Packets, by the order of [`REASONS`] and [`DIRECTIONS`]; `None` without `cilium_metrics`.
-    pub packets: Option<[[u64; DIRECTIONS.len()]; REASONS.len()]>,
+    pub packets: Option<Packets>,
     /// Allocations of a source port by family, in the order of [`RETRIES`]; families without a map are left out.
-    pub retries: Vec<(&'static str, [u64; RETRIES.len()])>,
+    pub retries: Vec<Retries>,
 }
 
 /// A counter that is pinned and cannot be read.
@@ -56,18 +65,37 @@ pub enum DropsError {
         "pinned map {path} has keys of {key} and values of {value} bytes: this Cilium version is not supported"
     )]
     Layout { path: PathBuf, key: u32, value: u32 },
+    #[error(
+        "pinned map {path} counts nothing, not even forwarded packets: Cilium's programs count in another map, as after \
+         `cilium-dbg bpf metrics list` replaced the pin; restart this node's cilium-agent"
+    )]
+    Unused { path: PathBuf },
 }
 
-/// Reads the counters; `Ok(None)` where there are none, as without Cilium.
-pub fn read_drops(bpffs: &Path) -> Result<Option<Drops>, DropsError> {
-    let pin = |name: &str| bpffs.join(GLOBALS).join(name);
-    let packets = read(&pin("cilium_metrics"), (8, 16), read_packets)?;
+/// Packets by the order of [`REASONS`] and [`DIRECTIONS`].
+pub type Packets = [[u64; DIRECTIONS.len()]; REASONS.len()];
+/// A family and its allocations in the order of [`RETRIES`].
+pub type Retries = (&'static str, [u64; RETRIES.len()]);
+
+/// Reads what was dropped; `Ok(None)` where nothing counts it, as without Cilium.
+pub fn read_packets(bpffs: &Path) -> Result<Option<Packets>, DropsError> {
+    let path = bpffs.join(GLOBALS).join("cilium_metrics");
+    let Some((packets, counters)) = read(&path, (8, 16), sum_packets)? else { return Ok(None) };
+    if counters == 0 {
+        return Err(DropsError::Unused { path });
+    }
+    Ok(Some(packets))
+}
+
+/// Reads the tries at source ports; `Ok(None)` before 1.18, which began to count them.
+pub fn read_retries(bpffs: &Path) -> Result<Option<Vec<Retries>>, DropsError> {
     let mut retries = Vec::new();
     for (family, name) in [("ipv4", "cilium_snat_v4_alloc_retries"), ("ipv6", "cilium_snat_v6_alloc_retries")]
     {
-        retries.extend(read(&pin(name), (4, 4), read_retries)?.map(|counts| (family, counts)));
+        let path = bpffs.join(GLOBALS).join(name);
+        retries.extend(read(&path, (4, 4), sum_retries)?.map(|counts| (family, counts)));
     }
-    Ok((packets.is_some() || !retries.is_empty()).then_some(Drops { packets, retries }))
+    Ok((!retries.is_empty()).then_some(retries))
 }
 
 impl Drops {
@@ -76,6 +104,15 @@ impl Drops {
     pub fn of(&self, wanted: u8) -> Option<u64> {
         let index = REASONS.iter().position(|(reason, _)| *reason == wanted)?;
         Some(self.packets?.get(index)?.iter().sum())
+    }
+
+    /// Events that come when source ports run short: tries beyond a handful, packets without a port. While less than
+    /// half of a range is taken, one allocation in thirty needs more than four tries.
+    #[must_use]
+    pub fn scarce_ports(&self) -> u64 {
+        let retried =
+            self.retries.iter().flat_map(|(_, counts)| counts.iter().skip(EASY_CLASSES)).sum::<u64>();
+        retried + self.of(NO_MAPPING).unwrap_or(0)
     }
 }
 
@@ -97,12 +134,15 @@ fn read<T>(
     read(&mut map).map(Some).map_err(failed)
 }
 
-fn read_packets(map: &mut PerCpuMap) -> io::Result<[[u64; DIRECTIONS.len()]; REASONS.len()]> {
+/// The sums, and how many counters of whatever reason there are.
+fn sum_packets(map: &mut PerCpuMap) -> io::Result<(Packets, usize)> {
     let mut sums = [[0; DIRECTIONS.len()]; REASONS.len()];
+    let mut counters = 0;
     let mut key = map.next_key(None)?;
     // The datapath only ever adds keys; the bound is for a map that is not Cilium's.
     for _ in 0..map.info().max_entries {
         let Some(known) = key else { break };
+        counters += 1;
         if let [reason, direction, ..] = *known.as_slice() {
             let row =
                 REASONS.iter().position(|(wanted, _)| *wanted == reason).and_then(|row| sums.get_mut(row));
@@ -114,11 +154,11 @@ fn read_packets(map: &mut PerCpuMap) -> io::Result<[[u64; DIRECTIONS.len()]; REA
         }
         key = map.next_key(Some(&known))?;
     }
-    Ok(sums)
+    Ok((sums, counters))
 }
 
 /// Slot `i` counts allocations that took `i` retries, the last slot those that gave up.
-fn read_retries(map: &mut PerCpuMap) -> io::Result<[u64; RETRIES.len()]> {
+fn sum_retries(map: &mut PerCpuMap) -> io::Result<[u64; RETRIES.len()]> {
     let mut sums = [0; RETRIES.len()];
     let slots = map.info().max_entries;
     for slot in 0..slots {
@@ -152,5 +192,17 @@ mod tests {
         assert_eq!(classes, ["0", "1_4", "1_4", "5_16", "5_16", "17_31", "17_31", "exhausted"]);
         assert_eq!(RETRIES[retry_class(32, 129)], "17_31", "128 retries were allowed before 1.18");
         assert_eq!(RETRIES[retry_class(128, 129)], "exhausted");
+    }
+
+    #[test]
+    fn ports_run_short_when_many_tries_are_needed_or_none_was_found() {
+        let drops = |retries, no_mapping| {
+            let mut packets = Packets::default();
+            packets[1][2] = no_mapping;
+            Drops { packets: Some(packets), retries: vec![("ipv4", retries)] }.scarce_ports()
+        };
+        assert_eq!(drops([1_000_000, 900, 0, 0, 0], 0), 0, "a busy node");
+        assert_eq!(drops([0, 0, 1, 20, 300], 4_000), 4_321);
+        assert_eq!(Drops::default().scarce_ports(), 0, "where nobody counts");
     }
 }

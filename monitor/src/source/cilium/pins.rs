@@ -172,6 +172,12 @@ impl MapName {
         self.table != Table::Nat
     }
 
+    /// Whether it is one of the node's own maps, not the inner map of another cluster.
+    #[must_use]
+    pub fn is_global(&self) -> bool {
+        !self.name.starts_with("per_cluster_")
+    }
+
     /// The pin's path.
     #[must_use]
     pub fn path(&self, bpffs: &Path) -> PathBuf {

@@ -10,11 +10,13 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
+use std::net::IpAddr;
 
 use monitor_abi::class::{Direction, State};
 
 use super::ct::CtRow;
-use super::tuple::Endpoint;
+use super::tuple::{Endpoint, has_ports};
 
 /// Remote ends counted exactly.
 pub const CAPACITY: usize = 65_536;
@@ -26,7 +28,7 @@ const _: () = {
     // The hash table has at most twice as many buckets, each with one control byte more. Taking slots over leaves
     // tombstones: being more than half full it then doubles once, and has room to clean up in place ever after.
     // A table or vector that grows holds its old half too.
-    let index = (4 + 2) * CAPACITY * (size_of::<(Endpoint, u32)>() + 1);
+    let index = (4 + 2) * CAPACITY * (size_of::<(Remote, u32)>() + 1);
     let slots = CAPACITY * size_of::<Slot>();
     assert!(index + slots * 3 / 2 + CAPACITY * size_of::<u32>() <= MOST_BYTES);
 };
@@ -34,11 +36,39 @@ const _: () = {
 /// What is counted together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Grouping {
-    /// Entries of the same remote address and port.
+    /// Entries of the same remote address and port. A remote end that opened the connection took a new port for it:
+    /// such clients are counted by their address alone.
     #[default]
     Endpoint,
-    /// Entries of the same remote address; the port is reported as 0.
+    /// Entries of the same remote address.
     Address,
+}
+
+/// Whom entries are counted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Remote {
+    pub address: IpAddr,
+    /// `None` where every port of the address is counted together.
+    pub port: Option<u16>,
+}
+
+impl Remote {
+    fn of(row: &CtRow, grouping: Grouping) -> Self {
+        let end = row.remote();
+        let named = grouping == Grouping::Endpoint && !(has_ports(row.nexthdr) && end == row.initiator);
+        Self { address: end.address, port: named.then_some(end.port) }
+    }
+}
+
+/// `address:port`, or `address:*`; IPv6 addresses in brackets.
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.port, self.address) {
+            (Some(port), address) => Endpoint { address, port }.fmt(f),
+            (None, IpAddr::V4(address)) => write!(f, "{address}:*"),
+            (None, IpAddr::V6(address)) => write!(f, "[{address}]:*"),
+        }
+    }
 }
 
 /// The table while it is being filled.
@@ -48,7 +78,7 @@ pub struct TopTable {
     grouping: Grouping,
     entries: u64,
     /// Remote end to slot.
-    index: HashMap<Endpoint, u32>,
+    index: HashMap<Remote, u32>,
     slots: Vec<Slot>,
     /// Slots as a binary heap, the fewest entries first; empty until the table is full.
     heap: Vec<u32>,
@@ -57,7 +87,7 @@ pub struct TopTable {
 /// One remote end. `count` is everything seen since it took the slot, plus `error`.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    remote: Endpoint,
+    remote: Remote,
     count: u32,
     error: u32,
     states: [u32; State::ALL.len()],
@@ -82,7 +112,7 @@ pub struct TopReport {
 /// A remote end and its entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopRow {
-    pub remote: Endpoint,
+    pub remote: Remote,
     /// Never too low, too high by at most `error`.
     pub count: u32,
     pub error: u32,
@@ -105,14 +135,10 @@ impl TopTable {
 
     /// Counts an entry.
     pub fn add(&mut self, row: &CtRow) {
-        let mut remote = row.remote();
-        if self.grouping == Grouping::Address {
-            remote.port = 0;
-        }
-        self.count(remote, row.state, row.direction);
+        self.count(Remote::of(row, self.grouping), row.state, row.direction);
     }
 
-    fn count(&mut self, remote: Endpoint, state: State, direction: Direction) {
+    fn count(&mut self, remote: Remote, state: State, direction: Direction) {
         self.entries += 1;
         let full = self.slots.len() >= self.capacity;
         let number = match self.index.entry(remote) {
@@ -139,7 +165,7 @@ impl TopTable {
     }
 
     /// Gives the slot with the fewest entries to a new remote end.
-    fn take_over(&mut self, remote: Endpoint) -> Option<u32> {
+    fn take_over(&mut self, remote: Remote) -> Option<u32> {
         if self.heap.is_empty() {
             self.build_heap();
         }
@@ -205,7 +231,7 @@ impl TopTable {
 }
 
 impl Slot {
-    const fn new(remote: Endpoint, inherited: u32) -> Self {
+    const fn new(remote: Remote, inherited: u32) -> Self {
         Self {
             remote,
             count: inherited,
@@ -236,11 +262,11 @@ mod tests {
 
     use super::*;
 
-    fn remote(number: u32) -> Endpoint {
-        Endpoint { address: Ipv4Addr::from_bits(number).into(), port: 445 }
+    fn remote(number: u32) -> Remote {
+        Remote { address: Ipv4Addr::from_bits(number).into(), port: Some(445) }
     }
 
-    fn fill(capacity: usize, remotes: &[u32]) -> (TopTable, HashMap<Endpoint, u32>) {
+    fn fill(capacity: usize, remotes: &[u32]) -> (TopTable, HashMap<Remote, u32>) {
         let mut table = TopTable::with_capacity(Grouping::Endpoint, capacity);
         let mut exact = HashMap::new();
         for &number in remotes {
@@ -248,6 +274,28 @@ mod tests {
             *exact.entry(remote(number)).or_default() += 1;
         }
         (table, exact)
+    }
+
+    #[test]
+    fn clients_are_one_remote_end_whatever_their_ports() {
+        let mut table = TopTable::new(Grouping::Endpoint);
+        let end = |last: u8, port: u16| Endpoint { address: Ipv4Addr::new(192, 0, 2, last).into(), port };
+        let entry = |initiator, responder, tuple_flags: u8| {
+            let mut key = [0; 14];
+            key[12] = 6;
+            let row = CtRow::decode(&key, &[0; 56]).unwrap();
+            CtRow { initiator, responder, tuple_flags, direction: Direction::of(tuple_flags), ..row }
+        };
+        // A client of a NodePort opens many connections; a pod opens two to one server.
+        for port in 40_000..41_000 {
+            table.add(&entry(end(7, port), end(1, 8_080), 1));
+        }
+        for port in [50_000, 50_001] {
+            table.add(&entry(end(1, port), end(9, 443), 0));
+        }
+        let report = table.into_report(9);
+        let rows: Vec<_> = report.rows.iter().map(|row| (row.remote.to_string(), row.count)).collect();
+        assert_eq!(rows, [("192.0.2.7:*".to_owned(), 1_000), ("192.0.2.9:443".to_owned(), 2)]);
     }
 
     #[test]

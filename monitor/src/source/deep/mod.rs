@@ -3,7 +3,6 @@
 //! In: a collector with its maps open, the last snapshot, the host's sockets. Out: [`DeepOutcome`].
 //! Must not: look anything up in Cilium's maps, run on a scrape, or keep more than fingerprints between scans.
 
-mod addresses;
 pub mod fingerprint;
 pub mod join;
 pub mod ports;
@@ -12,7 +11,6 @@ use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::time::Duration;
 
-use self::addresses::read_addresses;
 use self::fingerprint::Fingerprints;
 use self::join::{Context, HostView, Join, Joined, Suspects, TargetCounts};
 use self::ports::PortTable;
@@ -24,7 +22,10 @@ use super::cilium::target::TargetIndex;
 use super::cilium::walk::Step;
 use super::collect::Collector;
 use super::host::HostError;
+use super::host::addresses::{OWN, read_addresses};
+use super::host::net_scope::must_see_node;
 use super::host::sockets::{MAX_SOCKETS, read_sockets};
+use crate::one_line::one_line;
 use crate::snapshot::deep::{DeepFacts, DeepOutcome, NatDeep, PortUse, ServiceDeep, TargetDeep, Untracked};
 use crate::snapshot::{Snapshot, SourceState, TimeoutClass, ratio};
 
@@ -93,7 +94,7 @@ impl DeepScan {
         let duration = sys::monotonic().saturating_sub(begun);
         let (facts, error) = match joined {
             Ok(facts) => (Some(DeepFacts { monotonic: begun, duration, ..facts }), problem),
-            Err(error) => (None, Some(chain(&error))),
+            Err(error) => (None, Some(one_line(&error))),
         };
         DeepOutcome { facts, source: SourceState { name: "deep", duration, error } }
     }
@@ -285,7 +286,9 @@ fn host_view(
     targets: &TargetIndex,
     first_port: u16,
 ) -> Result<Option<HostView>, Unseen> {
-    let Some(addresses) = read_addresses(&collector.settings().host)? else { return Ok(None) };
+    let host = &collector.settings().host;
+    must_see_node(host)?;
+    let Some(addresses) = read_addresses(host, OWN)? else { return Ok(None) };
     let sockets = read_sockets(|address| targets.target_of(address.to_canonical()).is_some())
         .map_err(HostError::from)?;
     // One in TIME_WAIT sent something within the minute after which an entry without a socket is a ghost.
@@ -293,43 +296,27 @@ fn host_view(
     if count > 0 {
         return Err(Unseen::Sockets { count });
     }
-    let translates = || collector.has_open(|map| map.table == Table::Nat && is_global(map));
+    let translates = || collector.has_open(|map| map.table == Table::Nat && map.is_global());
     let told = snapshot.agent.as_ref().and_then(|agent| agent.bpf_masquerade);
     let masquerades = told.unwrap_or_else(translates);
     Ok(Some(HostView { addresses, sockets: sockets.sockets, first_port, masquerades }))
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// The maps in groups, the node's own first.
 fn groups(maps: &[MapName]) -> Vec<Group> {
     let mut groups: BTreeMap<(bool, String, bool), Group> = BTreeMap::new();
     for map in maps {
-        let cluster = if is_global(map) { "" } else { map.name.rsplit('_').next().unwrap_or_default() };
-        let key = (!is_global(map), cluster.to_owned(), map.v6);
+        let cluster = if map.is_global() { "" } else { map.name.rsplit('_').next().unwrap_or_default() };
+        let key = (!map.is_global(), cluster.to_owned(), map.v6);
         let group = groups.entry(key).or_insert_with(|| Group {
             ct: Vec::new(),
             nat: None,
             v6: map.v6,
-            global: is_global(map),
+            global: map.is_global(),
         });
         if map.is_conntrack() { group.ct.push(map.clone()) } else { group.nat = Some(map.clone()) }
     }
     groups.into_values().filter(|group| !group.ct.is_empty()).collect()
-}
-
-fn is_global(map: &MapName) -> bool {
-    !map.name.starts_with("per_cluster_")
 }
 
 #[cfg(test)]

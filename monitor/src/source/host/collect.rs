@@ -10,6 +10,7 @@ use super::cifs::{CifsSums, read_cifs};
 use super::iscsi::{Session, read_iscsi};
 use super::logs::{Limits, LogCounter};
 use super::mounts::{Mounts, read_mounts, superblocks};
+use super::net_scope::must_see_node;
 use super::netstat::read_netstat;
 use super::sockets::read_sockets;
 use super::sysctl::{Sysctls, read_file_handles, read_sysctls};
@@ -112,7 +113,7 @@ impl HostCollector {
             sysctls: timed(sources, "sysctl", || wanted_sysctls(host, &wanted.sysctls)),
             file_handles: timed(sources, "file_handles", || read_file_handles(host)),
             netstat: timed(sources, "netstat", || read_netstat(host)),
-            sockets: timed(sources, "sockets", || target_sockets(targets)),
+            sockets: timed(sources, "sockets", || target_sockets(host, targets)),
             logs: timed(sources, "logs", || self.logs.as_mut().map_or(Ok(None), |logs| logs.read(host))),
             mounts,
             cifs,
@@ -136,10 +137,11 @@ fn wanted_sysctls(host: &Host, names: &[String]) -> Sample<SysctlState> {
 }
 
 /// Without targets there is nothing to look for.
-fn target_sockets(targets: &TargetIndex) -> Sample<SocketState> {
+fn target_sockets(host: &Host, targets: &TargetIndex) -> Sample<SocketState> {
     if targets.targets().is_empty() {
         return Ok(None);
     }
+    must_see_node(host)?;
     let found =
         read_sockets(|remote| targets.target_of(remote.to_canonical()).is_some()).map_err(HostError::from)?;
     let sockets = found.sockets.into_iter().filter_map(|socket| {

@@ -8,11 +8,13 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+pub(crate) mod addresses;
 pub mod cifs;
 pub mod collect;
 pub mod iscsi;
 pub mod logs;
 pub mod mounts;
+pub mod net_scope;
 pub mod netstat;
 pub mod sockets;
 pub mod sysctl;
@@ -66,6 +68,11 @@ pub enum HostError {
     Parse { path: PathBuf, source: ParseError },
     #[error(transparent)]
     Sockets(#[from] sockets::SocketsError),
+    #[error(
+        "the node's sockets cannot be seen from a network namespace of our own: set hostNetwork: true, or run ctmon on \
+         the node"
+    )]
+    OwnNetwork,
 }
 
 /// What a pure parser refuses, without the path it does not know.

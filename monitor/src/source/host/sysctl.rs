@@ -6,29 +6,8 @@
 
 use std::path::PathBuf;
 
+use super::net_scope::{NetScope, read_net_scope};
 use super::{Host, HostError, ParseError, Sample, read_optional};
-
-/// Whose network namespace answers here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NetScope {
-    /// The one of pid 1: the node's, if procfs is the node's.
-    Node,
-    /// Ours, and pid 1 has another: without `hostNetwork` these are the pod's values, not the node's.
-    Own,
-    /// Pid 1's namespace may not be looked at (needs `CAP_SYS_PTRACE` or the same user).
-    Unknown,
-}
-
-impl NetScope {
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Node => "node",
-            Self::Own => "own",
-            Self::Unknown => "unknown",
-        }
-    }
-}
 
 /// One sysctl as the kernel prints it.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,16 +51,6 @@ pub fn read_file_handles(host: &Host) -> Sample<FileHandles> {
     let path = host.proc("sys/fs/file-nr");
     let Some(bytes) = read_optional(&path)? else { return Ok(None) };
     parse_file_nr(&bytes).map(Some).map_err(|error| error.at(&path))
-}
-
-/// Compares our network namespace with pid 1's. Infallible: what cannot be seen is `Unknown`.
-#[must_use]
-pub fn read_net_scope(host: &Host) -> NetScope {
-    match (host.proc("1/ns/net").read_link(), host.proc("self/ns/net").read_link()) {
-        (Ok(node), Ok(own)) if node == own => NetScope::Node,
-        (Ok(_), Ok(_)) => NetScope::Own,
-        _ => NetScope::Unknown,
-    }
 }
 
 /// Dots become slashes, and (as in sysctl(8)) a slash in the name stands for a dot of an interface's name:
@@ -200,10 +169,10 @@ mod tests {
         dir.write("proc/sys/net/core/netdev_max_backlog", b"1000\n");
         dir.write("proc/sys/fs/file-max", b"10\n");
         dir.write("proc/1/ns/x", b"");
-        dir.write("proc/self/ns/x", b"");
+        dir.write("proc/thread-self/ns/x", b"");
         let scope = || read_sysctl(&host, "net.core.netdev_max_backlog").unwrap().unwrap().scope;
         assert_eq!(scope(), Some(NetScope::Unknown));
-        symlink("net:[1]", dir.path().join("proc/self/ns/net")).unwrap();
+        symlink("net:[1]", dir.path().join("proc/thread-self/ns/net")).unwrap();
         symlink("net:[2]", dir.path().join("proc/1/ns/net")).unwrap();
         assert_eq!(scope(), Some(NetScope::Own));
         std::fs::remove_file(dir.path().join("proc/1/ns/net")).unwrap();

@@ -1,18 +1,23 @@
-//! The node's own addresses.
+//! The addresses of a network namespace.
 //!
-//! In: `net/fib_trie` and `net/if_inet6` of our network namespace, the one whose sockets are read. Out: a set of addresses.
+//! In: `net/fib_trie` and `net/if_inet6` of a process. Out: a set of addresses.
 //! Must not: count a neighbour's: only what the kernel calls local.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::source::host::{Host, HostError, read_optional};
+use super::{Host, Sample, read_optional};
 
-/// Reads them; `Ok(None)` where the kernel does not tell.
-pub(super) fn read_addresses(host: &Host) -> Result<Option<HashSet<IpAddr>>, HostError> {
-    let text = |name: &str| {
-        let bytes = read_optional(&host.proc(format!("thread-self/net/{name}")))?;
-        Ok::<_, HostError>(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+/// Our own network namespace, whose sockets `sock_diag` shows.
+pub(crate) const OWN: &str = "thread-self";
+/// That of pid 1: the node's, if procfs is the node's.
+pub(super) const NODE: &str = "1";
+
+/// Those of the namespace that `process` is in, [`OWN`] or [`NODE`]; `Ok(None)` where the kernel does not tell.
+pub(crate) fn read_addresses(host: &Host, process: &str) -> Sample<HashSet<IpAddr>> {
+    let text = |name: &str| -> Sample<String> {
+        let bytes = read_optional(&host.proc(format!("{process}/net/{name}")))?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     };
     let Some(v4) = text("fib_trie")? else { return Ok(None) };
     // Without IPv6 the file is not there, and nothing is missing.
@@ -77,7 +82,7 @@ Local:
 
     #[test]
     fn this_machine_has_its_loopback() {
-        let found = read_addresses(&Host::default()).unwrap().unwrap();
+        let found = read_addresses(&Host::default(), OWN).unwrap().unwrap();
         assert!(found.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)), "{found:?}");
     }
 }
