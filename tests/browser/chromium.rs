@@ -68,6 +68,14 @@ impl Browser {
         bail!("chromium said nothing of {url}, time after time")
     }
 
+    /// Opens this document. From a file: of an address that holds a document with a script itself (`data:`) Chromium 148
+    /// often prints nothing.
+    pub(crate) fn open_document(&self, html: &str) -> Result<Seen> {
+        let path = self.directory.join("document.html");
+        fs::write(&path, html).with_context(|| format!("failed to write {}", path.display()))?;
+        self.open(&format!("file://{}", path.display()))
+    }
+
     /// What the page looks like, as a PNG.
     pub(crate) fn picture(&self, url: &str, flags: &[&str]) -> Result<Vec<u8>> {
         let path = self.directory.join("picture.png");

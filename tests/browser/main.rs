@@ -113,12 +113,12 @@ fn something_is_painted_in_bright_and_in_dark() -> Result<()> {
 #[test]
 fn a_complaint_would_be_seen_and_no_other_host_is_reached() -> Result<()> {
     let browser = Browser::new()?;
-    let seen = browser.open("data:text/html,<script>console.error('a complaint')</script><p>shown</p>")?;
+    let seen = browser.open_document("<script>console.error('a complaint')</script><p>shown</p>")?;
     ensure!(seen.dom.contains("shown"), "{}", seen.dom);
     ensure!(seen.console.iter().any(|line| line.contains("a complaint")), "{:?}", seen.console);
     let image =
         "<img src='http://example.org/x.png' onload='this.alt=\"reached\"' onerror='this.alt=\"refused\"'>";
-    let seen = browser.open(&format!("data:text/html,{image}"))?;
+    let seen = browser.open_document(image)?;
     ensure!(seen.dom.contains("alt=\"refused\""), "{}", seen.dom);
     Ok(())
 }

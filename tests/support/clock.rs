@@ -4,6 +4,7 @@
 //! Must not: guess HZ: it is measured.
 
 use std::fs;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -12,12 +13,19 @@ use anyhow::{Context, Result, bail};
 use crate::reference;
 use crate::sys;
 
-/// Rates kernels are built with.
-const KNOWN_HZ: [u32; 5] = [100, 250, 300, 1000, 1024];
+/// Rates that kernels for amd64 and arm64 are built with.
+const KNOWN_HZ: [u32; 4] = [100, 250, 300, 1000];
+/// Jiffies when a kernel starts: so that they wrap 32 bits after five minutes.
+const START: f64 = 4_294_967_296.0;
+const WRAP_AFTER: f64 = 300.0;
+/// So late may jiffies be: where the processor that counts them is an emulated one that waits for its turn.
+const LATE: f64 = 0.5;
+/// So far from each other may both clocks have started.
+const APART: f64 = 5.0;
 /// Between two readings of jiffies.
 const PAUSE: Duration = Duration::from_millis(100);
 /// After so long a clock that fits no known rate never will.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The unit of lifetimes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,21 +77,20 @@ impl Clock {
 
     /// `jiffies >> 8`; measures HZ until only one rate is left, however busy the machine is.
     pub fn jiffies() -> Result<Self> {
+        static HZ: Mutex<Option<u32>> = Mutex::new(None);
         let first = JiffiesAt::read()?;
-        loop {
-            thread::sleep(PAUSE);
-            let last = JiffiesAt::read()?;
-            let (from, to) = first.rate_until(&last);
-            let fitting: Vec<u32> =
-                KNOWN_HZ.into_iter().filter(|hz| (from..=to).contains(&f64::from(*hz))).collect();
-            match *fitting.as_slice() {
-                [hz] => return Ok(Self { units: Units::Jiffies { hz }, jiffies_at_zero: last.at_zero(hz) }),
-                [_, ..] if last.after.saturating_sub(first.before) < PATIENCE => {}
-                _ => {
-                    bail!("measured {from:.0} to {to:.0} jiffies a second, which no kernel is built with")
-                }
-            }
+        // One measures for all.
+        let mut known = HZ.lock().unwrap_or_else(PoisonError::into_inner);
+        let hz = match *known {
+            Some(hz) => hz,
+            None => *known.insert(first.measure_hz()?),
+        };
+        let mut jiffies_at_zero = first.at_zero(hz);
+        for _ in 0..10 {
+            // Jiffies may be late, never early.
+            jiffies_at_zero = jiffies_at_zero.max(JiffiesAt::read()?.at_zero(hz));
         }
+        Ok(Self { units: Units::Jiffies { hz }, jiffies_at_zero })
     }
 
     #[must_use]
@@ -112,40 +119,52 @@ impl Clock {
 /// A reading of jiffies, and the monotonic clock on both sides of it: a busy machine may put any time in between.
 #[derive(Clone, Copy, Debug)]
 struct JiffiesAt {
-    before: Duration,
+    before: f64,
     jiffies: f64,
-    after: Duration,
+    after: f64,
 }
 
 impl JiffiesAt {
-    /// The closest of a few.
     fn read() -> Result<Self> {
-        let mut closest: Option<Self> = None;
-        for _ in 0..10 {
-            let (before, jiffies, after) = (sys::monotonic()?, read_jiffies()?, sys::monotonic()?);
-            let read = Self { before, jiffies, after };
-            if closest.is_none_or(|known| read.width() < known.width()) {
-                closest = Some(read);
+        let monotonic = || sys::monotonic().map(|time| time.as_secs_f64());
+        Ok(Self { before: monotonic()?, jiffies: read_jiffies()?, after: monotonic()? })
+    }
+
+    /// Reads again until only one rate is left.
+    fn measure_hz(&self) -> Result<u32> {
+        let mut last = *self;
+        loop {
+            let fitting: Vec<u32> = KNOWN_HZ.into_iter().filter(|hz| self.fits(&last, *hz)).collect();
+            if let [hz] = *fitting.as_slice() {
+                return Ok(hz);
             }
+            let passed = last.after - self.before;
+            if passed > PATIENCE.as_secs_f64() {
+                let rate = (last.jiffies - self.jiffies) / passed;
+                bail!("{rate:.0} jiffies a second: of {KNOWN_HZ:?} {fitting:?} fit");
+            }
+            thread::sleep(PAUSE);
+            last = Self::read()?;
         }
-        closest.context("jiffies were not read")
     }
 
-    const fn width(&self) -> Duration {
-        self.after.saturating_sub(self.before)
+    /// Whether jiffies that run so fast read so, here and at a later reading.
+    fn fits(&self, later: &Self, hz: u32) -> bool {
+        let hz = f64::from(hz);
+        let seconds = |jiffies: f64| jiffies / hz;
+        // Since both clocks started, and between the readings.
+        let since_start = seconds(later.jiffies - START) + WRAP_AFTER;
+        let started = (later.before - APART - LATE..=later.after + APART).contains(&since_start);
+        let passed = seconds(later.jiffies - self.jiffies);
+        let tick = seconds(1.0);
+        let ran = (later.before - self.after - LATE - tick..=later.after - self.before + LATE + tick)
+            .contains(&passed);
+        started && ran
     }
 
-    /// Jiffies a second between this reading and a later one, at the least and at the most.
-    fn rate_until(&self, later: &Self) -> (f64, f64) {
-        let jiffies = later.jiffies - self.jiffies;
-        let longest = later.after.saturating_sub(self.before).as_secs_f64();
-        let shortest = later.before.saturating_sub(self.after).as_secs_f64();
-        ((jiffies - 1.0) / longest, (jiffies + 1.0) / shortest)
-    }
-
+    /// Jiffies when the monotonic clock showed 0, at the least.
     fn at_zero(&self, hz: u32) -> f64 {
-        let middle = (self.before + self.after) / 2;
-        self.jiffies - middle.as_secs_f64() * f64::from(hz)
+        self.jiffies - self.after * f64::from(hz)
     }
 }
 
@@ -172,25 +191,29 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_lies_between_what_the_readings_allow() {
-        let at = |ms: u64, jiffies: f64, width: u64| JiffiesAt {
-            before: Duration::from_millis(ms),
-            jiffies,
-            after: Duration::from_millis(ms + width),
+    fn only_the_true_rate_fits_once_enough_time_has_passed() {
+        let at = |before: f64, hz: f64, late: f64, width: f64| JiffiesAt {
+            before,
+            jiffies: (START + (before - late - WRAP_AFTER) * hz).floor(),
+            after: before + width,
         };
         let check = |first: JiffiesAt, last: JiffiesAt, expected: &[u32]| {
-            let (from, to) = first.rate_until(&last);
-            let fitting: Vec<u32> =
-                KNOWN_HZ.into_iter().filter(|hz| (from..=to).contains(&f64::from(*hz))).collect();
-            assert_eq!(fitting, expected, "{from} to {to}");
+            let fitting: Vec<u32> = KNOWN_HZ.into_iter().filter(|hz| first.fits(&last, *hz)).collect();
+            assert_eq!(fitting, expected, "{first:?} {last:?}");
         };
-        check(at(0, 0.0, 1), at(100, 25.0, 1), &[250]);
-        // A machine that was away while it read cannot tell yet; later it can.
-        check(at(0, 0.0, 40), at(100, 25.0, 40), &[250, 300]);
-        check(at(0, 0.0, 40), at(2_000, 500.0, 40), &[250]);
-        check(at(0, 0.0, 1), at(100, 102.0, 1), &[1000, 1024]);
-        check(at(0, 0.0, 1), at(1_000, 1_024.0, 1), &[1024]);
-        check(at(0, 0.0, 1), at(1_000, 600.0, 1), &[]);
+        // A machine that booted just now, and one that is up for a month: one reading tells.
+        for hz in KNOWN_HZ {
+            for up in [1.0, 60.0, 1_200.0, 2_600_000.0] {
+                let now = at(up, f64::from(hz), 0.0, 0.01);
+                check(now, now, &[hz]);
+            }
+        }
+        // Around the wrap all rates meet: the distance of two readings tells, though jiffies are late in one.
+        check(at(300.0, 250.0, 0.0, 0.01), at(300.1, 250.0, 0.0, 0.01), &KNOWN_HZ);
+        check(at(300.0, 250.0, 0.4, 0.01), at(308.0, 250.0, 0.0, 0.01), &[250]);
+        check(at(300.0, 250.0, 0.0, 0.01), at(308.0, 250.0, 0.4, 0.01), &[250]);
+        // A rate that no kernel has.
+        check(at(1_200.0, 600.0, 0.0, 0.01), at(1_210.0, 600.0, 0.0, 0.01), &[]);
     }
 
     #[test]

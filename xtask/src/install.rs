@@ -98,7 +98,7 @@ impl Need {
 /// All of them are there after this; with `--no-install` every one that is missing has been named.
 pub(crate) fn ensure(paths: &Paths, needs: &[Need], purpose: &str) -> Result<()> {
     // One call of apt for all, and no need twice.
-    let of_apt: Vec<&str> = needs.iter().flat_map(|need| need.packages()).copied().collect();
+    let of_apt: Vec<&str> = needs.iter().flat_map(Need::packages).copied().collect();
     let mut missing = 0;
     let mut judge = |done: Result<()>| match done {
         Err(error) if is_refusal(&error) => {

@@ -86,7 +86,7 @@ fn run_list(paths: &Paths, of: List, only: &[String], skip: &[String], print: bo
     }
     let chosen: Vec<_> = steps.iter().map(|step| step.name).collect();
     let begun = Instant::now();
-    let rows = schedule::run(paths, &steps, |step| {
+    let command = |step: &Step| {
         let mut command = schedule::own_program()?;
         if install::is_forbidden() {
             command.arg("--no-install");
@@ -94,7 +94,8 @@ fn run_list(paths: &Paths, of: List, only: &[String], skip: &[String], print: bo
         command.args(["step", step.name, "--of", if of == List::Suite { "suite" } else { "release" }]);
         command.args(["--chosen", &chosen.join(",")]);
         Ok(command)
-    });
+    };
+    let rows = schedule::run(paths, &steps, command, std::io::stdout());
     let sum = report(&rows, begun.elapsed())?;
     // The last line on standard output, for people and programs alike.
     println!("{sum}");

@@ -4,7 +4,7 @@
 //! Must not: start a step before its needs are there, or one whose needs failed.
 
 use std::collections::HashMap;
-use std::io::{Read as _, Stdout, pipe, stdout};
+use std::io::{Read as _, Write, pipe};
 use std::process::{Command, ExitStatus};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
@@ -32,13 +32,14 @@ pub(super) struct Row {
     pub(super) took: Duration,
 }
 
-/// Runs them all: `command` makes the process of a step.
-pub(super) fn run(
+/// Runs them all: `command` makes the process of a step. What they say goes to `out`.
+pub(super) fn run<W: Write + Send>(
     paths: &Paths,
     steps: &[&'static Step],
     command: impl Fn(&Step) -> Result<Command> + Sync,
+    out: W,
 ) -> Vec<Row> {
-    let curtain = Curtain::new(stdout());
+    let curtain = Curtain::new(out);
     let board = Board::default();
     let mut rows: Vec<Row> = thread::scope(|scope| {
         let lanes = Lane::ALL.map(|lane| {
@@ -57,12 +58,12 @@ pub(super) fn run(
     rows
 }
 
-fn run_one(
+fn run_one<W: Write>(
     paths: &Paths,
     step: &'static Step,
     steps: &[&'static Step],
     board: &Board,
-    curtain: &Curtain<Stdout>,
+    curtain: &Curtain<W>,
     command: &(impl Fn(&Step) -> Result<Command> + Sync),
 ) -> Row {
     // What was left out was asked to be left out: it is taken for granted.
@@ -85,7 +86,7 @@ fn run_one(
 }
 
 /// Runs the process to its end and passes on what it says on both streams.
-fn speak(mut command: Command, step: &Step, curtain: &Curtain<Stdout>) -> Result<ExitStatus> {
+fn speak<W: Write>(mut command: Command, step: &Step, curtain: &Curtain<W>) -> Result<ExitStatus> {
     let (mut said, stdout) = pipe().context("failed to make a pipe")?;
     let stderr = stdout.try_clone().context("failed to copy a pipe")?;
     let mut child = command
@@ -143,36 +144,40 @@ impl Board {
 
 #[cfg(test)]
 mod tests {
-    use super::super::steps::Context;
+    use std::io;
+
     use super::*;
     use crate::tally::Tally;
 
-    fn nothing(_: &Context<'_>) -> Result<Tally> {
-        Ok(Tally::ONE_PASSED)
-    }
-
     const fn step(name: &'static str, kind: Kind, lane: Lane, needs: &'static [&'static str]) -> Step {
-        Step { name, proves: "", kind, lane, needs, wants: &[], run: nothing }
+        Step { name, proves: "", kind, lane, needs, wants: &[], run: |_| Ok(Tally::ONE_PASSED) }
     }
 
     static GOOD: Step = step("test-good", Kind::Build, Lane::Main, &[]);
     static BAD: Step = step("test-bad", Kind::Build, Lane::Waiting, &[]);
     static ON_GOOD: Step = step("test-on-good", Kind::Check, Lane::Machines, &["test-good"]);
     static ON_BAD: Step = step("test-on-bad", Kind::Check, Lane::Main, &["test-good", "test-bad"]);
+    static SILENT: Step = step("test-silent", Kind::Check, Lane::Main, &[]);
     static ON_NOBODY: Step = step("test-on-nobody", Kind::Check, Lane::Main, &["test-left-out"]);
 
     #[test]
     fn a_step_runs_after_its_needs_and_not_at_all_without_them() {
         let paths = Paths::of_workspace().unwrap();
         let steps = [&GOOD, &BAD, &ON_GOOD, &ON_BAD, &ON_NOBODY];
-        let rows = run(&paths, &steps, |step| {
+        let command = |step: &Step| {
             let done: Result<Tally> = match step.name {
                 "test-bad" => Err(anyhow::anyhow!("it is bad")),
                 _ => Ok(Tally::ONE_PASSED),
             };
             Outcome::of(&done).write(&paths, step.name)?;
-            Ok(Command::new("true"))
-        });
+            let mut command = Command::new("echo");
+            command.arg(step.name);
+            Ok(command)
+        };
+        let mut said = Vec::new();
+        let rows = run(&paths, &steps, command, &mut said);
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains("== test-bad: \ntest-bad\n") && !said.contains("== test-on-bad"), "{said}");
         let seen: Vec<_> = rows
             .iter()
             .map(|row| match &row.end {
@@ -196,8 +201,7 @@ mod tests {
     #[test]
     fn a_process_that_leaves_nothing_has_failed() {
         let paths = Paths::of_workspace().unwrap();
-        static SILENT: Step = step("test-silent", Kind::Check, Lane::Main, &[]);
-        let rows = run(&paths, &[&SILENT], |_| Ok(Command::new("true")));
+        let rows = run(&paths, &[&SILENT], |_| Ok(Command::new("true")), io::sink());
         let [Row { end: End::Ran(outcome), .. }] = rows.as_slice() else { panic!("not one row") };
         assert_eq!(outcome.failed, 1);
         assert!(outcome.error.as_ref().unwrap().contains("without a result"), "{outcome:?}");
