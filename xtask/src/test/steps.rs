@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::paths::Paths;
 use crate::shell::{Run as _, say};
 use crate::tally::Tally;
-use crate::{apt, build, cargo, ebpf, image, python, vm};
+use crate::{apt, build, cargo, dist, ebpf, image, npm, python, unpacked, vm};
 
 /// One line of the suite.
 pub(super) struct Step {
@@ -166,6 +166,47 @@ pub(super) const STEPS: &[Step] = &[
         needs: &["set-up", "build-ebpf", "build", "python"],
         packages: PROMETHEUS,
         run: |context| cargo_test(context, &["--package", "tests", "--test", "manifests"]),
+    },
+    Step {
+        name: "dist",
+        proves: "what a release is made of is made, the same twice",
+        kind: Kind::Build,
+        needs: BINARY,
+        packages: &[],
+        run: |context| dist::of_the_suite(context.paths).map(|()| Tally::default()),
+    },
+    Step {
+        name: "registry",
+        proves: "a registry takes image, chart and manifests, and clients find in it what was pushed",
+        kind: Kind::Check,
+        needs: &["set-up", "build-ebpf", "build", "python", "dist"],
+        packages: &["skopeo", "umoci"],
+        run: |context| {
+            unpacked::ensure(context.paths, &["docker-registry"], "a registry to push to")?;
+            cargo_test(context, &["--package", "tests", "--test", "registry", "--", "--test-threads=1"])
+        },
+    },
+    Step {
+        name: "containerd",
+        proves: "containerd and runc run the image as the DaemonSet asks, on a simulated node",
+        kind: Kind::Check,
+        needs: &["set-up", "build-ebpf", "build", "dist"],
+        packages: &[],
+        run: |context| {
+            unpacked::ensure(context.paths, &["containerd", "runc"], "running the image")?;
+            cargo_test(context, &["--package", "tests", "--test", "containerd", "--", "--test-threads=1"])
+        },
+    },
+    Step {
+        name: "workflows",
+        proves: "the workflows say what their forge understands, and name no owner",
+        kind: Kind::Check,
+        needs: SET_UP,
+        packages: &[],
+        run: |context| {
+            npm::ensure(context.paths)?;
+            cargo_test(context, &["--package", "tests", "--test", "workflows"])
+        },
     },
     Step {
         name: "vm",
