@@ -36,19 +36,19 @@ impl Container {
     /// Fails where the manifest asks for something that is not handed on here.
     pub(crate) fn of_the_manifest(node: &Node, containerd: &Containerd) -> Result<Self> {
         let set: Value = yaml_serde::from_str(DAEMONSET).context("failed to read the DaemonSet")?;
-        let pod = &set["spec"]["template"]["spec"];
-        let own = &pod["containers"][0];
+        let pod = at(&set, "/spec/template/spec");
+        let own = at(pod, "/containers/0");
         let security = &own["securityContext"];
         for (what, is, should) in [
             ("hostNetwork", &pod["hostNetwork"], Value::from(true)),
             ("hostPID", &pod["hostPID"], false.into()),
-            ("seccompProfile", &pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault".into()),
+            ("seccompProfile", at(pod, "/securityContext/seccompProfile/type"), "RuntimeDefault".into()),
             ("privileged", &security["privileged"], false.into()),
             ("allowPrivilegeEscalation", &security["allowPrivilegeEscalation"], false.into()),
             ("readOnlyRootFilesystem", &security["readOnlyRootFilesystem"], true.into()),
             ("runAsUser", &security["runAsUser"], 0.into()),
             ("runAsGroup", &security["runAsGroup"], 0.into()),
-            ("drop", &security["capabilities"]["drop"], serde_json::json!(["ALL"])),
+            ("drop", at(security, "/capabilities/drop"), serde_json::json!(["ALL"])),
         ] {
             ensure!(*is == should, "{what} is {is}, handed on is {should}");
         }
@@ -68,7 +68,7 @@ impl Container {
         });
         let environment = list(own, "env")?.iter().map(|variable| {
             let name = variable["name"].as_str().context("a variable has a name")?;
-            let value = match (&variable["value"], &variable["valueFrom"]["fieldRef"]["fieldPath"]) {
+            let value = match (&variable["value"], at(variable, "/valueFrom/fieldRef/fieldPath")) {
                 (Value::String(value), Value::Null) => value.replace("$(NODE_IP)", NODE_IP),
                 (Value::Null, Value::String(path)) if path == "status.hostIP" => NODE_IP.to_owned(),
                 _ => bail!("the tests do not know where {name} comes from"),
@@ -79,7 +79,7 @@ impl Container {
         let texts = |values: &[Value]| -> Vec<String> {
             values.iter().filter_map(Value::as_str).map(str::to_owned).collect()
         };
-        let port = own["ports"][0]["containerPort"].as_u64().context("no port")?;
+        let port = at(own, "/ports/0/containerPort").as_u64().context("no port")?;
         Ok(Self {
             arguments: texts(list(own, "args")?),
             environment: environment.collect::<Result<_>>()?,
@@ -108,6 +108,11 @@ impl Container {
         }
         flags
     }
+}
+
+/// The part at this JSON pointer; null where there is none.
+pub(crate) fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
 }
 
 fn list<'a>(of: &'a Value, name: &str) -> Result<&'a [Value]> {

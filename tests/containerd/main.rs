@@ -2,7 +2,7 @@
 //!
 //! In: the artefacts of `cargo xtask dist --for-tests`, the manifest, containerd, runc, `ctmon-sim`. Out: pass or fail; a
 //! program that is missing is a failure that says what to install. Must not: give the container anything that the
-//! manifest does not, or leave a process, a mount or a folder behind, even when it is killed.
+//! manifest does not, or leave a process or a mount behind, even when it is killed.
 
 mod runtime;
 
@@ -33,7 +33,8 @@ targets: [{name: qnap, addresses: [192.168.100.180], services: [{name: smb, port
 /// A node on which nothing is wrong, until the value is gone.
 fn simulated(node: &Node) -> Result<Daemon> {
     let ready = node.config().with_file_name("ready");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ctmon-sim"));
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", env!("CARGO_BIN_EXE_ctmon-sim")]);
     command.args(["--scenario", "healthy", "--capacity", "65536", "--bpffs"]).arg(node.bpffs.root());
     command.arg("--ready-file").arg(&ready);
     let mut simulator = Daemon::start_command(&mut command)?;
@@ -100,7 +101,14 @@ fn confined(containerd: &Containerd, container: &Container) -> Result<()> {
 }
 
 fn whole_node_is_seen(page: &Page) -> Result<()> {
-    for map in ["cilium_ct4_global", "cilium_ct_any4_global", "cilium_snat_v4_external"] {
+    for map in [
+        "ct4_global",
+        "ct_any4_global",
+        "ct6_global",
+        "ct_any6_global",
+        "snat_v4_external",
+        "snat_v6_external",
+    ] {
         assert_eq!(page.value("ctmon_map_present", &[("map_name", map)]), Some(1.0), "{map}");
     }
     assert_eq!(whole(page.sum("ctmon_map_problem", &[]))?, 0);

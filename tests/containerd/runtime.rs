@@ -14,8 +14,9 @@ use serde_json::Value;
 use support::daemon::{self, Daemon, Finished};
 use support::node::PATIENCE;
 use support::released;
+use support::sys::{self, Signal};
 
-use crate::container::Container;
+use crate::container::{Container, at};
 
 /// Where the kubelet keeps its images.
 const NAMESPACE: &str = "k8s.io";
@@ -47,6 +48,30 @@ impl Drop for Folder {
             eprintln!("failed to remove {}: {error}", self.0.display());
         }
     }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        // Asked, so that whoever started it sees its end; with the first process of their namespace all others end.
+        let asked = self.first_process().and_then(|process| sys::kill(process, Signal::Terminate));
+        if let Err(error) = asked.and_then(|()| self.server.wait(PATIENCE)) {
+            eprintln!("containerd is killed: {error:#}");
+        }
+        // Of a container that did not end by itself.
+        let groups = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
+        for parent in groups.chain([PathBuf::from("/sys/fs/cgroup")]) {
+            for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+                if entry.file_name().to_string_lossy().starts_with(&group("")) {
+                    let _ = fs::remove_dir(entry.path());
+                }
+            }
+        }
+    }
+}
+
+/// The control group of a container: one level, since runc takes away the last one only.
+fn group(id: &str) -> String {
+    format!("ctmon-{}-{id}", process::id())
 }
 
 impl Containerd {
@@ -133,7 +158,7 @@ impl Containerd {
     /// The capabilities that a container has when nobody says otherwise.
     pub(crate) fn default_capabilities(&self) -> Result<Vec<String>> {
         let spec: Value = serde_json::from_str(&self.said(&["oci", "spec"])?)?;
-        let all = spec["process"]["capabilities"]["bounding"].as_array().context("no capabilities")?;
+        let all = at(&spec, "/process/capabilities/bounding").as_array().context("no capabilities")?;
         Ok(all.iter().filter_map(Value::as_str).map(str::to_owned).collect())
     }
 
@@ -147,8 +172,7 @@ impl Containerd {
     ) -> Result<Daemon> {
         let mut command = self.ctr()?;
         command.args(["run", "--rm", "--snapshotter", SNAPSHOTTER]);
-        // One level: runc takes away the last one only.
-        command.args(["--cgroup", &format!("/ctmon-{}-{id}", process::id())]);
+        command.args(["--cgroup", &format!("/{}", group(id))]);
         command.args(container.flags()).args([image, id, "/usr/bin/ctmon"]).args(arguments);
         Daemon::start_command(&mut command)
     }

@@ -46,8 +46,6 @@ fn one_name_serves_every_architecture_its_own_binary() -> Result<()> {
         members.iter().filter_map(|member| member["platform"]["architecture"].as_str()).collect();
     let expected = architectures()?;
     assert_eq!(platforms, expected);
-    // Seen in the suite's own output: which ones were compared.
-    eprintln!("architectures in the index: {}", platforms.join(", "));
     for arch in expected {
         let flags = ["--override-os", "linux", "--override-arch", arch.as_str()];
         let name = format!("docker://{}/ctmon:{}", registry.name, tools::VERSION);

@@ -16,6 +16,9 @@ use support::released;
 
 use crate::tools;
 
+/// How it says on which port.
+const LISTENING: &str = "listening on 127.0.0.1:";
+
 /// A folder that is gone with the value.
 pub(crate) struct Scratch(PathBuf);
 
@@ -62,7 +65,6 @@ impl Registry {
         fs::write(&config, text).context("failed to write the registry's configuration")?;
         let program = released::program("docker-registry", "docker-registry")?;
         let mut server = Daemon::start_command(Command::new(program).arg("serve").arg(&config))?;
-        const LISTENING: &str = "listening on 127.0.0.1:";
         server.wait_for_output(LISTENING, PATIENCE)?;
         let said = server.output();
         let port = said.split(LISTENING).nth(1).context("no port")?;

@@ -34,6 +34,11 @@ pub(crate) fn json(text: &str) -> Result<Value> {
     serde_json::from_str(text).with_context(|| format!("not JSON: {text}"))
 }
 
+/// The part at this JSON pointer; null where there is none.
+pub(crate) fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
+}
+
 /// The documents of a YAML stream.
 pub(crate) fn objects(text: &str) -> Result<Vec<Value>> {
     use serde::Deserialize as _;
@@ -45,7 +50,7 @@ pub(crate) fn objects(text: &str) -> Result<Vec<Value>> {
 /// The image of the one `DaemonSet`.
 pub(crate) fn image_of(objects: &[Value]) -> Result<&str> {
     let set = objects.iter().find(|object| object["kind"] == "DaemonSet").context("no DaemonSet")?;
-    set["spec"]["template"]["spec"]["containers"][0]["image"].as_str().context("no image")
+    at(set, "/spec/template/spec/containers/0/image").as_str().context("no image")
 }
 
 /// `sha256:` and the digest, by coreutils.
@@ -64,7 +69,7 @@ pub(crate) fn layer(layout: &Path) -> Result<(PathBuf, Value)> {
         Ok(layout.join("blobs").join(digest.replace(':', "/")))
     };
     let index = read(&layout.join("index.json"))?;
-    let manifest = read(&blob(&index["manifests"][0]["digest"])?)?;
-    assert_eq!(manifest["layers"].as_array().map(Vec::len), Some(1), "{manifest:#}");
-    Ok((blob(&manifest["layers"][0]["digest"])?, manifest))
+    let manifest = read(&blob(at(&index, "/manifests/0/digest"))?)?;
+    assert_eq!(at(&manifest, "/layers").as_array().map(Vec::len), Some(1), "{manifest:#}");
+    Ok((blob(at(&manifest, "/layers/0/digest"))?, manifest))
 }

@@ -81,8 +81,9 @@ pub(crate) fn run(paths: &Paths, args: &Args) -> Result<()> {
     if *for_tests {
         return twice(paths, binaries);
     }
-    let artefacts = assemble(paths, &describe(paths, binaries)?, &identity, &notes)?;
-    write(paths, &paths.release_artefacts(), &artefacts)?;
+    let built = describe(paths, binaries)?;
+    let artefacts = assemble(paths, &built, &identity, &notes)?;
+    write(paths, &paths.release_artefacts(), &built, &artefacts)?;
     let page = identity.home.page().unwrap_or("a home that is not known");
     say(&format!("of {page}, for {}", identity.home.image()));
     Ok(())
@@ -105,7 +106,7 @@ fn twice(paths: &Paths, binaries: Vec<(Arch, PathBuf)>) -> Result<()> {
     for (name, bytes) in &first {
         ensure!(second.get(name) == Some(bytes), "two archives of one commit differ: {name}");
     }
-    write(paths, &paths.suite_artefacts(), &first)
+    write(paths, &paths.suite_artefacts(), &built, &first)
 }
 
 fn notes(paths: &Paths, tag: Option<&str>) -> Result<String> {
@@ -212,7 +213,7 @@ fn sums(artefacts: &Artefacts) -> String {
 }
 
 /// All of it or nothing.
-fn write(paths: &Paths, folder: &Path, artefacts: &Artefacts) -> Result<()> {
+fn write(paths: &Paths, folder: &Path, built: &[Built], artefacts: &Artefacts) -> Result<()> {
     let draft = folder.with_extension("new");
     for old in [draft.as_path(), folder] {
         if old.exists() {
@@ -226,8 +227,12 @@ fn write(paths: &Paths, folder: &Path, artefacts: &Artefacts) -> Result<()> {
     }
     fs::rename(&draft, folder).with_context(|| format!("failed to create {}", folder.display()))?;
     let name = folder.strip_prefix(paths.root()).unwrap_or(folder);
-    say(&format!("wrote {} files to {}", artefacts.len(), name.display()));
+    say(&format!("wrote {} files to {}, for {}", artefacts.len(), name.display(), names(built)));
     Ok(())
+}
+
+fn names(built: &[Built]) -> String {
+    built.iter().map(|one| one.arch.name()).collect::<Vec<_>>().join(" and ")
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
