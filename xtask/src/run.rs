@@ -22,7 +22,7 @@ use crate::{build, cargo};
 /// The first map of every Cilium node, and where it is unless the node was set up otherwise.
 const PIN: &str = "/sys/fs/bpf/tc/globals/cilium_ct4_global";
 const CONFIG: &str = "deploy/simulated.yaml";
-const URL: &str = "http://127.0.0.1:9469";
+const URL: &str = "http://127.0.0.1:10469";
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long a child may take to end before it is killed.
 const END_WITHIN: Duration = Duration::from_secs(10);

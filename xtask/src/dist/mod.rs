@@ -58,6 +58,7 @@ pub(crate) struct Args {
 /// What is released for one architecture.
 struct Built {
     arch: Arch,
+    path: PathBuf,
     binary: Vec<u8>,
     crates: Crates,
     toolchain: Toolchain,
@@ -89,10 +90,10 @@ pub(crate) fn run(paths: &Paths, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// For the tests: of the binary of this machine that was built last, and of a fork that does not exist. Another
-/// architecture would be a second release build: `dist --for-tests` has it.
-pub(crate) fn of_the_suite(paths: &Paths) -> Result<()> {
-    twice(paths, vec![(Arch::of_this_machine()?, paths.dist_binary())])
+/// For the tests: of a binary of this machine, and of a fork that does not exist. Another architecture would be a second
+/// release build: `dist --for-tests` has it.
+pub(crate) fn of_the_suite(paths: &Paths, binary: &Path) -> Result<()> {
+    twice(paths, vec![(Arch::of_this_machine()?, binary.to_owned())])
 }
 
 /// Fails unless both times are the same bytes.
@@ -127,6 +128,7 @@ fn describe(paths: &Paths, binaries: Vec<(Arch, PathBuf)>) -> Result<Vec<Built>>
         Ok(Built {
             arch,
             binary: read(&path)?,
+            path,
             crates: linked::crates(paths, &triple)?,
             toolchain: Toolchain::of(arch)?,
         })
@@ -140,12 +142,12 @@ fn assemble(paths: &Paths, built: &[Built], identity: &Identity, notes: &str) ->
     for one in built {
         let name = format!("ctmon-{VERSION}-linux-{}", one.arch.name());
         artefacts.insert(format!("{name}.tar.gz"), archive(paths, &name, one, time)?);
-        let Built { arch, binary, crates, toolchain } = one;
+        let Built { arch, path: _, binary, crates, toolchain } = one;
         let bom = sbom::cyclonedx(crates, toolchain, *arch, binary, identity)?;
         artefacts.insert(format!("{name}.cdx.json"), bom);
     }
     let deploy = Tree::read(&paths.root().join("deploy"))?;
-    let deploy = stamp::stamp(deploy, &identity.home, VERSION, |flags| rules(paths, flags))?;
+    let deploy = stamp::stamp(deploy, &identity.home, VERSION, |flags| rules(built, flags))?;
     artefacts.insert(
         format!("ctmon-{VERSION}-deploy.tar.gz"),
         deploy.tar_gz(&format!("ctmon-{VERSION}/deploy/"), time)?,
@@ -185,16 +187,14 @@ fn archive(paths: &Paths, name: &str, built: &Built, time: u64) -> Result<Vec<u8
     gzip(&tar(&entries, time)?)
 }
 
-/// Printed by the binary itself, which has to be one of this machine.
-fn rules(paths: &Paths, flags: &[&str]) -> Result<String> {
-    let binary = paths.dist_binary();
-    ensure!(
-        binary.exists(),
-        "{} prints the rules and is not there: `cargo xtask build` makes it",
-        binary.display()
-    );
+/// Printed by the binary itself, by one that runs here.
+fn rules(built: &[Built], flags: &[&str]) -> Result<String> {
+    let own = Arch::of_this_machine()?;
+    let own = built.iter().find(|one| one.arch == own).with_context(|| {
+        format!("the rules are printed by the binary: build that of this machine too, --arch {}", own.name())
+    })?;
     // Without a configuration: the rules of the defaults. What this environment says of ctmon is not the release's.
-    let mut command = Command::new(&binary);
+    let mut command = Command::new(&own.path);
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("CTMON_")) {
             command.env_remove(&name);

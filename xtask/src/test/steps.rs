@@ -173,7 +173,9 @@ pub(super) const STEPS: &[Step] = &[
         kind: Kind::Build,
         needs: BINARY,
         packages: &[],
-        run: |context| dist::of_the_suite(context.paths).map(|()| Tally::default()),
+        run: |context| {
+            dist::of_the_suite(context.paths, &context.paths.dist_binary()).map(|()| Tally::default())
+        },
     },
     Step {
         name: "registry",
