@@ -21,6 +21,9 @@ pub(super) const RULES: &[(&str, &[&str])] = &[
 
 const DASHBOARD: &str = "grafana/ctmon.json";
 
+/// Examples that take the base from a tag of the repository, where the image is still called by nobody's name.
+const FROM_GIT: &[&str] = &["flux/kustomization/", "kustomize/examples/"];
+
 /// Where the pages about alerts of this version are read.
 pub(super) fn runbooks(page: &str, version: &str) -> String {
     format!("{page}/blob/v{version}/deploy/runbooks")
@@ -46,8 +49,9 @@ pub(super) fn stamp(
         replace(&mut deploy, NO_HOME, page);
     }
     if let Some(registry) = home.registry() {
-        replace(&mut deploy, NO_REGISTRY, registry);
         let image = home.image();
+        replace(&mut deploy, NO_REGISTRY, registry);
+        rename(&mut deploy, &image);
         for (file, line) in [
             ("kustomize/base/kustomization.yaml", format!("newName: {image}\n")),
             ("chart/values.yaml", format!("repository: {image}\n")),
@@ -71,12 +75,32 @@ fn put(deploy: &mut Tree, file: &str, text: String) -> Result<()> {
     Ok(())
 }
 
+/// Not in pages, which tell what a checkout says.
 fn replace(deploy: &mut Tree, nobodys: &str, real: &str) {
-    for bytes in deploy.0.values_mut() {
+    for (path, bytes) in deploy.0.iter_mut().filter(|(path, _)| !path.ends_with(".md")) {
+        let from_git = FROM_GIT.iter().any(|folder| path.starts_with(folder));
         if let Ok(text) = std::str::from_utf8(bytes)
             && text.contains(nobodys)
         {
-            *bytes = text.replace(nobodys, real).into_bytes();
+            let is_base = |line: &str| from_git && line.trim_start().starts_with("- name:");
+            let lines = text
+                .split_inclusive('\n')
+                .map(|line| if is_base(line) { line.to_owned() } else { line.replace(nobodys, real) });
+            *bytes = lines.collect::<String>().into_bytes();
+        }
+    }
+}
+
+/// What the entries of those examples change the image into.
+fn rename(deploy: &mut Tree, image: &str) {
+    let from_git = |path: &str| FROM_GIT.iter().any(|folder| path.starts_with(folder));
+    for (_, bytes) in deploy.0.iter_mut().filter(|(path, _)| from_git(path)) {
+        if let Ok(text) = std::str::from_utf8(bytes) {
+            let lines = text.split_inclusive('\n').map(|line| match line.split_once("newName: ") {
+                Some((before, _)) if before.trim().is_empty() => format!("{before}newName: {image}\n"),
+                _ => line.to_owned(),
+            });
+            *bytes = lines.collect::<String>().into_bytes();
         }
     }
 }
@@ -112,6 +136,9 @@ fn with_runbooks(dashboard: &str, runbooks: &str) -> Result<String> {
 mod tests {
     use super::*;
 
+    const EXAMPLE: &str = "resources:\n  - https://git.example/set-the-home/ctmon//deploy/kustomize/base?ref=v1\n\
+        images:\n  - name: registry.example/set-the-image/ctmon\n    newName: registry.example.org/you/ctmon\n";
+
     fn deploy() -> Tree {
         let file = |path: &str, text: &str| (path.to_owned(), text.as_bytes().to_vec());
         let mut files: std::collections::BTreeMap<_, _> =
@@ -123,6 +150,8 @@ mod tests {
             file("kustomize/base/kustomization.yaml", "    newName: registry.example/set-the-image/ctmon\n"),
             file("flux/chart/ocirepository.yaml", "  url: oci://registry.example/set-the-image/charts/ctmon\n"),
             file("flux/kustomization/gitrepository.yaml", "  url: https://git.example/set-the-home/ctmon\n"),
+            file("kustomize/examples/remote/kustomization.yaml", EXAMPLE),
+            file("docs/install.md", "In a checkout it is registry.example/set-the-image/ctmon.\n"),
             file(DASHBOARD, r#"{"links":[],"panels":[
                 {"fieldConfig":{"overrides":[]},"transformations":[{"options":{"indexByName":{"alert":0}}}]},{}]}"#),
         ]);
@@ -145,8 +174,14 @@ mod tests {
         let tree = stamped(Some(page), Some("registry.example.org/owner")).unwrap();
         for (path, bytes) in &tree.0 {
             let text = std::str::from_utf8(bytes).unwrap();
-            assert!(!text.contains("set-the-"), "{path}: {text}");
+            let kept = path.ends_with(".md") || path.starts_with("kustomize/examples/");
+            assert_eq!(text.contains("set-the-"), kept, "{path}: {text}");
         }
+        // The base that comes from a tag of the repository names nobody.
+        let example = EXAMPLE
+            .replace("https://git.example/set-the-home/ctmon", page)
+            .replace("registry.example.org/you/ctmon", "registry.example.org/owner/ctmon");
+        assert_eq!(tree.text("kustomize/examples/remote/kustomization.yaml").unwrap(), example);
         let runbooks = "https://forge.example/owner/ctmon/blob/v1.2.3/deploy/runbooks";
         for (path, expected) in [
             ("prometheus/fleet/ctmon-fleet.rules.yaml", format!("--group fleet --runbooks {runbooks}")),
