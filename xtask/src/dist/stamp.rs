@@ -3,6 +3,8 @@
 //! In: the copy, whose names are nobody's, and what is known. Out: the copy, naming what this release uploads.
 //! Must not: leave a name of nobody's where the real one is known, or invent one where it is not.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
@@ -77,7 +79,7 @@ fn put(deploy: &mut Tree, file: &str, text: String) -> Result<()> {
 
 /// Not in pages, which tell what a checkout says.
 fn replace(deploy: &mut Tree, nobodys: &str, real: &str) {
-    for (path, bytes) in deploy.0.iter_mut().filter(|(path, _)| !path.ends_with(".md")) {
+    for (path, bytes) in deploy.0.iter_mut().filter(|(path, _)| !is_page(path)) {
         let from_git = FROM_GIT.iter().any(|folder| path.starts_with(folder));
         if let Ok(text) = std::str::from_utf8(bytes)
             && text.contains(nobodys)
@@ -89,6 +91,10 @@ fn replace(deploy: &mut Tree, nobodys: &str, real: &str) {
             *bytes = lines.collect::<String>().into_bytes();
         }
     }
+}
+
+fn is_page(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|ending| ending == "md")
 }
 
 /// What the entries of those examples change the image into.
@@ -174,7 +180,7 @@ mod tests {
         let tree = stamped(Some(page), Some("registry.example.org/owner")).unwrap();
         for (path, bytes) in &tree.0 {
             let text = std::str::from_utf8(bytes).unwrap();
-            let kept = path.ends_with(".md") || path.starts_with("kustomize/examples/");
+            let kept = is_page(path) || path.starts_with("kustomize/examples/");
             assert_eq!(text.contains("set-the-"), kept, "{path}: {text}");
         }
         // The base that comes from a tag of the repository names nobody.
