@@ -158,6 +158,16 @@ impl Daemon {
         found.context("no page")
     }
 
+    /// Waits for something that the process does elsewhere.
+    pub fn wait_for(
+        &mut self,
+        what: &str,
+        patience: Duration,
+        mut condition: impl FnMut() -> Result<bool>,
+    ) -> Result<()> {
+        self.wait_until(what, patience, |_| condition())
+    }
+
     fn wait_until(
         &mut self,
         what: &str,

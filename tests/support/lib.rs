@@ -19,6 +19,7 @@ pub mod page;
 pub mod player;
 pub mod pod;
 pub mod reference;
+pub mod released;
 pub mod seccomp;
 pub mod simulate;
 pub mod sys;

@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 
 use crate::paths::Paths;
 use crate::shell::say;
-use crate::{apt, cargo, ebpf, python, vm};
+use crate::{apt, cargo, ebpf, npm, python, unpacked, vm};
 
 static FORBIDDEN: AtomicBool = AtomicBool::new(false);
 /// Milliseconds that installing has taken in this process.
@@ -74,6 +74,9 @@ pub(crate) enum Need {
     EbpfCompiler,
     EbpfLinker,
     Python,
+    Npm,
+    /// Debian packages whose programs are called and which must not be installed.
+    Unpacked(&'static [&'static str]),
     /// Kernels, their emulator, and the servers that one of them plays with.
     Machines,
     /// What links for the other architecture.
@@ -89,6 +92,8 @@ impl Need {
             Self::EbpfCompiler => ebpf::ensure_compiler(),
             Self::EbpfLinker => ebpf::ensure_linker(paths),
             Self::Python => python::ensure(paths),
+            Self::Npm => npm::ensure(paths),
+            Self::Unpacked(packages) => unpacked::ensure(paths, packages, purpose),
             Self::Machines => vm::ensure_machines(paths),
             Self::Arm64 => crate::build::ensure_cross("aarch64").map(drop),
         }

@@ -7,9 +7,13 @@ mod apt;
 mod bench;
 mod build;
 mod cargo;
+mod dist;
 mod ebpf;
+mod home;
 mod image;
 mod install;
+mod npm;
+mod oci;
 mod paths;
 mod programs;
 mod python;
@@ -18,6 +22,7 @@ mod run;
 mod shell;
 mod tally;
 mod test;
+mod unpacked;
 mod vm;
 
 use std::process::ExitCode;
@@ -45,6 +50,8 @@ enum Verb {
     Build,
     /// Build the container image: an OCI archive at target/image, of the release binary and nothing else
     Image(image::Args),
+    /// Build all that a release is made of, with nothing uploaded: binaries, image, chart, manifests, SBOM, notes
+    Dist(dist::Args),
     /// Build, then run ctmon on this node, or on a simulated one where there is no Cilium
     Run(run::Args),
     /// The whole suite, as a continuous integration server runs it
@@ -80,6 +87,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Verb::BuildEbpf(args) => ebpf::run(&paths, &args).map(drop),
         Verb::Build => build::run(&paths).map(drop),
         Verb::Image(args) => image::run(&paths, &args),
+        Verb::Dist(args) => dist::run(&paths, &args),
         Verb::Run(args) => run::run(&paths, &args),
         Verb::Test(args) => test::run(&paths, &args),
         Verb::ReleaseCheck(args) => test::run_release(&paths, &args),

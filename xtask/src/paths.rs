@@ -66,4 +66,14 @@ impl Paths {
     pub(crate) fn image(&self, arch: &str) -> PathBuf {
         self.target().join("image").join(format!("ctmon-{arch}.oci.tar"))
     }
+
+    /// What a release is made of.
+    pub(crate) fn release_artefacts(&self) -> PathBuf {
+        self.target().join("release-artefacts")
+    }
+
+    /// The same for tests, of a home that is nobody's.
+    pub(crate) fn suite_artefacts(&self) -> PathBuf {
+        self.target().join("suite-artefacts")
+    }
 }

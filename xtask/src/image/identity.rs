@@ -1,6 +1,6 @@
 //! What the image says about itself.
 //!
-//! In: the workspace's manifest, the commit. Out: labels, and how a container of it starts.
+//! In: the workspace's manifest, the commit, the project's home. Out: labels, and how a container of it starts.
 //! Must not: know how an image is stored. `deploy/Containerfile` says the same; a test compares the two.
 
 use std::collections::BTreeMap;
@@ -12,6 +12,7 @@ use oci_spec::image::{
     ANNOTATION_TITLE, ANNOTATION_VERSION,
 };
 
+use crate::home::Home;
 use crate::paths::Paths;
 use crate::revision;
 use crate::shell::Run as _;
@@ -22,46 +23,55 @@ pub(super) const ENTRYPOINT: &str = "/usr/bin/ctmon";
 /// The pins are root's, see the `DaemonSet`. As a number: the image has no passwd that could translate a name.
 pub(super) const USER: &str = "0";
 
-/// What `deploy/` pulls, less the tag.
-pub(super) const REPOSITORY: &str = "registry.example/set-the-image/ctmon";
+/// The tag of everything that registries keep.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The agent's licence, and that of the eBPF object in it.
-const LICENSES: &str = "(MIT OR Apache-2.0) AND (MIT OR GPL-2.0-only)";
+pub(crate) const LICENSES: &str = "(MIT OR Apache-2.0) AND (MIT OR GPL-2.0-only)";
 
 const DESCRIPTION: &str =
     "A node-level monitor for the connection tracking of Kubernetes nodes that run Cilium";
 
-/// What differs from commit to commit.
+/// What differs from commit to commit, and from fork to fork.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     /// Seconds since 1970; every file of the image has this time.
-    pub(super) time: Option<u64>,
+    pub(crate) time: Option<u64>,
     /// The same as the specification writes it.
-    pub(super) created: Option<String>,
-    pub(super) revision: Option<String>,
+    pub(crate) created: Option<String>,
+    pub(crate) revision: Option<String>,
+    pub(crate) home: Home,
 }
 
 impl Identity {
-    pub(super) fn of(paths: &Paths) -> Result<Self> {
+    pub(crate) fn of(paths: &Paths) -> Result<Self> {
         let time = revision::time(paths)?;
         let created = match time {
             Some(time) => Some(rfc3339(time)?),
             None => None,
         };
-        Ok(Self { time, created, revision: revision::of(paths) })
+        Ok(Self { time, created, revision: revision::of(paths), home: Home::of_environment()? })
     }
 
     /// Labels of the configuration, which engines show, and annotations of the manifest, which registries show.
-    pub(super) fn labels(&self) -> BTreeMap<String, String> {
+    pub(crate) fn labels(&self) -> BTreeMap<String, String> {
+        self.labels_of("ctmon", DESCRIPTION)
+    }
+
+    /// Those of something that is released beside it.
+    pub(crate) fn labels_of(&self, title: &str, description: &str) -> BTreeMap<String, String> {
         let fixed = [
-            (ANNOTATION_TITLE, "ctmon"),
-            (ANNOTATION_DESCRIPTION, DESCRIPTION),
-            (ANNOTATION_SOURCE, env!("CARGO_PKG_REPOSITORY")),
-            (ANNOTATION_VERSION, env!("CARGO_PKG_VERSION")),
+            (ANNOTATION_TITLE, title),
+            (ANNOTATION_DESCRIPTION, description),
+            (ANNOTATION_VERSION, VERSION),
             (ANNOTATION_LICENSES, LICENSES),
         ];
-        let known = [(ANNOTATION_CREATED, &self.created), (ANNOTATION_REVISION, &self.revision)];
-        let known = known.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+        let known = [
+            (ANNOTATION_CREATED, self.created.as_deref()),
+            (ANNOTATION_REVISION, self.revision.as_deref()),
+            (ANNOTATION_SOURCE, self.home.page()),
+        ];
+        let known = known.into_iter().filter_map(|(name, value)| Some((name, value?)));
         fixed.into_iter().chain(known).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 }
@@ -125,6 +135,7 @@ mod tests {
             time: None,
             created: Some("${CREATED}".to_owned()),
             revision: Some("${REVISION}".to_owned()),
+            home: Home::default(),
         };
         assert_eq!(quoted(&all("LABEL").join(" ")), identity.labels());
     }
@@ -132,17 +143,23 @@ mod tests {
     #[test]
     fn what_deploy_pulls_is_what_is_built() {
         let kustomization = read("deploy/kustomize/base/kustomization.yaml");
-        assert!(kustomization.contains(&format!("newName: {REPOSITORY}\n")), "{kustomization}");
-        let version = env!("CARGO_PKG_VERSION");
-        assert!(kustomization.contains(&format!("newTag: {version}\n")), "{kustomization}");
+        let image = Home::default().image();
+        assert!(kustomization.contains(&format!("newName: {image}\n")), "{kustomization}");
+        assert!(kustomization.contains(&format!("newTag: {VERSION}\n")), "{kustomization}");
     }
 
     #[test]
     fn what_is_not_known_has_no_label() {
         let labels = Identity::default().labels();
-        assert_eq!(labels.len(), 5, "{labels:?}");
+        let names: Vec<&str> = labels.keys().map(String::as_str).collect();
+        assert_eq!(
+            names,
+            [ANNOTATION_DESCRIPTION, ANNOTATION_LICENSES, ANNOTATION_TITLE, ANNOTATION_VERSION]
+        );
         assert!(labels.values().all(|value| !value.is_empty()), "{labels:?}");
-        assert!(!labels.contains_key(ANNOTATION_REVISION) && !labels.contains_key(ANNOTATION_CREATED));
+        let home = Home::new(Some("https://forge.example/owner/ctmon".to_owned()), None).unwrap();
+        let known = Identity { home, ..Identity::default() }.labels();
+        assert_eq!(known[ANNOTATION_SOURCE], "https://forge.example/owner/ctmon");
     }
 
     #[test]

@@ -3,10 +3,9 @@
 //! In: the release binary. Out: `target/image/ctmon-ARCH.oci.tar`, an OCI image layout in a tar, of that one file.
 //! Must not: need a container engine, put anything else in, or give other bytes for the same binary and commit.
 
-mod blob;
 mod identity;
 mod layer;
-mod layout;
+mod manifest;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,9 +14,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
 use oci_spec::image;
 
-use self::identity::{ENTRYPOINT, Identity};
-use self::layout::Image;
+use self::identity::ENTRYPOINT;
+pub(crate) use self::identity::{Identity, LICENSES, VERSION};
+use self::manifest::Image;
 use crate::build;
+use crate::oci::Layout;
 use crate::paths::{ARCH, Paths};
 use crate::shell::say;
 
@@ -31,20 +32,20 @@ pub(crate) struct Args {
     arch: Option<Arch>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Arch {
     Amd64,
     Arm64,
 }
 
 impl Arch {
-    fn of_this_machine() -> Result<Self> {
+    pub(crate) fn of_this_machine() -> Result<Self> {
         let known = Self::value_variants().iter().copied().find(|arch| arch.of_compiler() == ARCH);
         known.with_context(|| format!("there is no image for {ARCH}"))
     }
 
     /// As compilers call it.
-    fn of_compiler(self) -> &'static str {
+    pub(crate) fn of_compiler(self) -> &'static str {
         match self {
             Self::Amd64 => "x86_64",
             Self::Arm64 => "aarch64",
@@ -57,6 +58,14 @@ impl Arch {
             Self::Arm64 => image::Arch::ARM64,
         }
     }
+
+    /// As container engines and file names call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        }
+    }
 }
 
 /// An image on disk.
@@ -64,12 +73,6 @@ impl Arch {
 struct Built {
     path: PathBuf,
     digest: String,
-}
-
-impl Args {
-    pub(crate) const fn for_arm64() -> Self {
-        Self { arch: Some(Arch::Arm64) }
-    }
 }
 
 /// The verb: the digest is the answer.
@@ -80,7 +83,7 @@ pub(crate) fn run(paths: &Paths, args: &Args) -> Result<()> {
     };
     let identity = Identity::of(paths)?;
     let binary = build::run_for(paths, arch.of_compiler(), identity.revision.as_deref())?;
-    println!("{}", pack(paths, arch, &image_name(arch)?, &binary, &identity)?.digest);
+    println!("{}", pack(paths, arch, arch.name(), &binary, &identity)?.digest);
     Ok(())
 }
 
@@ -88,13 +91,13 @@ pub(crate) fn run(paths: &Paths, args: &Args) -> Result<()> {
 /// alone that a cluster would get. What differs from the verb's is that this binary was not told its commit.
 pub(crate) fn pack_twice(paths: &Paths, binary: &Path, name: Option<&str>) -> Result<PathBuf> {
     let arch = Arch::of_this_machine()?;
-    let name = name.map_or_else(|| image_name(arch), |name| Ok(name.to_owned()))?;
+    let name = name.unwrap_or(arch.name());
     let read = |built: &Built| {
         fs::read(&built.path).with_context(|| format!("failed to read {}", built.path.display()))
     };
-    let first = pack(paths, arch, &name, binary, &Identity::of(paths)?)?;
+    let first = pack(paths, arch, name, binary, &Identity::of(paths)?)?;
     let bytes = read(&first)?;
-    let second = pack(paths, arch, &name, binary, &Identity::of(paths)?)?;
+    let second = pack(paths, arch, name, binary, &Identity::of(paths)?)?;
     ensure!(first == second, "two images of one binary differ: {} and {}", first.digest, second.digest);
     ensure!(bytes == read(&second)?, "two archives of the image {} differ", first.digest);
     Ok(first.path)
@@ -103,64 +106,83 @@ pub(crate) fn pack_twice(paths: &Paths, binary: &Path, name: Option<&str>) -> Re
 fn pack(paths: &Paths, arch: Arch, name: &str, binary: &Path, identity: &Identity) -> Result<Built> {
     let bytes = fs::read(binary)
         .with_context(|| format!("failed to read {}: `cargo xtask build` makes it", binary.display()))?;
-    let layer = layer::pack(ENTRYPOINT, &bytes, identity.time.unwrap_or_default())?;
-    let image = layout::assemble(&arch.of_engines(), layer, identity)?;
-    fits(&image)?;
+    let mut layout = Layout::default();
+    let Image { manifest, pulled_bytes, unpacked_bytes } = add(&mut layout, arch, &bytes, identity)?;
+    let digest = manifest.digest().to_string();
+    layout.name(manifest, VERSION, Some(&identity.home.image()));
     let path = paths.image(name);
     let dir = path.parent().context("the image has no directory")?;
     fs::create_dir_all(dir).with_context(|| format!("failed to create {}", dir.display()))?;
     // Under its name only when whole: another process may be reading the last one.
     let draft = path.with_extension("new");
-    fs::write(&draft, &image.archive).with_context(|| format!("failed to write {}", draft.display()))?;
+    fs::write(&draft, layout.archive()?).with_context(|| format!("failed to write {}", draft.display()))?;
     fs::rename(&draft, &path).with_context(|| format!("failed to replace {}", path.display()))?;
     let name = path.strip_prefix(paths.root()).unwrap_or(&path);
-    let Image { digest, pulled_bytes, unpacked_bytes, archive: _ } = image;
     let (pulled, unpacked) = (pulled_bytes / 1024, unpacked_bytes / 1024);
     say(&format!("wrote {}, {pulled} KiB to pull, {unpacked} KiB unpacked, {digest}", name.display()));
     Ok(Built { path, digest })
 }
 
-fn fits(image: &Image) -> Result<()> {
+/// One image for several architectures, under one tag. Out: the layout, and the digest of the index in it.
+pub(crate) fn for_all(binaries: &[(Arch, Vec<u8>)], identity: &Identity) -> Result<(Layout, String)> {
+    let mut layout = Layout::default();
+    let mut manifests = Vec::new();
+    for (arch, bytes) in binaries {
+        manifests.push(add(&mut layout, *arch, bytes, identity)?.manifest);
+    }
+    let index = manifest::add_index(&mut layout, manifests, identity)?;
+    let digest = index.digest().to_string();
+    layout.name(index, VERSION, Some(&identity.home.image()));
+    Ok((layout, digest))
+}
+
+fn add(layout: &mut Layout, arch: Arch, binary: &[u8], identity: &Identity) -> Result<Image> {
+    let layer = layer::pack(ENTRYPOINT, binary, identity.time.unwrap_or_default())?;
+    let image = manifest::add(layout, &arch.of_engines(), layer, identity)?;
     let bytes = image.pulled_bytes.max(image.unpacked_bytes);
     if bytes > LIMIT_BYTES {
         bail!("the image has {bytes} bytes, {LIMIT_BYTES} are allowed: look at what made the binary larger");
     }
-    Ok(())
-}
-
-fn image_name(arch: Arch) -> Result<String> {
-    let value = arch.to_possible_value().context("an architecture without a name")?;
-    Ok(value.get_name().to_owned())
+    Ok(image)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn image(binary: &[u8]) -> Image {
-        let layer = layer::pack(ENTRYPOINT, binary, 0).unwrap();
-        layout::assemble(&image::Arch::Amd64, layer, &Identity::default()).unwrap()
+    fn image(binary: &[u8]) -> Result<Vec<u8>> {
+        let mut layout = Layout::default();
+        let image = add(&mut layout, Arch::Amd64, binary, &Identity::default())?;
+        layout.name(image.manifest, VERSION, None);
+        layout.archive()
     }
 
     #[test]
     fn the_same_binary_is_the_same_image_and_another_is_not() {
-        let (one, other) = (image(b"one"), image(b"other"));
-        assert_eq!(one.digest, image(b"one").digest);
-        assert_eq!(one.archive, image(b"one").archive);
-        assert_ne!(one.digest, other.digest);
+        let one = image(b"one").unwrap();
+        assert_eq!(one, image(b"one").unwrap());
+        assert_ne!(one, image(b"other").unwrap());
     }
 
     #[test]
     fn an_image_over_the_limit_is_refused() {
         let limit = usize::try_from(LIMIT_BYTES).unwrap();
-        assert!(fits(&image(&vec![0; limit / 2])).is_ok());
+        assert!(image(&vec![0; limit / 2]).is_ok());
         // Zeros shrink to nothing on the way and are all there on the node.
-        let error = fits(&image(&vec![0; limit])).unwrap_err().to_string();
+        let error = image(&vec![0; limit]).unwrap_err().to_string();
         assert!(error.contains("15000000 are allowed"), "{error}");
     }
 
     #[test]
     fn this_machine_has_an_image() {
         assert_eq!(Arch::of_this_machine().unwrap().of_compiler(), ARCH);
+    }
+
+    #[test]
+    fn an_architecture_has_one_name() {
+        for arch in Arch::value_variants() {
+            assert_eq!(arch.to_possible_value().unwrap().get_name(), arch.name());
+            assert_eq!(arch.of_engines().to_string(), arch.name());
+        }
     }
 }

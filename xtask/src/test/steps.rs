@@ -17,7 +17,7 @@ use crate::paths::{ARCH, Paths};
 use crate::programs::{self, Programs};
 use crate::shell::{Run as _, say};
 use crate::tally::Tally;
-use crate::{build, cargo, ebpf, image, install, python, vm};
+use crate::{build, cargo, dist, ebpf, image, install, python, vm};
 
 /// One line of the suite.
 pub(super) struct Step {
@@ -93,13 +93,14 @@ impl Context<'_> {
 const SET_UP: &[&str] = &["set-up"];
 const OBJECT: &[&str] = &["set-up", "build-ebpf"];
 const PROGRAMS: &[&str] = &["set-up", "build-ebpf", "programs"];
+const DIST: &[&str] = &["set-up", "build-ebpf", "programs", "dist"];
 const RELEASED: &[&str] = &["set-up", "build-ebpf", "programs", "build"];
 
 /// Debian's prometheus brings promtool too, which reads the rules as a server would.
 const PROMETHEUS: &[Need] = &[Need::Packages(&["prometheus"])];
 const IMAGE_TOOLS: &[Need] = &[Need::Packages(&["skopeo", "umoci"])];
 const CHROMIUM: &[Need] = &[Need::Packages(&["chromium"])];
-const CHART_TOOLS: &[Need] = &[Need::Packages(&["prometheus"]), Need::Python];
+const CHART_TOOLS: &[Need] = &[Need::Packages(&["git", "prometheus"]), Need::Python];
 
 const fn step(name: &'static str, proves: &'static str, run: fn(&Context<'_>) -> Result<Tally>) -> Step {
     Step { name, proves, kind: Kind::Check, lane: Lane::Main, needs: PROGRAMS, wants: &[], run }
@@ -146,6 +147,24 @@ const MANIFESTS: Step = Step {
         "manifests",
         "base, overlays and chart render, agree with each other, and ask for no more than they say",
         |context| run_tests(context, &["manifests"], &[]),
+    )
+};
+const REGISTRY: Step = Step {
+    needs: DIST,
+    wants: &[Need::Packages(&["skopeo", "umoci"]), Need::Python, Need::Unpacked(&["docker-registry"])],
+    ..step(
+        "registry",
+        "a registry takes image, chart and manifests, and clients find in it what was pushed",
+        |context| run_tests(context, &["registry"], &["--test-threads=1"]),
+    )
+};
+const CONTAINERD: Step = Step {
+    needs: DIST,
+    wants: &[Need::Unpacked(&["containerd", "runc"])],
+    ..step(
+        "containerd",
+        "containerd and runc run the image as the DaemonSet asks, on a simulated node",
+        |context| run_tests(context, &["containerd"], &["--test-threads=1"]),
     )
 };
 const SET_UP_STEP: Step =
@@ -203,6 +222,18 @@ pub(super) const STEPS: &[Step] = &[
             image,
         )
     },
+    builds("dist", "what a release is made of is made, the same twice", |context| {
+        let programs = programs::built(context.paths)?;
+        dist::of_the_suite(context.paths, &stripped(context, &programs)?).map(|()| Tally::default())
+    }),
+    REGISTRY,
+    CONTAINERD,
+    Step {
+        wants: &[Need::Npm],
+        ..step("workflows", "the workflows say what their forge understands, and name no owner", |context| {
+            run_tests(context, &["workflows"], &[])
+        })
+    },
     Step {
         needs: OBJECT,
         ..step("clippy", "no lint fires, in the agent, its tests and the kernel's programs", clippy)
@@ -246,12 +277,14 @@ pub(super) const RELEASE: &[Step] = &[
         ..step("two-builds", "the release binary is the same from two builds in two places", two_builds)
     },
     Step {
-        needs: OBJECT,
+        needs: RELEASED,
         wants: &[Need::Arm64],
-        ..step("arm64", "the release binary for arm64 links, and its image is packed", |context| {
-            image::run(context.paths, &image::Args::for_arm64()).map(|()| Tally::ONE_PASSED)
+        ..builds("dist", "what a release is made of, arm64 with it, is made, the same twice", |context| {
+            dist::run(context.paths, &dist::Args::for_tests()).map(|()| Tally::default())
         })
     },
+    REGISTRY,
+    CONTAINERD,
     Step {
         needs: SET_UP,
         ..step("bare", "a build without the BPF toolchain works, and says which command makes the rest", bare)
@@ -306,14 +339,7 @@ fn image(context: &Context<'_>) -> Result<Tally> {
     let programs = programs::built(context.paths)?;
     let packed = match context.list {
         List::Release => image::pack_twice(context.paths, &context.paths.dist_binary(), None)?,
-        List::Suite => {
-            // What ships has no symbols either.
-            let stripped = context.paths.suite().join("ctmon");
-            let mut strip = Command::new("strip");
-            strip.arg("--strip-all").arg("-o").arg(&stripped).arg(programs.ctmon()?);
-            strip.run_quietly("strip the binary under test")?;
-            image::pack_twice(context.paths, &stripped, Some("suite"))?
-        }
+        List::Suite => image::pack_twice(context.paths, &stripped(context, &programs)?, Some("suite"))?,
     };
     let mut tally = Tally::ONE_PASSED;
     for program in programs.tests(&["image"])? {
@@ -321,6 +347,15 @@ fn image(context: &Context<'_>) -> Result<Tally> {
         tally += run_test(command.arg("--test-threads=1").env("CTMON_IMAGE", &packed), program)?;
     }
     Ok(tally)
+}
+
+/// The binary under test as it would ship: without symbols.
+fn stripped(context: &Context<'_>, programs: &Programs) -> Result<PathBuf> {
+    let stripped = context.paths.suite().join("ctmon");
+    let mut strip = Command::new("strip");
+    strip.arg("--strip-all").arg("-o").arg(&stripped).arg(programs.ctmon()?);
+    strip.run_quietly("strip the binary under test")?;
+    Ok(stripped)
 }
 
 fn two_builds(context: &Context<'_>) -> Result<Tally> {

@@ -10,39 +10,39 @@ use sha2::{Digest as _, Sha256};
 
 /// One file below `blobs/sha256`.
 #[derive(Debug)]
-pub(super) struct Blob {
-    pub(super) media_type: MediaType,
-    pub(super) digest: String,
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Blob {
+    pub(crate) media_type: MediaType,
+    pub(crate) digest: String,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Blob {
-    pub(super) fn new(media_type: MediaType, bytes: Vec<u8>) -> Self {
+    pub(crate) fn new(media_type: MediaType, bytes: Vec<u8>) -> Self {
         Self { media_type, digest: digest(&bytes), bytes }
     }
 
-    pub(super) fn of_document(media_type: MediaType, document: &impl Serialize) -> Result<Self> {
+    pub(crate) fn of_document(media_type: MediaType, document: &impl Serialize) -> Result<Self> {
         Ok(Self::new(media_type, json(document)?))
     }
 
     /// How other documents refer to it.
-    pub(super) fn descriptor(&self) -> Result<Descriptor> {
+    pub(crate) fn descriptor(&self) -> Result<Descriptor> {
         let digest = Digest::try_from(self.digest.as_str()).context("failed to read our own digest")?;
         Ok(Descriptor::new(self.media_type.clone(), self.bytes.len() as u64, digest))
     }
 
-    pub(super) fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("blobs/{}", self.digest.replace(':', "/"))
     }
 }
 
 /// `sha256:` and 64 digits.
-pub(super) fn digest(bytes: &[u8]) -> String {
+pub(crate) fn digest(bytes: &[u8]) -> String {
     format!("sha256:{:x}", Sha256::digest(bytes))
 }
 
 /// With sorted keys: the documents hold hash maps, whose order differs from run to run.
-pub(super) fn json(document: &impl Serialize) -> Result<Vec<u8>> {
+pub(crate) fn json(document: &impl Serialize) -> Result<Vec<u8>> {
     let sorted = serde_json::to_value(document).context("failed to write a document of the image")?;
     serde_json::to_vec(&sorted).context("failed to write a document of the image")
 }
