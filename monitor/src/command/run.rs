@@ -21,6 +21,7 @@ use super::node;
 use crate::config::{Loaded, parse_listen};
 use crate::output::http::{Limits, Listener, Rendered, Server, Stats, Web, serve};
 use crate::output::page::{Facts, Page};
+use crate::source::descriptors;
 
 /// The version that pages and metrics carry.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -54,6 +55,9 @@ pub(super) fn run(
     if !args.listen.is_empty() {
         settings.listen.clone_from(&args.listen);
     }
+    // Before anything is opened: maps, logs and connections are many descriptors.
+    let descriptors = descriptors::lift_limit();
+    tracing::debug!(descriptors, "limit of open files lifted");
     let stats = Arc::new(Stats::default());
     let collector = node::collector(global, &settings)?;
     let index = Page::render(&Facts { version: VERSION, host: None, view: None });

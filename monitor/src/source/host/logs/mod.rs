@@ -6,21 +6,24 @@
 //!
 //! **Window.** Files that are there at the first reading are followed from their end, files that appear later
 //! from their beginning: after a restart nothing is counted twice, and what was written in between is not counted.
-//! **Bounds.** [`Limits`]: bytes per file and per reading, length of a message, number of files. What is passed
-//! over is counted in [`Totals`].
+//! **Bounds.** [`Limits`]: bytes per file and per reading, length of a message, unfinished text of all files together,
+//! number of files; and the processor's time per reading. What is passed over is counted in [`Totals`].
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::{Host, Sample, list_optional};
 use crate::config::LogPattern;
+use crate::source::bpf::sys;
 
 mod cri;
 mod follow;
 
+use cri::Room;
 use follow::{Budget, Follower};
 
 /// How much one reading may cost.
@@ -32,12 +35,65 @@ pub struct Limits {
     pub bytes_per_file: u64,
     /// A message's first bytes are matched, the rest is not.
     pub message_bytes: usize,
+    /// Lines and messages whose end has not been read yet, of all files together.
+    pub unfinished_bytes: usize,
     pub files: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes_per_reading: 8 << 20, bytes_per_file: 1 << 20, message_bytes: 32 << 10, files: 512 }
+        Self {
+            bytes_per_reading: 8 << 20,
+            bytes_per_file: 1 << 20,
+            message_bytes: 32 << 10,
+            unfinished_bytes: 4 << 20,
+            files: 512,
+        }
+    }
+}
+
+/// Descriptors that are not for logs: of maps, programs, events, listeners, connections, and files read for a moment.
+const OTHER_DESCRIPTORS: u64 = 512;
+/// A file that was rotated is read to its end beside the one that took its place.
+const DESCRIPTORS_PER_FILE: u64 = 2;
+
+impl Limits {
+    /// With no more files than a process of so many descriptors has room for, all of them rotated at once.
+    #[must_use]
+    pub fn within(descriptors: u64) -> Self {
+        let limits = Self::default();
+        let files = descriptors.saturating_sub(OTHER_DESCRIPTORS) / DESCRIPTORS_PER_FILE;
+        Self { files: usize::try_from(files).unwrap_or(usize::MAX).min(limits.files), ..limits }
+    }
+}
+
+/// The processor's time that one reading may take.
+pub struct Meter {
+    /// What was used since some beginning.
+    now: Box<dyn FnMut() -> Duration>,
+    begun: Duration,
+    most: Duration,
+}
+
+impl Meter {
+    /// The time of the thread that reads, from now on.
+    #[must_use]
+    pub fn of_this_thread(most: Duration) -> Self {
+        Self::new(most, sys::thread_cpu_time)
+    }
+
+    fn new(most: Duration, mut now: impl FnMut() -> Duration + 'static) -> Self {
+        let begun = now();
+        Self { now: Box::new(now), begun, most }
+    }
+
+    /// What was used since the beginning.
+    pub fn used(&mut self) -> Duration {
+        (self.now)().saturating_sub(self.begun)
+    }
+
+    fn is_used_up(&mut self) -> bool {
+        self.used() >= self.most
     }
 }
 
@@ -56,6 +112,8 @@ pub struct Totals {
     pub truncations: u64,
     /// Files that could not be opened or read.
     pub failures: u64,
+    /// Readings that ended before all files were read, because their bytes or their time were used up.
+    pub short_readings: u64,
 }
 
 /// What is so after one reading.
@@ -131,15 +189,22 @@ impl LogCounter {
         Ok(())
     }
 
-    /// Reads what was written since the last time; `Ok(None)`: there are no pod logs here, or no patterns.
-    pub fn read(&mut self, host: &Host) -> Sample<Reading> {
+    /// Reads what was written since the last time, as far as the time goes; `Ok(None)`: there are no pod logs here, or no
+    /// patterns.
+    pub fn read(&mut self, host: &Host, meter: &mut Meter) -> Sample<Reading> {
         if self.patterns.is_empty() {
             return Ok(None);
         }
         let Some(found) = self.find(&host.pod_logs)? else { return Ok(None) };
         let mut reading = Reading { skipped_files: found.skipped, ..Reading::default() };
-        self.followers
-            .retain(|path, follower| found.files.contains_key(path) || follower.outlives_its_path());
+        let totals = &mut self.totals;
+        self.followers.retain(|path, follower| {
+            let kept = found.files.contains_key(path) || follower.outlives_its_path();
+            if !kept {
+                totals.skipped_bytes += follower.unread();
+            }
+            kept
+        });
         for (path, patterns) in found.files {
             // What is there at the start is followed from its end.
             let from_end = !self.started;
@@ -151,7 +216,7 @@ impl LogCounter {
             }
         }
         self.started = true;
-        self.read_followers();
+        self.read_followers(meter);
         reading.files = self.followers.len();
         reading.totals = self.totals;
         reading.matches =
@@ -161,9 +226,11 @@ impl LogCounter {
 
     /// Every follower once, starting behind the one at which the last reading ran out of its budget, so that a
     /// busy file cannot starve those behind it.
-    fn read_followers(&mut self) {
+    fn read_followers(&mut self, meter: &mut Meter) {
         let Self { patterns, limits, followers, totals, next, .. } = self;
-        let mut budget = Budget { left: limits.bytes_per_reading, limits };
+        let unfinished = followers.values().flat_map(Follower::assemblers);
+        let room = Room::new(limits.unfinished_bytes, 2 * limits.files, unfinished);
+        let mut budget = Budget { left: limits.bytes_per_reading, room, meter, limits };
         let mut stopped_at = None;
         let start = next.take().unwrap_or_default();
         let behind: Vec<PathBuf> = followers
@@ -174,6 +241,7 @@ impl LogCounter {
         for path in behind {
             if budget.left == 0 {
                 stopped_at = Some(path);
+                totals.short_readings += 1;
                 break;
             }
             let Some(follower) = followers.get_mut(&path) else { continue };
