@@ -82,12 +82,11 @@ impl Storage {
 impl HostCollector {
     /// Counts these patterns from the next reading on; what is known of those that stay is kept.
     pub fn follow_logs(&mut self, patterns: &[LogPattern]) {
-        let result = match &mut self.logs {
-            Some(counter) => counter.follow(patterns),
-            None => {
-                let limits = Limits::within(descriptors::lift_limit());
-                LogCounter::new(patterns, limits).map(|counter| self.logs = Some(counter))
-            }
+        let result = if let Some(counter) = &mut self.logs {
+            counter.follow(patterns)
+        } else {
+            let limits = Limits::within(descriptors::lift_limit());
+            LogCounter::new(patterns, limits).map(|counter| self.logs = Some(counter))
         };
         if let Err(error) = result {
             tracing::error!(%error, "failed to prepare the log patterns");
