@@ -110,8 +110,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Connection>, ParseError> {
     if !lines.any(|(_, line)| line.trim_end() == "Servers:") {
         return Err(ParseError::new(1, "a line \"Servers:\"", &text));
     }
-    let mut reader =
-        Reader { connections: Vec::new(), part: Part::Between, shares: 0, said: Said::default() };
+    let mut reader = Reader { connections: Vec::new(), part: Part::Between, shares: 0, said: Vec::new() };
     for (index, line) in lines {
         reader.read(line).map_err(|expected| ParseError::new(index + 1, expected, line))?;
     }
@@ -123,17 +122,8 @@ struct Reader {
     part: Part,
     /// Of the session whose shares are listed, its IPC$ included.
     shares: usize,
-    /// Of the last server.
-    said: Said,
-}
-
-/// Lines of a server that were there.
-#[derive(Default)]
-struct Said {
-    credits: bool,
-    status: bool,
-    users: bool,
-    sending: bool,
+    /// What was said of the last server itself, by its label.
+    said: Vec<&'static str>,
 }
 
 /// What the client would have printed instead.
@@ -185,7 +175,7 @@ impl Reader {
         }
         let name = rest.split_once(" Hostname: ").map(|(_, name)| name.trim_end().to_owned());
         self.connections.push(Connection { name, ..Connection::default() });
-        (self.part, self.said) = (Part::Server, Said::default());
+        (self.part, self.said) = (Part::Server, Vec::new());
         Ok(())
     }
 
@@ -261,29 +251,43 @@ impl Reader {
     }
 }
 
+const CREDITS: &str = "Number of credits: ";
+const STATUS: &str = "TCP status: ";
+const USERS: &str = "Local Users To Server: ";
+const SENDING: &str = "In Send: ";
+
 /// Reads what the client says of a server itself: of every line there is one.
-fn read_server(connection: &mut Connection, said: &mut Said, line: &str) -> Result<(), Expected> {
-    let after = |label: &str| line.split_once(label).and_then(|(_, rest)| numbers(rest).next()).flatten();
-    let once = if line.starts_with("Number of credits: ") {
-        connection.credits = gauge(after("Number of credits: "));
-        let dialect = line.split_once(" Dialect 0x").and_then(|(_, rest)| rest.split(' ').next());
-        connection.dialect = dialect.and_then(|dialect| u64::from_str_radix(dialect, 16).ok());
-        &mut said.credits
-    } else if line.starts_with("TCP status: ") {
-        connection.status = gauge(after("TCP status: ")).map(ServerStatus::of);
-        connection.instance = counter(after(" Instance: "));
-        &mut said.status
-    } else if line.starts_with("Local Users To Server: ") {
-        connection.in_flight = gauge(after(" Req On Wire: "));
-        &mut said.users
-    } else if line.starts_with("In Send: ") {
-        connection.sending = gauge(after("In Send: "));
-        connection.waiting_for_credits = gauge(after(" In MaxReq Wait: "));
-        &mut said.sending
-    } else {
+fn read_server(
+    connection: &mut Connection,
+    said: &mut Vec<&'static str>,
+    line: &str,
+) -> Result<(), Expected> {
+    let Some(label) = [CREDITS, STATUS, USERS, SENDING].into_iter().find(|label| line.starts_with(label))
+    else {
         return Ok(());
     };
-    if std::mem::replace(once, true) { Err(ONCE) } else { Ok(()) }
+    if said.contains(&label) {
+        return Err(ONCE);
+    }
+    said.push(label);
+    let after = |label: &str| line.split_once(label).and_then(|(_, rest)| numbers(rest).next()).flatten();
+    match label {
+        CREDITS => {
+            connection.credits = gauge(after(CREDITS));
+            let dialect = line.split_once(" Dialect 0x").and_then(|(_, rest)| rest.split(' ').next());
+            connection.dialect = dialect.and_then(|dialect| u64::from_str_radix(dialect, 16).ok());
+        }
+        STATUS => {
+            connection.status = gauge(after(STATUS)).map(ServerStatus::of);
+            connection.instance = counter(after(" Instance: "));
+        }
+        USERS => connection.in_flight = gauge(after(" Req On Wire: ")),
+        _ => {
+            connection.sending = gauge(after(SENDING));
+            connection.waiting_for_credits = gauge(after(" In MaxReq Wait: "));
+        }
+    }
+    Ok(())
 }
 
 /// `1) rest`, at the very beginning.
