@@ -62,11 +62,13 @@ pub fn check_cost(text: &[u8]) -> Result<(), String> {
 }
 
 /// What is missing in a text that reads well, as in the first half of a file that is being written: all of it, or what
-/// belongs behind a key. `null` where it has a meaning, below `thresholds`, is not missing.
+/// belongs behind a key. `null` where it has a meaning, below `thresholds`, is not missing, unless the text ends there.
 pub(super) fn hollow(text: &str) -> Option<String> {
+    let last = text.lines().map(str::trim).rfind(|line| !line.is_empty() && !line.starts_with('#'));
+    let ends_with_a_key = last.is_some_and(|line| line.ends_with(':'));
     match yaml_serde::from_str(text) {
         Ok(Value::Null) => Some("the document is empty: write {} for all defaults".to_owned()),
-        Ok(value) => hollow_below(&value, "").map(|key| {
+        Ok(value) => hollow_below(&value, "", !ends_with_a_key).map(|key| {
             format!("nothing follows `{key}:`: write what belongs there, or [] or {{}} for nothing")
         }),
         // It was read as a configuration, so this reader has less patience.
@@ -74,21 +76,22 @@ pub(super) fn hollow(text: &str) -> Option<String> {
     }
 }
 
-/// The first key without a value.
-fn hollow_below(value: &Value, path: &str) -> Option<String> {
+/// The first key without a value; below `thresholds` that may mean that something is off.
+fn hollow_below(value: &Value, path: &str, may_be_off: bool) -> Option<String> {
     match value {
         Value::Mapping(mapping) => mapping.iter().find_map(|(key, value)| {
             let key = key.as_str().unwrap_or("?");
             let path = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
             match value {
                 Value::Null => Some(path),
-                _ if path == "thresholds" => None,
-                _ => hollow_below(value, &path),
+                _ if path == "thresholds" && may_be_off => None,
+                _ => hollow_below(value, &path, may_be_off),
             }
         }),
-        Value::Sequence(items) => {
-            items.iter().enumerate().find_map(|(index, item)| hollow_below(item, &format!("{path}[{index}]")))
-        }
+        Value::Sequence(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(index, item)| hollow_below(item, &format!("{path}[{index}]"), may_be_off)),
         _ => None,
     }
 }
@@ -113,11 +116,13 @@ mod tests {
         check("expect:\n", "`expect:`");
         check("logs: [{name: a, pattern: x, pods: }]", "`logs[0].pods:`");
         check("thresholds:\n", "`thresholds:`");
+        check("thresholds:\n  MapFull:\n  # later\n\n", "`thresholds.MapFull:`");
         for whole in [
             "{}",
             "targets: []\n",
             "expect: {}\nlogs: []",
             "thresholds: {MapFull: null, MapFilling: {warning: }}\ninterval: 15s",
+            "thresholds:\n  MapFull:\n  MapFilling: ~\n",
         ] {
             assert_eq!(hollow(whole), None, "{whole:?}");
         }

@@ -38,16 +38,21 @@ impl<'a> Shown<'a> {
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { text, most } = *self;
-        let fits = text.char_indices().nth(most).map_or(text, |(end, _)| text.get(..end).unwrap_or(text));
-        if fits.len() == text.len() && !text.contains(steers) {
+        let fits = text.char_indices().nth(most).is_none();
+        if fits && !text.contains(steers) {
             return f.pad(text);
         }
-        let mut shown = String::with_capacity(fits.len() + 16);
-        for symbol in fits.chars() {
-            if steers(symbol) { spell(&mut shown, symbol)? } else { shown.push(symbol) }
-        }
-        if fits.len() < text.len() {
-            write!(shown, "... ({} bytes in all)", text.len())?;
+        let mut shown = String::with_capacity(text.len().min(4 * most) + 32);
+        if fits {
+            spell_line(&mut shown, text)?;
+        } else {
+            // Of a long error the beginning tells where, the end why and what to do.
+            let behind = most / 4;
+            let head = text.char_indices().nth(most - behind).map_or(text.len(), |(end, _)| end);
+            let tail = text.char_indices().rev().take(behind).last().map_or(text.len(), |(start, _)| start);
+            spell_line(&mut shown, text.get(..head).unwrap_or_default())?;
+            write!(shown, "...({} bytes in all)...", text.len())?;
+            spell_line(&mut shown, text.get(tail..).unwrap_or_default())?;
         }
         f.pad(&shown)
     }
@@ -190,6 +195,10 @@ const fn steers(symbol: char) -> bool {
     )
 }
 
+fn spell_line(to: &mut String, text: &str) -> fmt::Result {
+    text.chars().try_for_each(|symbol| if steers(symbol) { spell(to, symbol) } else { to.write_char(symbol) })
+}
+
 fn spell(to: &mut String, symbol: char) -> fmt::Result {
     match symbol {
         '\n' => to.write_str("\\n"),
@@ -255,9 +264,10 @@ mod tests {
     fn a_value_is_padded_as_it_is_shown_and_ends_somewhere() {
         assert_eq!(format!("{:<8}|", Shown::name("abc")), "abc     |");
         assert_eq!(format!("{:<8}|", Shown::name("a\tc")), "a\\tc    |");
-        let endless = Shown::name(&"ä".repeat(70_000)).to_string();
-        assert!(endless.starts_with(&"ä".repeat(NAME)) && endless.chars().count() < NAME + 40, "{endless}");
-        assert!(endless.ends_with("... (140000 bytes in all)"), "{endless}");
+        let endless = Shown::name(&format!("{}: do this", "ä".repeat(70_000))).to_string();
+        let head = format!("{}...(140009 bytes in all)...ä", "ä".repeat(NAME * 3 / 4));
+        assert!(endless.starts_with(&head) && endless.ends_with("ä: do this"), "{endless}");
+        assert_eq!(endless.chars().count(), NAME + "...(140009 bytes in all)...".len());
         assert_eq!(Shown::name(&"x".repeat(NAME)).to_string().len(), NAME);
     }
 
