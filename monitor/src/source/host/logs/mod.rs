@@ -14,7 +14,7 @@ use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 
 use super::{Host, Sample, list_optional};
 use crate::config::LogPattern;
@@ -156,10 +156,19 @@ impl Pattern {
     }
 }
 
+/// All patterns as one, which tells in one pass that a message matches none: most do not. `None`: together they are too
+/// large, and each is asked.
+fn combine(patterns: &[Pattern]) -> Option<RegexSet> {
+    let all = RegexSetBuilder::new(patterns.iter().map(|pattern| &pattern.spec.pattern));
+    let mut all = Some(all).filter(|_| patterns.len() > 1)?;
+    all.size_limit(8 << 20).dfa_size_limit(2 << 20).build().ok()
+}
+
 /// Follows the logs. One value lives as long as the daemon: the counters start with it.
 #[derive(Debug)]
 pub struct LogCounter {
     patterns: Vec<Pattern>,
+    any: Option<RegexSet>,
     limits: Limits,
     followers: BTreeMap<PathBuf, Follower>,
     totals: Totals,
@@ -170,9 +179,10 @@ pub struct LogCounter {
 
 impl LogCounter {
     pub fn new(patterns: &[LogPattern], limits: Limits) -> Result<Self, PatternError> {
-        let patterns = patterns.iter().map(Pattern::new).collect::<Result<_, _>>()?;
+        let patterns = patterns.iter().map(Pattern::new).collect::<Result<Vec<_>, _>>()?;
+        let any = combine(&patterns);
         let (followers, totals) = (BTreeMap::new(), Totals::default());
-        Ok(Self { patterns, limits, followers, totals, next: None, started: false })
+        Ok(Self { patterns, any, limits, followers, totals, next: None, started: false })
     }
 
     /// Counts other patterns from now on: one that stays keeps its count, and what selects new files begins at
@@ -183,6 +193,7 @@ impl LogCounter {
             let same = self.patterns.iter().find(|known| known.spec == pattern.spec);
             pattern.matches = same.map_or(0, |known| known.matches);
         }
+        self.any = combine(&next);
         self.patterns = next;
         self.followers.values_mut().for_each(|follower| follower.select(Vec::new()));
         self.started = false;
@@ -227,7 +238,7 @@ impl LogCounter {
     /// Every follower once, starting behind the one at which the last reading ran out of its budget, so that a
     /// busy file cannot starve those behind it.
     fn read_followers(&mut self, meter: &mut Meter) {
-        let Self { patterns, limits, followers, totals, next, .. } = self;
+        let Self { patterns, any, limits, followers, totals, next, .. } = self;
         let unfinished = followers.values().flat_map(Follower::assemblers);
         let room = Room::new(limits.unfinished_bytes, 2 * limits.files, unfinished);
         let mut budget = Budget { left: limits.bytes_per_reading, room, meter, limits };
@@ -246,6 +257,9 @@ impl LogCounter {
             }
             let Some(follower) = followers.get_mut(&path) else { continue };
             follower.read(&path, &mut budget, totals, &mut |indices, message| {
+                if any.as_ref().is_some_and(|any| !any.is_match(message)) {
+                    return;
+                }
                 for index in indices {
                     if let Some(pattern) = patterns.get_mut(*index) {
                         pattern.matches += u64::from(pattern.regex.is_match(message));

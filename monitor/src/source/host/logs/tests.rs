@@ -347,6 +347,32 @@ fn a_rotated_file_is_kept_until_its_end_was_reached_and_what_is_given_up_is_coun
 }
 
 #[test]
+fn many_patterns_count_what_each_alone_counts() {
+    let specs: Vec<LogPattern> = (0..32)
+        .map(|number| spec(&format!("p{number}"), &format!("(?i)error {number}\\b|^x{number}$")))
+        .collect();
+    let dir = TempDir::new();
+    let mut together = counter(&specs);
+    let mut alone: Vec<LogCounter> = specs.iter().map(|spec| counter(std::slice::from_ref(spec))).collect();
+    assert!(together.any.is_some() && alone.iter().all(|counter| counter.any.is_none()));
+    let mut writer = Writer::new(&dir, "ns_pod_1", "app");
+    count(&mut together, &dir);
+    for counter in &mut alone {
+        count(counter, &dir);
+    }
+    for number in 0..64 {
+        writer.log(&format!("an ERROR {number}, and error {} too", number / 2));
+        writer.log(&format!("x{number}"));
+        writer.log("nothing");
+    }
+    let found = together.read(&dir.host(), &mut idle()).unwrap().unwrap().matches;
+    let found: Vec<u64> = found.into_iter().map(|(_, matches)| matches).collect();
+    let expected: Vec<u64> = alone.iter_mut().map(|counter| count(counter, &dir)).collect();
+    assert_eq!(found, expected);
+    assert!(expected.iter().all(|count| *count >= 3), "{expected:?}");
+}
+
+#[test]
 fn files_are_as_many_as_descriptors_allow() {
     let check = |descriptors: u64, files: usize| {
         assert_eq!(Limits::within(descriptors).files, files, "{descriptors}");
