@@ -3,11 +3,12 @@
 //! In: the binary, private bpffs, HTTP. Out: pass or fail.
 //! Must not: wait for a time instead of a condition.
 
-use std::io::Read as _;
+use std::io::{PipeReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use flate2::read::GzDecoder;
@@ -251,6 +252,82 @@ fn both_signals_end_it_at_once_even_before_the_next_collection() -> Result<()> {
         assert_eq!((status.code(), status.signal()), (Some(0), None), "{}", running.daemon.output());
         assert!(http::get(running.address, "/healthz").is_err(), "nobody listens any more");
     }
+    Ok(())
+}
+
+#[test]
+fn the_first_process_of_a_pod_is_ended_by_a_signal_however_early_it_comes() -> Result<()> {
+    /// What a pipe holds unless told otherwise.
+    const PIPE: usize = 64 << 10;
+    let node = Node::new(CONFIG)?;
+    // A log that nobody reads yet: the process stops at its first line, before it serves anything.
+    let (log, mut full) = std::io::pipe()?;
+    full.write_all(&vec![b'.'; PIPE])?;
+    let mut command = Command::new(daemon::ctmon()?);
+    command.args(node.arguments(&["run"])?).stdin(Stdio::null()).stdout(Stdio::null()).stderr(full);
+    let started = thread::spawn(move || -> Result<Child> {
+        sys::unshare_processes()?;
+        Ok(command.spawn()?)
+    });
+    let mut child = started.join().map_err(|_| anyhow::anyhow!("the thread that starts it died"))??;
+    let ended = terminate_early(&mut child, log);
+    // Whatever came of it, it does not stay.
+    let _ = child.kill();
+    let _ = child.wait();
+    let ended = ended?;
+    assert_eq!((ended.code(), ended.signal()), (Some(0), None));
+    Ok(())
+}
+
+/// Sends SIGTERM while the log is full, then reads the log.
+fn terminate_early(child: &mut Child, mut log: PipeReader) -> Result<ExitStatus> {
+    let status = format!("/proc/{}/status", child.id());
+    // Of a signal that the first process does not catch, the kernel keeps nothing.
+    wait_until("it catches SIGTERM", || {
+        let status = std::fs::read_to_string(&status)?;
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).context("no SigCgt")?;
+        Ok(u64::from_str_radix(caught.trim(), 16)? & (1 << 14) != 0)
+    })?;
+    sys::kill(child.id(), Signal::Terminate)?;
+    let reader = thread::spawn(move || log.read_to_end(&mut Vec::new()));
+    wait_until("it ends", || Ok(child.try_wait()?.is_some()))?;
+    let _ = reader.join();
+    Ok(child.wait()?)
+}
+
+fn wait_until(what: &str, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while !condition()? {
+        ensure!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_file_without_an_end_in_the_place_of_the_configuration_holds_nobody() -> Result<()> {
+    let node = Node::new(CONFIG)?;
+    let mut running = start(&node)?;
+    running.daemon.wait_for_http(running.address, "/readyz", PATIENCE)?;
+    let refused = |page: &Page| page.value("ctmon_config_last_reload_successful", &[]) == Some(0.0);
+    let endless = node.config().with_file_name("endless");
+    std::os::unix::fs::symlink("/dev/zero", &endless)?;
+    std::fs::rename(&endless, node.config())?;
+    let page = running.page(refused)?;
+    let resident = page.value("process_resident_memory_bytes", &[]).context("no memory")?;
+    assert!(resident < f64::from(64 << 20), "{resident} bytes");
+    running.daemon.wait_for_output("is not a regular file", PATIENCE)?;
+    assert_eq!(running.get("GET", "/healthz", &[])?.status, 200);
+
+    // Half a file, and none: refused likewise, and said.
+    node.configure(&format!("{CONFIG}targets:\n"))?;
+    running.daemon.wait_for_output("nothing follows `targets:`", PATIENCE)?;
+    std::fs::remove_file(node.config())?;
+    running.daemon.wait_for_output("is gone: put it back", PATIENCE)?;
+    running.page(refused)?;
+    node.configure(&format!("{CONFIG}targets: []\n"))?;
+    running.page(|page| page.value("ctmon_config_last_reload_successful", &[]) == Some(1.0))?;
+    assert_eq!(running.daemon.stop(END)?.code(), Some(0));
     Ok(())
 }
 

@@ -38,7 +38,7 @@ type Values = BTreeMap<(&'static str, String), f64>;
 
 fn settings() -> Result<Settings> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/simulated.yaml");
-    config::load(Some(&file)).context("the configuration of the simulated node")
+    Ok(config::load(Some(&file)).context("the configuration of the simulated node")?.settings)
 }
 
 /// Four bytes of a value, as its writer's processor has them.

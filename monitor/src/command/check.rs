@@ -20,6 +20,7 @@ use crate::check::manifest::{self, reference};
 use crate::check::{Finding, Level, findings, readings};
 use crate::config::Settings;
 use crate::one_line::one_line;
+use crate::output::terminal::complain;
 use crate::output::{json, table};
 use crate::snapshot::Snapshot;
 use crate::source::collect::Collector;
@@ -133,14 +134,14 @@ fn with_manifests(
     let node = match Node::look(global, settings) {
         Ok(node) if node.snapshot.present().any(|(map, _)| map.map.is_conntrack()) => Some(node),
         Ok(_) => {
-            eprintln!("ctmon: no conntrack map of Cilium is here: only the manifests are checked");
+            complain("no conntrack map of Cilium is here: only the manifests are checked");
             None
         }
         Err(error) => {
-            eprintln!(
-                "ctmon: only the manifests are checked, because the node cannot be read: {}",
+            complain(&format!(
+                "only the manifests are checked, because the node cannot be read: {}",
                 one_line(error.as_ref())
-            );
+            ));
             None
         }
     };

@@ -3,7 +3,7 @@
 //! In: arguments and the environment. Out: one verb run; 0 fine, 1 findings, 2 could not tell.
 //! Must not: do a verb's work.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -14,11 +14,15 @@ use super::evictions::EvictionsArgs;
 use super::list::ListArgs;
 use super::logging;
 use super::nat::NatArgs;
+use super::printer::EntryFormat;
 use super::rules::RulesArgs;
 use super::run::RunArgs;
-use super::top::TopArgs;
+use super::run::signals::Signals;
+use super::top::{ReportFormat, TopArgs};
 use super::{check, config, evictions, node, rules, run, scrape};
 use crate::one_line::one_line;
+use crate::output::terminal::{self, Notation, complain};
+use crate::source::daemon::DaemonUrl;
 
 /// Exit code for "could not tell".
 const COULD_NOT_TELL: u8 = 2;
@@ -58,9 +62,10 @@ pub struct GlobalArgs {
         global = true,
         value_name = "URL",
         default_value = "http://127.0.0.1:10469",
-        env = "CTMON_DAEMON"
+        env = "CTMON_DAEMON",
+        hide_env_values = true
     )]
-    pub daemon: String,
+    pub daemon: DaemonUrl,
     /// Cilium's configuration: the mounted ConfigMap `cilium-config` (a folder), or a YAML file of it
     #[arg(long, global = true, value_name = "FILE|DIR", env = "CTMON_CILIUM_CONFIG")]
     pub cilium_config: Option<PathBuf>,
@@ -102,43 +107,68 @@ pub enum Verb {
     Config,
 }
 
+impl Verb {
+    /// How its output spells what would steer a terminal.
+    const fn notation(&self) -> Notation {
+        let json = match self {
+            Self::List(ListArgs { print, .. }) | Self::Nat(NatArgs { print, .. }) => {
+                matches!(print.output, EntryFormat::Json)
+            }
+            Self::Top(TopArgs { output, .. })
+            | Self::Evictions(EvictionsArgs { output })
+            | Self::Check(CheckArgs { output, .. }) => matches!(output, ReportFormat::Json),
+            Self::Run(_) | Self::Scrape | Self::Rules(_) | Self::Config => false,
+        };
+        if json { Notation::Json } else { Notation::Text }
+    }
+}
+
 /// Runs the process.
 #[must_use]
 pub fn main() -> ExitCode {
+    // First of all: until then a signal may be lost.
+    let signals = Signals::catch_if_first();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
+            // Plain: what somebody typed, or a variable holds, is in it.
+            let text = error.render().to_string();
+            let _ = if error.use_stderr() {
+                terminal::stderr(Notation::Text).write_all(text.as_bytes())
+            } else {
+                terminal::stdout(Notation::Text).write_all(text.as_bytes())
+            };
             return ExitCode::from(if error.use_stderr() { COULD_NOT_TELL } else { 0 });
         }
     };
-    match dispatch(&cli) {
+    match dispatch(&cli, signals) {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // One line: the chain says where, the last part what to do.
-            eprintln!("ctmon: {}", one_line(error.as_ref()));
+            complain(&one_line(error.as_ref()));
             ExitCode::from(COULD_NOT_TELL)
         }
     }
 }
 
-fn dispatch(Cli { global, verb }: &Cli) -> anyhow::Result<ExitCode> {
+fn dispatch(Cli { global, verb }: &Cli, signals: Option<Signals>) -> anyhow::Result<ExitCode> {
     // A daemon tells what it does; a one-off verb speaks through its result.
     let usual_level = if matches!(verb, Verb::Run(_)) { "info" } else { "warn" };
     logging::init(global.log_level.as_deref().unwrap_or(usual_level), global.log_format)?;
-    let settings = crate::config::load(global.config.as_deref())?;
-    let out = &mut io::stdout().lock();
+    let loaded = crate::config::load(global.config.as_deref())?;
+    let out = &mut terminal::stdout(verb.notation());
+    let settings = &loaded.settings;
     match verb {
-        Verb::Run(args) => run::run(global, args, settings)?,
-        Verb::Scrape => scrape::run(global, &settings, out)?,
-        Verb::List(args) => node::list(global, &settings, args, out)?,
-        Verb::Nat(args) => node::nat(global, &settings, args, out)?,
-        Verb::Top(args) => node::top(global, &settings, args, out)?,
+        Verb::Run(args) => run::run(global, args, loaded, signals)?,
+        Verb::Scrape => scrape::run(global, settings, out)?,
+        Verb::List(args) => node::list(global, settings, args, out)?,
+        Verb::Nat(args) => node::nat(global, settings, args, out)?,
+        Verb::Top(args) => node::top(global, settings, args, out)?,
         Verb::Evictions(args) => evictions::run(global, *args, out)?,
-        Verb::Check(args) => return check::run(global, &settings, args, out),
-        Verb::Rules(args) => rules::run(&settings, args, out)?,
-        Verb::Config => config::run(&settings, out)?,
+        Verb::Check(args) => return check::run(global, settings, args, out),
+        Verb::Rules(args) => rules::run(settings, args, out)?,
+        Verb::Config => config::run(settings, out)?,
     }
     Ok(ExitCode::SUCCESS)
 }

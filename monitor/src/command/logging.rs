@@ -2,14 +2,18 @@
 //!
 //! In: `--log-level` and `--log-format`. Out: a subscriber for the whole process, which also takes what comes
 //! through the `log` crate (aya and the kernel programs' aya-log speak through it).
-//! Must not: write to standard output, which belongs to the command's result.
+//! Must not: write to standard output, which belongs to the command's result, or let what is logged steer a terminal or
+//! begin a line of its own.
 
 use std::io::{self, IsTerminal as _};
 
 use anyhow::Context as _;
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::output::terminal::{Notation, Shown, Terminal};
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -42,12 +46,76 @@ where
              or directives such as info,monitor::source=debug"
         )
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    // Colours are ours, around the whole line: none is made of what is logged, so none can be.
+    let writer = LineMaker { to: writer, format, colours: colours && format == Format::Text };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_ansi_sanitization(false)
+        .with_writer(writer);
     Ok(match format {
-        Format::Text => Box::new(builder.with_ansi(colours).finish()),
+        Format::Text => Box::new(builder.finish()),
         // Fields beside the message, not in an object of their own: that is how collectors index them.
-        Format::Json => Box::new(builder.with_ansi(false).json().flatten_event(true).finish()),
+        Format::Json => Box::new(builder.json().flatten_event(true).finish()),
     })
+}
+
+/// Makes a line of every event.
+struct LineMaker<M> {
+    to: M,
+    format: Format,
+    colours: bool,
+}
+
+/// One event on its way; it comes in one piece.
+struct LineWriter<W> {
+    to: W,
+    format: Format,
+    colour: Option<&'static str>,
+}
+
+impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for LineMaker<M> {
+    type Writer = LineWriter<M::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        LineWriter { to: self.to.make_writer(), format: self.format, colour: None }
+    }
+
+    fn make_writer_for(&'a self, event: &Metadata<'_>) -> Self::Writer {
+        let colour = match *event.level() {
+            Level::ERROR => Some("\x1b[31m"),
+            Level::WARN => Some("\x1b[33m"),
+            _ => None,
+        };
+        LineWriter {
+            to: self.to.make_writer_for(event),
+            format: self.format,
+            colour: colour.filter(|_| self.colours),
+        }
+    }
+}
+
+impl<W: io::Write> io::Write for LineWriter<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let Self { to, format, colour } = self;
+        match format {
+            Format::Json => Terminal::new(to, Notation::Json).write_all(event)?,
+            Format::Text => {
+                let text = String::from_utf8_lossy(event);
+                let line = Shown::line(text.strip_suffix('\n').unwrap_or(&text));
+                let line = match colour {
+                    Some(colour) => format!("{colour}{line}\x1b[0m\n"),
+                    None => format!("{line}\n"),
+                };
+                to.write_all(line.as_bytes())?;
+            }
+        }
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
 }
 
 #[cfg(test)]
@@ -55,6 +123,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::output::terminal::hostile;
 
     /// What `events` leave in the log at `level`.
     fn logged(level: &str, format: Format, events: impl FnOnce()) -> String {
@@ -99,6 +168,39 @@ mod tests {
         assert_eq!(line["entries"], 399);
         assert_eq!(line["level"], "INFO");
         assert!(line["timestamp"].is_string() && line["target"].is_string(), "{json}");
+    }
+
+    #[test]
+    fn what_is_logged_steers_nothing_and_begins_no_line() {
+        let events = || {
+            tracing::error!(path = hostile::TEXT, error = %hostile::TEXT, what = ?hostile::TEXT, "{}", hostile::TEXT);
+            tracing::error!("{}", "x".repeat(70_000));
+        };
+        for format in [Format::Text, Format::Json] {
+            let log = logged("info", format, events);
+            hostile::assert_tame("the log", log.as_bytes());
+            assert_eq!(log.lines().count(), 2, "{log}");
+        }
+        let json = logged("info", Format::Json, events);
+        let line: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+        assert_eq!((&line["message"], &line["path"]), (&hostile::TEXT.into(), &hostile::TEXT.into()));
+        assert!(logged("info", Format::Text, events).len() < 16_000);
+    }
+
+    #[test]
+    fn colours_are_around_the_line_alone() {
+        let buffer = Arc::new(Mutex::new(Vec::new()));
+        let writer = Arc::clone(&buffer);
+        let subscriber = subscriber("info", Format::Text, true, move || Shared(Arc::clone(&writer))).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::error!("{}", hostile::TEXT);
+            tracing::info!("fine");
+        });
+        let log = String::from_utf8(buffer.lock().unwrap().clone()).unwrap();
+        let [error, fine] = log.lines().collect::<Vec<_>>().try_into().unwrap();
+        let inner = error.strip_prefix("\u{1b}[31m").and_then(|line| line.strip_suffix("\u{1b}[0m")).unwrap();
+        hostile::assert_tame("a line", inner.as_bytes());
+        hostile::assert_tame("a line", fine.as_bytes());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::printer::EntryFormat;
 use super::remembered;
 use super::top::{self, By, TopArgs};
 use crate::config::{ClockChoice, EvictionMode, Settings, Target};
+use crate::output::terminal::complain;
 use crate::source::bpf::Kernel;
 use crate::source::bpf::plan::Choice;
 use crate::source::cilium::judge::Judge;
@@ -170,7 +171,7 @@ fn prepare(
     let mut collector = reader(global, settings)?;
     let problems = collector.open_all();
     for problem in &problems {
-        eprintln!("ctmon: {}", problem.detail);
+        complain(&problem.detail);
     }
     if !collector.has_open(wanted) {
         anyhow::bail!(
@@ -204,6 +205,6 @@ fn ask_for_timeouts(global: &GlobalArgs, collector: &mut Collector) {
 
 fn warn(listed: Listed) {
     if let Some(warning) = listed.warning() {
-        eprintln!("ctmon: {warning}");
+        complain(&warning);
     }
 }

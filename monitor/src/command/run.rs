@@ -6,22 +6,22 @@
 mod local;
 mod reload;
 mod scanner;
+pub(super) mod signals;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::cli::GlobalArgs;
 use super::node;
-use crate::config::{Settings, parse_listen};
+use crate::config::{Loaded, parse_listen};
 use crate::output::http::{Limits, Listener, Rendered, Server, Stats, Web, serve};
 use crate::output::page::{Facts, Page};
+use crate::source::descriptors;
 
 /// The version that pages and metrics carry.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -43,10 +43,21 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// Runs until SIGTERM or SIGINT.
-pub(super) fn run(global: &GlobalArgs, args: &RunArgs, mut settings: Settings) -> anyhow::Result<()> {
+pub(super) fn run(
+    global: &GlobalArgs,
+    args: &RunArgs,
+    loaded: Loaded,
+    signals: Option<signals::Signals>,
+) -> anyhow::Result<()> {
+    let signals = signals.map_or_else(signals::Signals::catch, Ok)?;
+    let signals::Signals { runtime, mut stop, mut hangups } = signals;
+    let Loaded { mut settings, text } = loaded;
     if !args.listen.is_empty() {
         settings.listen.clone_from(&args.listen);
     }
+    // Before anything is opened: maps, logs and connections are many descriptors.
+    let descriptors = descriptors::lift_limit();
+    tracing::debug!(descriptors, "limit of open files lifted");
     let stats = Arc::new(Stats::default());
     let collector = node::collector(global, &settings)?;
     let index = Page::render(&Facts { version: VERSION, host: None, view: None });
@@ -55,10 +66,6 @@ pub(super) fn run(global: &GlobalArgs, args: &RunArgs, mut settings: Settings) -
     let (history, last_history) = watch::channel(local::waiting());
     let publish = scanner::Publish { pages, victims, history };
     let scanner = scanner::start(collector, settings.clone(), publish, Arc::clone(&stats))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("failed to start the async runtime")?;
     runtime.block_on(async {
         let web = match &args.web_config {
             Some(path) => Web::load(path)?,
@@ -69,11 +76,12 @@ pub(super) fn run(global: &GlobalArgs, args: &RunArgs, mut settings: Settings) -
         for listener in &listeners {
             tracing::info!(address = %listener.address(), "serving /metrics");
         }
-        let mut reloader = reload::Reloader::new(global.clone(), settings.listen, !args.listen.is_empty());
+        let ordered = !args.listen.is_empty();
+        let mut reloader = reload::Reloader::new(global.clone(), settings.listen, ordered, text);
         let shutdown = async move {
             tokio::select! {
-                result = stop_signal() => result,
-                result = reloader.run(&scanner) => result,
+                () = stop.wait() => Ok(()),
+                result = reloader.run(&mut hangups, &scanner) => result,
             }
         };
         let (ended, result) = tokio::sync::oneshot::channel();
@@ -94,15 +102,5 @@ pub(super) fn run(global: &GlobalArgs, args: &RunArgs, mut settings: Settings) -
     tracing::info!("ended");
     // The scan thread may be inside a walk; the process need not wait for it.
     runtime.shutdown_timeout(Duration::ZERO);
-    Ok(())
-}
-
-async fn stop_signal() -> anyhow::Result<()> {
-    let mut term = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
-    let mut int = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
-    tokio::select! {
-        _ = term.recv() => tracing::info!("SIGTERM received, ending"),
-        _ = int.recv() => tracing::info!("SIGINT received, ending"),
-    }
     Ok(())
 }

@@ -21,6 +21,8 @@ use crate::source::cilium::linger::LingerRule;
 use crate::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
 use crate::source::cilium::walk::{Step, Visitor};
 
+mod terminal;
+
 #[derive(Parser)]
 struct Cli<A: clap::Args> {
     #[command(flatten)]

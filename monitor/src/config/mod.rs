@@ -6,6 +6,7 @@
 pub mod duration;
 pub mod expect;
 mod field;
+pub mod file;
 pub mod log_preset;
 pub mod logs;
 mod raw;
@@ -15,7 +16,7 @@ mod tests;
 pub mod threshold;
 mod yaml;
 
-use std::io::{self, Read};
+use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -33,8 +34,6 @@ use crate::check::catalog::Severity;
 pub const DEFAULT_PATH: &str = "/etc/ctmon/config.yaml";
 /// Port of the daemon unless configured.
 pub const DEFAULT_PORT: u16 = 10469;
-/// Longest file that is read: what fits a `ConfigMap`.
-const MAX_BYTES: u64 = 1 << 20;
 
 /// Everything that can be configured, validated.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,7 +93,9 @@ pub enum ConfigError {
         #[source]
         source: io::Error,
     },
-    #[error("configuration {path} is longer than {MAX_BYTES} bytes: give the right file")]
+    #[error("configuration {path} is not a regular file: give the right one")]
+    NotAFile { path: PathBuf },
+    #[error("configuration {path} is longer than {limit} bytes: give the right file", limit = file::MAX_BYTES)]
     TooLong { path: PathBuf },
     #[error("invalid configuration {path}: {problem}")]
     InFile { path: PathBuf, problem: String },
@@ -142,14 +143,24 @@ impl Settings {
     }
 }
 
+/// What a process starts with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    pub settings: Settings,
+    /// The text they come from; `None`: there is no file.
+    pub text: Option<String>,
+}
+
 /// Reads the file; without a path the default one if it exists, else the defaults.
-pub fn load(path: Option<&Path>) -> Result<Settings, ConfigError> {
+pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
+    let read = |path: &Path| {
+        let text = file::read_text(path)?;
+        Ok(Loaded { settings: parse_file(path, &text)?, text: Some(text) })
+    };
     match path {
         Some(path) => read(path),
         None => match read(Path::new(DEFAULT_PATH)) {
-            Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                Ok(Settings::default())
-            }
+            Err(error) if error.is_absent() => Ok(Loaded { settings: Settings::default(), text: None }),
             other => other,
         },
     }
@@ -160,13 +171,25 @@ pub fn parse(text: &str) -> Result<Settings, ConfigError> {
     raw::read(text).map_err(|problem| ConfigError::Invalid { problem })
 }
 
-fn read(path: &Path) -> Result<Settings, ConfigError> {
-    let failed = |source| ConfigError::Read { path: path.to_owned(), source };
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(failed)?;
-    let length = file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
-    if length as u64 > MAX_BYTES {
-        return Err(ConfigError::TooLong { path: path.to_owned() });
+/// Reads the text of this file.
+pub fn parse_file(path: &Path, text: &str) -> Result<Settings, ConfigError> {
+    raw::read(text).map_err(|problem| ConfigError::InFile { path: path.to_owned(), problem })
+}
+
+/// Reads the text of this file, which is to replace settings that are in force: one in which something is missing was cut
+/// off, or is being written, and its defaults are not what somebody asked for.
+pub fn parse_whole(path: &Path, text: &str) -> Result<Settings, ConfigError> {
+    let settings = parse_file(path, text)?;
+    match file::hollow(text) {
+        Some(problem) => Err(ConfigError::InFile { path: path.to_owned(), problem }),
+        None => Ok(settings),
     }
-    raw::read(&text).map_err(|problem| ConfigError::InFile { path: path.to_owned(), problem })
+}
+
+impl ConfigError {
+    /// Whether there is no such file.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
 }

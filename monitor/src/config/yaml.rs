@@ -153,13 +153,33 @@ fn flow(items: &[String]) -> String {
     format!("[{}]", items.join(", "))
 }
 
-/// Plain where nothing in it means anything to YAML, else between single quotes.
+/// Plain where nothing in it means anything to YAML, else between single quotes; between double ones, spelled out, where
+/// a reader would not take it as it is or nobody could see it.
 fn quote(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '=');
     let word = text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(plain);
     if word && !text.eq_ignore_ascii_case("null") {
         text.to_owned()
-    } else {
+    } else if text.chars().all(is_seen) {
         format!("'{}'", text.replace('\'', "''"))
+    } else {
+        let mut out = String::from('"');
+        for symbol in text.chars() {
+            match symbol {
+                '"' | '\\' => out.extend(['\\', symbol]),
+                _ if is_seen(symbol) => out.push(symbol),
+                // Writing to a String cannot fail.
+                _ => {
+                    let _ = write!(out, "\\U{:08x}", u32::from(symbol));
+                }
+            }
+        }
+        out.push('"');
+        out
     }
+}
+
+/// Letters, digits and what a keyboard has beside them.
+fn is_seen(symbol: char) -> bool {
+    symbol == ' ' || symbol.is_ascii_graphic() || symbol.is_alphanumeric()
 }

@@ -22,6 +22,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::table::{Cell, Span, Target};
+use super::terminal::Shown;
 use crate::snapshot::{Evictions, Victim};
 use crate::source::bpf::plan::{Mode, Plan};
 use crate::source::cilium::tuple::Endpoint;
@@ -128,10 +129,10 @@ impl Document {
                 out,
                 "{:>8} {:<map$} {:<6} {:<7} {:<11} {:<width$} {:<width$} {:>8} {}",
                 Span(i64::try_from(ago.as_secs()).ok()),
-                victim.map,
-                victim.protocol,
-                victim.direction,
-                victim.state,
+                Shown::name(&victim.map),
+                Shown::name(&victim.protocol),
+                Shown::name(&victim.direction),
+                Shown::name(&victim.state),
                 Cell(ends[0]),
                 Cell(ends[1]),
                 Span(victim.remaining_seconds),

@@ -9,3 +9,4 @@ pub mod page;
 pub mod prometheus;
 pub mod rules;
 pub mod table;
+pub mod terminal;

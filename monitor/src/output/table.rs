@@ -12,6 +12,7 @@ use std::net::IpAddr;
 
 use monitor_abi::class::{Direction, State};
 
+use super::terminal::Shown;
 use crate::check::Finding;
 use crate::snapshot::deep::PortUse;
 use crate::source::cilium::judge::{CtFacts, NatFacts};
@@ -24,6 +25,8 @@ const MAP_WIDTH: usize = 16;
 const V4_WIDTH: usize = 21;
 /// `[8 groups of 4 digits]:65535`
 const V6_WIDTH: usize = 47;
+/// Wider columns help nobody, and beyond 65,535 there are none.
+const WIDEST: usize = 64;
 
 /// A table of entries; it knows which header stands above the next line.
 #[derive(Debug, Default)]
@@ -49,7 +52,7 @@ impl EntryTable {
         write!(
             out,
             "{:<map$} {:<6} {:<7} {:<11} {:<width$} {:<width$} {:>8} {:<24} ",
-            facts.map,
+            Shown::name(facts.map),
             row.protocol.name(),
             row.direction.name(),
             row.state.name(),
@@ -75,7 +78,7 @@ impl EntryTable {
         writeln!(
             out,
             "{:<map$} {:<6} {:<7} {:<width$} {:<width$} {:<width$} {:>8} {:>2} {}",
-            facts.map,
+            Shown::name(facts.map),
             row.protocol.name(),
             row.direction.name(),
             Cell(row.source),
@@ -96,13 +99,13 @@ impl EntryTable {
 /// Writes findings as paragraphs: what, where, the numbers behind it, what to do.
 pub fn findings(out: &mut impl Write, findings: &[Finding]) -> io::Result<()> {
     for Finding { check, level, map_name, target, evidence, advice } in findings {
-        write!(out, "{:<8} {check}", level.name().to_uppercase())?;
+        write!(out, "{:<8} {}", level.name().to_uppercase(), Shown::name(check))?;
         for place in [map_name, target].into_iter().filter(|place| !place.is_empty()) {
-            write!(out, " {place}")?;
+            write!(out, " {}", Shown::name(place))?;
         }
-        writeln!(out, "\n         {evidence}")?;
+        writeln!(out, "\n         {}", Shown::line(evidence))?;
         if !advice.is_empty() {
-            writeln!(out, "         -> {advice}")?;
+            writeln!(out, "         -> {}", Shown::line(advice))?;
         }
     }
     if findings.is_empty() {
@@ -203,7 +206,7 @@ pub(super) fn shape(map: &str, end: Endpoint) -> Shape {
         IpAddr::V4(_) => V4_WIDTH,
         IpAddr::V6(_) => V6_WIDTH,
     };
-    (map.len().max(MAP_WIDTH), addresses)
+    (map.len().clamp(MAP_WIDTH, WIDEST), addresses)
 }
 
 /// An address and port, padded as a whole.
@@ -224,7 +227,7 @@ impl fmt::Display for Target<'_> {
         if *target == crate::source::cilium::target::NO_TARGET {
             return f.pad("-");
         }
-        f.pad(&format!("{target}/{service}"))
+        f.pad(&format!("{}/{}", Shown::name(target), Shown::name(service)))
     }
 }
 

@@ -41,8 +41,10 @@ use crate::snapshot::{
     TargetState, TimeoutClass, TimeoutFact, Totals,
 };
 
-/// Scanning may take one part in this many of one core.
+/// Walking the maps and reading logs may together take one part in this many of one core.
 pub const SHARE_OF_A_CORE: u32 = 200;
+/// Of what an interval allows, logs may take one part in this many: walks come first.
+const SHARE_OF_LOGS: u32 = 2;
 /// Slots whose empty buckets alone hold a core for 10 ms: nothing can interrupt a run of them.
 const SPARSE_SLOTS: u64 = 1 << 21;
 /// The time between two walks of a map of [`SPARSE_SLOTS`]; twice the slots, twice the time.
@@ -258,6 +260,7 @@ impl Collector {
         let drops = self.read_drops(&mut sources);
         let CollectSettings { host, wanted, .. } = &self.settings;
         let facts = self.from_host.1.clone();
+        self.host.allow_logs(self.settings.interval / SHARE_OF_A_CORE / SHARE_OF_LOGS);
         let host = self.host.collect(host, wanted, storage, &self.targets, facts, &mut sources);
         let duration = sys::monotonic().saturating_sub(monotonic);
         Snapshot {
@@ -428,12 +431,16 @@ impl Collector {
         )
     }
 
-    /// The configured interval, or longer where walking would take more than its share of a core.
+    /// The configured interval, or longer where walking and reading logs would take more than their share of a core.
     fn interval(&self) -> Duration {
-        let cost: Duration =
-            self.known.values().filter_map(|known| known.last.as_ref()).map(|last| last.scan.cost).sum();
-        self.settings.interval.max(cost * SHARE_OF_A_CORE)
+        let walks = self.known.values().filter_map(|known| known.last.as_ref()).map(|last| last.scan.cost);
+        stretched(self.settings.interval, walks.chain([self.host.log_cost()]))
     }
+}
+
+/// The interval in which these costs are no more than their share of a core.
+fn stretched(interval: Duration, costs: impl Iterator<Item = Duration>) -> Duration {
+    interval.max(costs.sum::<Duration>().saturating_mul(SHARE_OF_A_CORE))
 }
 
 fn scan_problem(name: &MapName, error: &ScanError) -> MapProblem {
@@ -495,4 +502,25 @@ fn reading(mode: Clock, clocks: Clocks, hz: Option<u32>) -> Option<Reading> {
 
 fn low_half(word: u64) -> u32 {
     u32::try_from(word & u64::from(u32::MAX)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn walks_and_logs_together_keep_to_their_share_of_a_core() {
+        let check = |interval: u64, costs: &[u64], expected: u64| {
+            let costs = costs.iter().copied().map(Duration::from_millis);
+            let found = stretched(Duration::from_millis(interval), costs);
+            assert_eq!(found, Duration::from_millis(expected));
+        };
+        check(15_000, &[], 15_000);
+        check(15_000, &[20, 20, 35], 15_000);
+        check(15_000, &[40, 40, 37], 23_400);
+        // Logs alone never make it longer: half of what an interval allows is all they get.
+        let most = Duration::from_secs(15) / SHARE_OF_A_CORE / SHARE_OF_LOGS;
+        assert_eq!(most, Duration::from_micros(37_500));
+        assert_eq!(stretched(Duration::from_secs(15), [most].into_iter()), Duration::from_secs(15));
+    }
 }

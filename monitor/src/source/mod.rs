@@ -5,6 +5,7 @@ pub mod cilium;
 pub mod collect;
 pub mod daemon;
 pub mod deep;
+pub mod descriptors;
 pub mod host;
 pub mod manifest;
 mod timed;

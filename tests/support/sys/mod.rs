@@ -13,4 +13,5 @@ pub use capability::{Capability, keep_only};
 pub use container::Container;
 pub use os::{
     Signal, Termination, is_bpffs, keep_alive, kill, monotonic, mount_bpffs, unmount, unshare_network,
+    unshare_processes,
 };

@@ -61,6 +61,15 @@ pub fn unshare_network() -> Result<()> {
     Ok(())
 }
 
+/// Makes the next process that the calling thread starts the first one of a namespace of its own, which goes with it. The
+/// thread itself can start no thread any more.
+pub fn unshare_processes() -> Result<()> {
+    // SAFETY: takes no pointer; only what the calling thread starts is concerned.
+    let answer = unsafe { libc::unshare(libc::CLONE_NEWPID) };
+    ensure!(answer == 0, "failed to make a process namespace: {}: run as root", io::Error::last_os_error());
+    Ok(())
+}
+
 /// Asks for keepalive on a connection.
 pub fn keep_alive(socket: &TcpStream) -> Result<()> {
     let on: libc::c_int = 1;

@@ -1,27 +1,33 @@
 //! Reloading the configuration: on SIGHUP, or when the file's content changes.
 //!
 //! In: the path, signals. Out: orders to the scan thread.
-//! Must not: replace good settings by a file that does not validate.
+//! Must not: replace good settings by a file that does not validate, or by half of one; read or parse a file on the async
+//! thread, which answers probes and signals.
 //!
 //! The content is compared every few seconds instead of watched: a `ConfigMap` is swapped by a symbolic link two
 //! directories up, which file notifications miss or report several times.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use anyhow::{Context as _, bail};
+use tokio::task::spawn_blocking;
 
 use super::super::cli::GlobalArgs;
 use super::super::node;
 use super::scanner::Order;
-use crate::config::{self, DEFAULT_PATH};
+use super::signals::Hangups;
+use crate::config::{self, ConfigError, DEFAULT_PATH, Settings, file};
 use crate::output::prometheus::Reload;
 
 /// How often the file is read.
 const POLL: Duration = Duration::from_secs(2);
+/// How long a new content must stay as it is before it is believed: nobody pauses that long while writing a small file.
+const MOMENT: Duration = Duration::from_millis(300);
+/// How many times in a row it may have been another one a moment later.
+const MOST_UNSETTLED: u32 = 15;
 
 /// Watches the configuration.
 pub(super) struct Reloader {
@@ -31,44 +37,97 @@ pub(super) struct Reloader {
     /// Whether the command line said so, which goes before any configuration.
     listen_ordered: bool,
     path: PathBuf,
-    content: Option<Vec<u8>>,
+    watch: Watch,
+    /// Whether a file is in force: it may be replaced, and not go away.
+    from_file: bool,
+    pace: Pace,
+}
+
+/// How often the file is looked at, and how long apart two readings of a new content are.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    poll: Duration,
+    moment: Duration,
+}
+
+/// What is at the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Seen {
+    Text(String),
+    Absent,
+    Unreadable(String),
 }
 
 impl Reloader {
-    pub(super) fn new(global: GlobalArgs, listen: Vec<SocketAddr>, listen_ordered: bool) -> Self {
+    /// `text` is what the settings in force came from.
+    pub(super) fn new(
+        global: GlobalArgs,
+        listen: Vec<SocketAddr>,
+        listen_ordered: bool,
+        text: Option<String>,
+    ) -> Self {
         let path = global.config.clone().unwrap_or_else(|| DEFAULT_PATH.into());
-        let content = std::fs::read(&path).ok();
-        Self { global, listen, listen_ordered, path, content }
+        let from_file = text.is_some();
+        let watch = Watch::new(text.map_or(Seen::Absent, Seen::Text));
+        let pace = Pace { poll: POLL, moment: MOMENT };
+        Self { global, listen, listen_ordered, path, watch, from_file, pace }
     }
 
     /// Runs until the scan thread is gone.
-    pub(super) async fn run(&mut self, orders: &mpsc::Sender<Order>) -> anyhow::Result<()> {
-        let mut hangup = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
+    pub(super) async fn run(
+        &mut self,
+        hangups: &mut Hangups,
+        orders: &mpsc::Sender<Order>,
+    ) -> anyhow::Result<()> {
         loop {
-            let asked = tokio::select! {
-                _ = hangup.recv() => true,
-                () = tokio::time::sleep(POLL) => false,
-            };
-            let content = std::fs::read(&self.path).ok();
-            if !asked && content == self.content {
+            tokio::select! {
+                () = hangups.next() => self.watch.asked = true,
+                () = tokio::time::sleep(self.pace.poll) => {}
+            }
+            let first = self.look().await?;
+            if !self.watch.is_news(&first) {
                 continue;
             }
-            self.content = content;
-            let order = match self.reload() {
-                Ok(order) => order,
-                Err(error) => {
-                    tracing::error!(
-                        "failed to reload the configuration, the old one stays in force: {error:#}"
-                    );
-                    Order::ReloadFailed
-                }
+            tokio::time::sleep(self.pace.moment).await;
+            let again = self.look().await?;
+            let order = match self.watch.settle(&first, again) {
+                Settled::NotYet => continue,
+                Settled::Never => Err(anyhow::anyhow!(
+                    "{} changes all the time: replace it in one step",
+                    self.path.display()
+                )),
+                Settled::As(seen) => self.reload(seen).await,
             };
+            let order = order.unwrap_or_else(|error| {
+                tracing::error!("failed to reload the configuration, the old one stays in force: {error:#}");
+                Order::ReloadFailed
+            });
             orders.send(order).ok().context("the scan thread has ended")?;
         }
     }
 
-    fn reload(&mut self) -> anyhow::Result<Order> {
-        let mut settings = config::load(self.global.config.as_deref())?;
+    /// A volume may hang, and a file may be anything: it is read aside.
+    async fn look(&self) -> anyhow::Result<Seen> {
+        let path = self.path.clone();
+        spawn_blocking(move || Seen::at(&path)).await.context("failed to look at the configuration")
+    }
+
+    async fn reload(&mut self, seen: Seen) -> anyhow::Result<Order> {
+        let mut settings = match seen {
+            Seen::Text(text) => {
+                let path = self.path.clone();
+                let parse = move || config::parse_whole(&path, &text);
+                let settings = spawn_blocking(parse).await.context("failed to parse the configuration")??;
+                self.from_file = true;
+                settings
+            }
+            // There was none before either: somebody asked to read what is not there.
+            Seen::Absent if !self.from_file => Settings::default(),
+            Seen::Absent => {
+                bail!("{} is gone: put it back, or restart for the defaults", self.path.display())
+            }
+            Seen::Unreadable(why) => bail!(why),
+        };
         if !self.listen_ordered && settings.listen != self.listen {
             tracing::warn!(
                 "`listen` needs a restart: the configured address is served from the next start on"
@@ -80,3 +139,59 @@ impl Reloader {
         Ok(Order::Settings(Box::new((settings, collect, Reload::now()))))
     }
 }
+
+impl Seen {
+    fn at(path: &Path) -> Self {
+        match file::read_text(path) {
+            Ok(text) => Self::Text(text),
+            Err(error) if ConfigError::is_absent(&error) => Self::Absent,
+            Err(error) => Self::Unreadable(error.to_string()),
+        }
+    }
+}
+
+/// What was seen last, and whether something new has been the same for long enough.
+struct Watch {
+    seen: Seen,
+    /// Somebody asked to reload whatever is there.
+    asked: bool,
+    unsettled: u32,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Settled {
+    As(Seen),
+    /// It was another one a moment later: it is being written.
+    NotYet,
+    /// And has been for long; said once.
+    Never,
+}
+
+impl Watch {
+    const fn new(seen: Seen) -> Self {
+        Self { seen, asked: false, unsettled: 0 }
+    }
+
+    /// Whether this is worth a second reading.
+    fn is_news(&mut self, now: &Seen) -> bool {
+        let news = self.asked || *now != self.seen;
+        if !news {
+            self.unsettled = 0;
+        }
+        news
+    }
+
+    /// Two readings, a moment apart.
+    fn settle(&mut self, first: &Seen, again: Seen) -> Settled {
+        if *first != again {
+            self.unsettled = self.unsettled.saturating_add(1);
+            return if self.unsettled == MOST_UNSETTLED { Settled::Never } else { Settled::NotYet };
+        }
+        (self.asked, self.unsettled) = (false, 0);
+        self.seen = again.clone();
+        Settled::As(again)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use yaml_serde::Value;
 
+use crate::config::file::check_cost;
 use crate::source::host::{Host, HostError, ParseError, Sample, read_optional};
 
 /// `bpf-ct-timeout-*`.
@@ -105,6 +106,7 @@ fn read_folder(folder: &Path) -> Result<AgentConfig, HostError> {
 /// The data of a ConfigMap: from the object, or from a mapping of keys to values.
 fn parse_yaml(bytes: &[u8]) -> Result<BTreeMap<String, String>, ParseError> {
     let bad = |expected, found: &str| ParseError::new(1, expected, found);
+    check_cost(bytes).map_err(|problem| bad("a ConfigMap or its data", &problem))?;
     let value: Value =
         yaml_serde::from_slice(bytes).map_err(|error| bad("a ConfigMap or its data", &error.to_string()))?;
     let data = match value.get("data") {
@@ -308,6 +310,22 @@ mod tests {
         assert_eq!(read_agent_config(&gone).unwrap(), None);
         let broken = Host { cilium_config: Some(dir.write("list", b"- a\n- b\n")), ..dir.host() };
         assert!(read_agent_config(&broken).unwrap_err().to_string().contains("a mapping of keys"));
+    }
+
+    #[test]
+    fn what_stands_in_its_place_and_is_none_harms_nobody() {
+        let dir = TempDir::new();
+        let check = |path: PathBuf, expected: &str| {
+            let host = Host { cilium_config: Some(path), ..dir.host() };
+            let error = read_agent_config(&host).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        // Nobody writes to it: whoever waits for that waits for ever.
+        let fifo = dir.path().join("fifo");
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        check(fifo, "a mapping of keys");
+        check(PathBuf::from("/dev/zero"), "larger than");
+        check(dir.write("bomb", &vec![b'['; 200_000]), "nested too deeply");
     }
 
     #[test]

@@ -5,10 +5,11 @@
 //! of it comes from the kernel's memory and local files.
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use super::cifs::{CifsSums, read_cifs};
 use super::iscsi::{Session, read_iscsi};
-use super::logs::{Limits, LogCounter};
+use super::logs::{Limits, LogCounter, Meter, Reading};
 use super::mounts::{Mounts, read_mounts, superblocks};
 use super::net_scope::must_see_node;
 use super::netstat::read_netstat;
@@ -22,6 +23,7 @@ use crate::snapshot::{
     Towards,
 };
 use crate::source::cilium::target::TargetIndex;
+use crate::source::descriptors;
 use crate::source::timed::timed;
 
 /// What is read of the host beside what is always read.
@@ -39,8 +41,17 @@ pub struct Wanted {
 #[derive(Debug, Default)]
 pub struct HostCollector {
     logs: Option<LogCounter>,
+    /// The processor's time that a reading of the logs may take; `None` is any.
+    log_cpu: Option<Duration>,
+    /// What the last one took.
+    log_cost: Duration,
+    /// When it was last said that they are written faster than they are read, and how many readings were short by then.
+    told_short: Option<(Instant, u64)>,
     cifs: CifsSums,
 }
+
+/// That logs are not read in time is said this often at the most.
+const LOG_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Where the node's storage is: what targets are made of, read before anything is counted by target.
 #[derive(Debug, Default)]
@@ -72,12 +83,50 @@ impl Storage {
 impl HostCollector {
     /// Counts these patterns from the next reading on; what is known of those that stay is kept.
     pub fn follow_logs(&mut self, patterns: &[LogPattern]) {
-        let result = match &mut self.logs {
-            Some(counter) => counter.follow(patterns),
-            None => LogCounter::new(patterns, Limits::default()).map(|counter| self.logs = Some(counter)),
+        let result = if let Some(counter) = &mut self.logs {
+            counter.follow(patterns)
+        } else {
+            let limits = Limits::within(descriptors::lift_limit());
+            LogCounter::new(patterns, limits).map(|counter| self.logs = Some(counter))
         };
         if let Err(error) = result {
             tracing::error!(%error, "failed to prepare the log patterns");
+        }
+    }
+
+    /// What the last reading of the logs took of the processor.
+    #[must_use]
+    pub const fn log_cost(&self) -> Duration {
+        self.log_cost
+    }
+
+    /// Gives every reading of the logs so much of the processor's time.
+    pub const fn allow_logs(&mut self, most: Duration) {
+        self.log_cpu = Some(most);
+    }
+
+    fn read_logs(&mut self, host: &Host) -> Sample<Reading> {
+        let Some(logs) = &mut self.logs else { return Ok(None) };
+        let mut meter = Meter::of_this_thread(self.log_cpu.unwrap_or(Duration::MAX));
+        let reading = logs.read(host, &mut meter);
+        self.log_cost = meter.used();
+        if let Ok(Some(reading)) = &reading {
+            self.tell_short(reading);
+        }
+        reading
+    }
+
+    fn tell_short(&mut self, reading: &Reading) {
+        let short = reading.totals.short_readings;
+        let (told, known) = self.told_short.map_or((None, 0), |(at, known)| (Some(at), known));
+        if short > known && told.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+            tracing::warn!(
+                short_readings = short,
+                skipped_bytes = reading.totals.skipped_bytes,
+                "pod logs are written faster than they may be read: the rest is read later, or passed over; fewer or \
+                 simpler patterns, or selectors for fewer pods, read more"
+            );
+            self.told_short = Some((Instant::now(), short));
         }
     }
 
@@ -114,7 +163,7 @@ impl HostCollector {
             file_handles: timed(sources, "file_handles", || read_file_handles(host)),
             netstat: timed(sources, "netstat", || read_netstat(host)),
             sockets: timed(sources, "sockets", || target_sockets(host, targets)),
-            logs: timed(sources, "logs", || self.logs.as_mut().map_or(Ok(None), |logs| logs.read(host))),
+            logs: timed(sources, "logs", || self.read_logs(host)),
             mounts,
             cifs,
             iscsi,

@@ -4,8 +4,9 @@
 //! thing (the source is off) and [`HostError`] with its reason when it has but cannot be read (the source is
 //! down). Must not: turn either of the two into a zero, or read a path that does not start at a root of `Host`.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 pub(crate) mod addresses;
@@ -103,7 +104,8 @@ const READ_LIMIT: u64 = 4 << 20;
 /// The bytes of a file, `None` when it does not exist.
 pub(crate) fn read_optional(path: &Path) -> Sample<Vec<u8>> {
     let fail = |source: io::Error| HostError::Read { path: path.to_owned(), source };
-    let file = match File::open(path) {
+    // Not blocking: a FIFO in the place of a file must not hold whoever collects.
+    let file = match OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path) {
         Ok(file) => file,
         Err(error) if is_absent(&error) => return Ok(None),
         Err(error) => return Err(fail(error)),

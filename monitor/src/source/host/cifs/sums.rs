@@ -47,7 +47,8 @@ impl CifsSums {
             let (Some(target), Some(reconnects)) = (target, server.reconnects()) else { continue };
             let counter = Counter::Reconnects(server.name.clone(), server.addresses.clone());
             let new = self.advance(&mut seen, counter, reconnects);
-            *self.reconnects.entry(target.clone()).or_default() += new;
+            let sum = self.reconnects.entry(target.clone()).or_default();
+            *sum = sum.saturating_add(new);
         }
         for share in &now.stats.shares {
             let same_name =
@@ -62,7 +63,8 @@ impl CifsSums {
             for (op, count, _) in share.operations.iter() {
                 let counter = Counter::Operations(share.server.clone(), share.share.clone(), op);
                 let new = self.advance(&mut seen, counter, count);
-                *self.operations.entry((target.clone(), op)).or_default() += new;
+                let sum = self.operations.entry((target.clone(), op)).or_default();
+                *sum = sum.saturating_add(new);
             }
         }
         self.seen = seen;
@@ -70,7 +72,8 @@ impl CifsSums {
         targets.targets().iter().map(|target| self.target(&target.name, &servers, now)).collect()
     }
 
-    /// How much a counter grew. One that is smaller than before began anew.
+    /// How much a counter grew. One that is smaller than before began anew: with another mount, or at 2^32, where all that
+    /// is lost is what was left to it since the last reading.
     fn advance(&self, seen: &mut BTreeMap<Counter, u64>, counter: Counter, now: u64) -> u64 {
         // Two sessions may have a tree of the same share: they are told apart by nothing the kernel prints.
         let twice = seen.contains_key(&counter);
@@ -174,6 +177,23 @@ mod tests {
             used.stats.shares.iter().flat_map(|share| share.operations.iter()).map(|(_, n, _)| n).sum();
         let again = sums.add(&used, None, &targets);
         assert_eq!((again[0].reconnects, operations(&again[0])), (Some(1), counted + new));
+    }
+
+    #[test]
+    fn counters_fall_wrap_and_overflow_without_harm() {
+        let with = |count: u64| {
+            let mut now = reading("6.12-used");
+            let text =
+                format!("CIFS Session: 1\n1) \\\\192.168.100.180\\media\nCreates: {count} total 0 failed\n");
+            now.stats = super::super::stats::parse(text.as_bytes()).unwrap();
+            now
+        };
+        let (mut sums, targets) = (CifsSums::default(), targets());
+        let mut add = |count: u64| operations(&sums.add(&with(count), None, &targets)[0]);
+        let limit = 1 << 32;
+        // Begun, grown, wrapped, grown, mounted anew; then what no kernel counts.
+        assert_eq!([limit - 10, limit - 4, 3, 5, 1].map(&mut add), [0, 6, 9, 11, 12]);
+        assert_eq!([u64::MAX, 0, u64::MAX, 7].map(&mut add), [u64::MAX; 4]);
     }
 
     #[test]

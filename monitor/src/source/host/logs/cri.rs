@@ -1,7 +1,7 @@
 //! The log format of container runtimes: `TIME STREAM P|F MESSAGE`, one piece a line.
 //!
 //! In: the bytes of a file, in pieces of any size. Out: whole messages, cut to a bound. Must not: keep more than
-//! two bounds' worth of bytes, whatever is written.
+//! two bounds' worth of bytes of one file, or more of all files together than there is room for, whatever is written.
 
 /// What came of some bytes, to be added to the totals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +31,47 @@ struct Message {
 
 /// Time stamp, stream and tag before the message.
 const PREFIX: usize = 64;
+/// What each unfinished line and message may hold whatever others do: nearly all are shorter, and a pod that never ends its
+/// lines takes nothing from those of others.
+const OWN: usize = 512;
+/// Unfinished texts of one file: a line, and a message of each stream.
+const TEXTS: usize = 3;
+
+/// How much unfinished text all files together may still hold, beyond what is each one's own.
+#[derive(Debug)]
+pub(super) struct Room {
+    left: usize,
+}
+
+impl Room {
+    /// Of so many bytes for so many files, of which these hold something.
+    pub(super) fn new<'a>(
+        most: usize,
+        files: usize,
+        assemblers: impl Iterator<Item = &'a Assembler>,
+    ) -> Self {
+        let own = files.saturating_mul(TEXTS * OWN);
+        let held = assemblers.flat_map(Assembler::texts).map(|text| text.len().saturating_sub(OWN)).sum();
+        Self { left: most.saturating_sub(own).saturating_sub(held) }
+    }
+
+    /// Adds what fits below the bound and into the room; whether something did not.
+    fn keep(&mut self, to: &mut Vec<u8>, bytes: &[u8], bound: usize) -> bool {
+        let own = OWN.saturating_sub(to.len());
+        let fits = bytes.len().min(bound.saturating_sub(to.len())).min(own.saturating_add(self.left));
+        self.left -= fits.saturating_sub(own);
+        // Exactly: room for twice as much would count for nothing here, and in memory all the same.
+        to.reserve_exact(fits);
+        to.extend_from_slice(bytes.get(..fits).unwrap_or(bytes));
+        bytes.len() > fits
+    }
+
+    /// Takes a text out; its room is free again.
+    fn take(&mut self, from: &mut Vec<u8>) -> Vec<u8> {
+        self.left += from.len().saturating_sub(OWN);
+        std::mem::take(from)
+    }
+}
 
 impl Assembler {
     /// What follows does not follow what came: parts that wait for their end are given up.
@@ -38,8 +79,20 @@ impl Assembler {
         *self = Self { in_the_middle, ..Self::default() };
     }
 
+    /// What waits for its end.
+    fn texts(&self) -> [&Vec<u8>; TEXTS] {
+        let [stdout, stderr] = &self.messages;
+        [&self.line, &stdout.text, &stderr.text]
+    }
+
     /// Gives every message that these bytes complete.
-    pub(super) fn push(&mut self, mut bytes: &[u8], bound: usize, message: &mut dyn FnMut(&[u8])) -> Tally {
+    pub(super) fn push(
+        &mut self,
+        mut bytes: &[u8],
+        bound: usize,
+        room: &mut Room,
+        message: &mut dyn FnMut(&[u8]),
+    ) -> Tally {
         let mut tally = Tally::default();
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             let (line, rest) = bytes.split_at(end);
@@ -48,22 +101,22 @@ impl Assembler {
                 continue;
             }
             if self.line.is_empty() && line.len() <= bound.saturating_add(PREFIX) {
-                self.end_line(line, false, bound, &mut tally, message);
+                self.end_line(line, false, bound, room, &mut tally, message);
             } else {
-                self.extend_line(line, bound);
-                let line = std::mem::take(&mut self.line);
+                self.extend_line(line, bound, room);
+                let line = room.take(&mut self.line);
                 let cut = std::mem::take(&mut self.line_cut);
-                self.end_line(&line, cut, bound, &mut tally, message);
+                self.end_line(&line, cut, bound, room, &mut tally, message);
             }
         }
         if !self.in_the_middle {
-            self.extend_line(bytes, bound);
+            self.extend_line(bytes, bound, room);
         }
         tally
     }
 
-    fn extend_line(&mut self, bytes: &[u8], bound: usize) {
-        self.line_cut |= extend(&mut self.line, bytes, bound.saturating_add(PREFIX));
+    fn extend_line(&mut self, bytes: &[u8], bound: usize, room: &mut Room) {
+        self.line_cut |= room.keep(&mut self.line, bytes, bound.saturating_add(PREFIX));
     }
 
     fn end_line(
@@ -71,6 +124,7 @@ impl Assembler {
         line: &[u8],
         cut: bool,
         bound: usize,
+        room: &mut Room,
         tally: &mut Tally,
         message: &mut dyn FnMut(&[u8]),
     ) {
@@ -86,20 +140,13 @@ impl Assembler {
             message(text);
             return;
         }
-        pieces.cut |= extend(&mut pieces.text, text, bound) | cut;
+        pieces.cut |= room.keep(&mut pieces.text, text, bound) | cut;
         if !partial {
             tally.messages += 1;
             tally.cut += u64::from(std::mem::take(&mut pieces.cut));
-            message(&std::mem::take(&mut pieces.text));
+            message(&room.take(&mut pieces.text));
         }
     }
-}
-
-/// Adds what fits; whether something did not.
-fn extend(to: &mut Vec<u8>, bytes: &[u8], bound: usize) -> bool {
-    let room = bound.saturating_sub(to.len());
-    to.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
-    bytes.len() > room
 }
 
 struct Piece<'a> {
@@ -144,11 +191,15 @@ mod tests {
 
     const T: &str = "2026-11-22T00:17:09.669794202Z";
 
+    fn roomy() -> Room {
+        Room { left: 1 << 20 }
+    }
+
     fn messages(text: &str, bound: usize, chunk: usize) -> (Vec<String>, Tally) {
-        let mut assembler = Assembler::default();
+        let (mut assembler, mut room) = (Assembler::default(), roomy());
         let (mut messages, mut total) = (Vec::new(), Tally::default());
         for piece in text.as_bytes().chunks(chunk) {
-            let tally = assembler.push(piece, bound, &mut |message| {
+            let tally = assembler.push(piece, bound, &mut room, &mut |message| {
                 messages.push(String::from_utf8_lossy(message).into_owned());
             });
             total.messages += tally.messages;
@@ -207,8 +258,47 @@ mod tests {
         assembler.restart(true);
         let mut found = Vec::new();
         let text = format!("stdout F rest of a line\n{T} stdout F next\n");
-        let tally = assembler.push(text.as_bytes(), 100, &mut |message| found.push(message.to_vec()));
+        let tally =
+            assembler.push(text.as_bytes(), 100, &mut roomy(), &mut |message| found.push(message.to_vec()));
         assert_eq!((found, tally.malformed), (vec![b"next".to_vec()], 0));
+    }
+
+    /// What these pieces leave, held and free.
+    fn held(assemblers: &[Assembler]) -> usize {
+        assemblers.iter().flat_map(Assembler::texts).map(Vec::capacity).sum()
+    }
+
+    #[test]
+    fn unfinished_texts_of_all_files_share_one_room_and_give_it_back() {
+        const MOST: usize = 64 << 10;
+        const BOUND: usize = 32 << 10;
+        let mut assemblers: Vec<Assembler> = (0..8).map(|_| Assembler::default()).collect();
+        let mut room = Room::new(MOST, 8, assemblers.iter());
+        let free = room.left;
+        assert_eq!(free, MOST - 8 * TEXTS * OWN);
+        let endless = format!("{T} stdout P {}\n{T} stderr F {}", "x".repeat(BOUND), "y".repeat(BOUND));
+        for assembler in &mut assemblers {
+            for piece in endless.as_bytes().chunks(1000) {
+                assembler.push(piece, BOUND, &mut room, &mut |_| panic!("nothing is complete"));
+            }
+        }
+        assert!(held(&assemblers) <= MOST, "{} bytes are held", held(&assemblers));
+        assert_eq!(room.left, 0);
+        // Whoever comes when all is taken still has what an ordinary line needs, in whatever pieces.
+        let (mut late, mut found) = (Assembler::default(), Vec::new());
+        for piece in [format!("{T} stdout F an error of"), " ordinary length\n".to_owned()] {
+            let tally = late.push(piece.as_bytes(), BOUND, &mut room, &mut |text| found.push(text.to_vec()));
+            assert_eq!((tally.cut, tally.malformed), (0, 0));
+        }
+        assert_eq!(found, [b"an error of ordinary length".to_vec()]);
+        // The next reading counts what is held by itself, and arrives at the same.
+        assert_eq!(Room::new(MOST, 8, assemblers.iter()).left, room.left);
+        for assembler in &mut assemblers {
+            let rest = format!("\n{T} stdout F\n");
+            let tally = assembler.push(rest.as_bytes(), BOUND, &mut room, &mut |_| ());
+            assert_eq!((tally.messages, tally.malformed), (2, 0));
+        }
+        assert_eq!((room.left, held(&assemblers)), (free, 0));
     }
 
     proptest! {
@@ -216,8 +306,8 @@ mod tests {
         fn any_bytes_are_survived_within_the_bound(pieces: Vec<Vec<u8>>) {
             let mut assembler = Assembler::default();
             for piece in &pieces {
-                assembler.push(piece, 16, &mut |message| assert!(message.len() <= 16));
-                let held = assembler.line.len() + assembler.messages.iter().map(|message| message.text.len()).sum::<usize>();
+                assembler.push(piece, 16, &mut roomy(), &mut |message| assert!(message.len() <= 16));
+                let held = assembler.texts().into_iter().map(Vec::len).sum::<usize>();
                 assert!(held <= PREFIX + 3 * 16, "{held}");
             }
         }

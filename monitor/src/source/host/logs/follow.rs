@@ -4,20 +4,23 @@
 //! still writes to a file after the kubelet has renamed it.
 //!
 //! Rotation: the kubelet renames `0.log`, then asks the runtime to reopen; until it does, the runtime writes to the
-//! renamed file. So the old descriptor is read to its end, and once more a reading later.
+//! renamed file. So the old descriptor is read to its end, and once more a reading later. What cannot be read to its end
+//! because bytes or time run out again and again is counted as passed over.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use super::cri::Assembler;
-use super::{Limits, Totals};
+use super::cri::{Assembler, Room};
+use super::{Limits, Meter, Totals};
 
 /// What one reading may still use.
-#[derive(Debug)]
 pub(super) struct Budget<'a> {
+    /// Bytes; none are left once the processor's time is used up.
     pub(super) left: u64,
+    pub(super) room: Room,
+    pub(super) meter: &'a mut Meter,
     pub(super) limits: &'a Limits,
 }
 
@@ -54,6 +57,11 @@ impl Follower {
         self.missing <= PATIENCE && self.current.is_some()
     }
 
+    /// What waits for the rest of a line.
+    pub(super) fn assemblers(&self) -> impl Iterator<Item = &Assembler> {
+        self.current.iter().chain(&self.before).map(|cursor| &cursor.assembler)
+    }
+
     pub(super) fn read(
         &mut self,
         path: &Path,
@@ -61,17 +69,19 @@ impl Follower {
         totals: &mut Totals,
         on_message: &mut OnMessage<'_>,
     ) {
-        if let Err(error) = self.switch_if_rotated(path) {
+        if let Err(error) = self.switch_if_rotated(path, totals) {
             totals.failures += u64::from(error.kind() != io::ErrorKind::NotFound);
         }
         let patterns = &self.patterns;
         let mut message = |bytes: &[u8]| on_message(patterns, bytes);
         if let Some(mut before) = self.before.take() {
-            let done = std::mem::replace(&mut before.last_chance, true);
             match before.read(budget, totals, &mut message) {
+                Ok(End::NotReached) => self.before = Some(before),
                 // Once more at the next reading, then it has been given up by its writer.
-                Ok(()) if !done => self.before = Some(before),
-                Ok(()) => {}
+                Ok(End::Reached) if !std::mem::replace(&mut before.last_chance, true) => {
+                    self.before = Some(before);
+                }
+                Ok(End::Reached) => {}
                 Err(_) => totals.failures += 1,
             }
         }
@@ -83,7 +93,7 @@ impl Follower {
     }
 
     /// Opens what is at the path now, if that is not what is open.
-    fn switch_if_rotated(&mut self, path: &Path) -> io::Result<()> {
+    fn switch_if_rotated(&mut self, path: &Path, totals: &mut Totals) -> io::Result<()> {
         // Fails between the rename and the new file; or the pod is gone, which the listing decides.
         let there = path.metadata()?;
         self.missing = 0;
@@ -91,11 +101,25 @@ impl Follower {
             return Ok(());
         }
         let next = Cursor::open(path, std::mem::take(&mut self.from_end))?;
-        if let Some(current) = self.current.replace(next) {
-            self.before = Some(current);
+        if let Some(current) = self.current.replace(next)
+            && let Some(given_up) = self.before.replace(current)
+        {
+            totals.skipped_bytes += given_up.unread();
         }
         Ok(())
     }
+
+    /// Bytes that are there and were not read.
+    pub(super) fn unread(&self) -> u64 {
+        self.current.iter().chain(&self.before).map(Cursor::unread).sum()
+    }
+}
+
+/// Whether a reading came to the end of its file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Reached,
+    NotReached,
 }
 
 #[derive(Debug)]
@@ -131,7 +155,7 @@ impl Cursor {
         budget: &mut Budget<'_>,
         totals: &mut Totals,
         message: &mut dyn FnMut(&[u8]),
-    ) -> io::Result<()> {
+    ) -> io::Result<End> {
         let size = self.file.metadata()?.len();
         if size < self.offset {
             totals.truncations += 1;
@@ -158,8 +182,8 @@ impl Cursor {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            let tally =
-                self.assembler.push(part.get(..read).unwrap_or_default(), limits.message_bytes, message);
+            let bytes = part.get(..read).unwrap_or_default();
+            let tally = self.assembler.push(bytes, limits.message_bytes, &mut budget.room, message);
             totals.messages += tally.messages;
             totals.cut_messages += tally.cut;
             totals.malformed_lines += tally.malformed;
@@ -167,8 +191,15 @@ impl Cursor {
             (self.offset, left) = (self.offset + read, left - read);
             totals.bytes += read;
             budget.left -= read;
+            if budget.meter.is_used_up() {
+                (budget.left, left) = (0, 0);
+            }
         }
-        Ok(())
+        Ok(if self.offset < size { End::NotReached } else { End::Reached })
+    }
+
+    fn unread(&self) -> u64 {
+        self.file.metadata().map_or(0, |metadata| metadata.len().saturating_sub(self.offset))
     }
 }
 

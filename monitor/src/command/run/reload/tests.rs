@@ -1,0 +1,201 @@
+//! A real file, changed as people, editors and kubelets change one, and a reloader that looks at it often.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use clap::Parser as _;
+
+use super::super::super::cli::Cli;
+use super::*;
+
+/// Nothing here takes this long unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(120);
+const ONE: &str = "interval: 1s\ntargets: [{name: qnap, addresses: [10.0.0.1]}]\n";
+
+/// A folder laid out as a mounted `ConfigMap`: `config.yaml` points into `..data`, which points to a version.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("ctmon-reload-{}-{number}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        symlink("..data/config.yaml", folder.join("config.yaml")).unwrap();
+        Self(folder)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.join("config.yaml")
+    }
+
+    /// Makes a version, fills it, and swaps the link, as the kubelet does.
+    fn swap(&self, fill: impl FnOnce(&Path)) {
+        let version = self.0.join(format!("..version-{}", fs::read_dir(&self.0).unwrap().count()));
+        fs::create_dir_all(&version).unwrap();
+        fill(&version.join("config.yaml"));
+        let link = self.0.join("..data_tmp");
+        symlink(&version, &link).unwrap();
+        fs::rename(&link, self.0.join("..data")).unwrap();
+    }
+
+    fn write(&self, text: &str) {
+        self.swap(|path| fs::write(path, text).unwrap());
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A reloader at work in a thread of its own, and what it orders.
+struct Working {
+    orders: mpsc::Receiver<Order>,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Working {
+    fn start(path: &Path, text: Option<&str>) -> Self {
+        let global = Cli::try_parse_from(["ctmon", "run"]).unwrap().global;
+        let listen = vec!["127.0.0.1:10469".parse().unwrap()];
+        let mut reloader = Reloader::new(global, listen, true, text.map(str::to_owned));
+        reloader.path = path.to_owned();
+        reloader.pace = Pace { poll: Duration::from_millis(5), moment: Duration::from_millis(5) };
+        let (sender, orders) = mpsc::channel();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let thread = thread::spawn(move || {
+            // One thread for everything, as in the daemon: what blocks it stops it.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let mut hangups = Hangups::never();
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = stopped => {}
+                    result = reloader.run(&mut hangups, &sender) => result.unwrap(),
+                }
+            });
+        });
+        Self { orders, stop: Some(stop), thread: Some(thread) }
+    }
+
+    fn order(&self, what: &str) -> Order {
+        self.orders.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{what}: {error}"))
+    }
+
+    fn refuses(&self, what: &str) {
+        assert!(matches!(self.order(what), Order::ReloadFailed), "{what} is applied");
+    }
+
+    fn applies(&self, what: &str) -> Settings {
+        match self.order(what) {
+            Order::Settings(order) => order.0,
+            Order::ReloadFailed => panic!("{what} is refused"),
+        }
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && !thread::panicking()
+        {
+            thread.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn half_a_file_is_refused_and_what_it_says_is_done() {
+    let mounted = Mounted::new();
+    mounted.write(ONE);
+    let working = Working::start(&mounted.path(), Some(ONE));
+    mounted.write("");
+    working.refuses("an empty document");
+    mounted.write("# to be continued\n---\n");
+    working.refuses("a document of comments");
+    mounted.write("interval: 1s\ntargets:\n");
+    working.refuses("a section that was cut off");
+    mounted.write("interval: 1s\nexpect:\n  sysctls:\n");
+    working.refuses("a section below another one that was cut off");
+    fs::remove_file(mounted.0.join("..data")).unwrap();
+    working.refuses("a file that is gone");
+    mounted.write("interval: 1s\ntargets: []\n");
+    assert_eq!(working.applies("an explicit list of nothing").targets, []);
+    mounted.write(ONE);
+    assert_eq!(working.applies("a swapped link").targets.len(), 1);
+    mounted.write("{}");
+    assert_eq!(working.applies("an explicit nothing").targets, []);
+}
+
+#[test]
+fn what_is_no_file_or_a_bomb_is_refused_at_once() {
+    let mounted = Mounted::new();
+    mounted.write(ONE);
+    let working = Working::start(&mounted.path(), Some(ONE));
+    // Nobody writes to it: whoever opens and reads it as a file waits for ever.
+    mounted.swap(|path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success()));
+    working.refuses("a FIFO");
+    mounted.write(ONE);
+    assert_eq!(working.applies("what was there before").targets.len(), 1);
+    mounted.swap(|path| symlink("/dev/zero", path).unwrap());
+    working.refuses("a device without an end");
+    mounted.write(&"[".repeat(250_000));
+    working.refuses("a bomb");
+    mounted.write(ONE);
+    assert_eq!(working.applies("what was there before").targets.len(), 1);
+}
+
+#[test]
+fn without_a_file_the_defaults_stay_until_there_is_one() {
+    let mounted = Mounted::new();
+    let working = Working::start(&mounted.path(), None);
+    mounted.write(ONE);
+    assert_eq!(working.applies("the first file").targets.len(), 1);
+    fs::remove_file(mounted.0.join("..data")).unwrap();
+    working.refuses("a file that is gone again");
+}
+
+#[tokio::test]
+async fn who_asks_for_a_file_that_never_was_gets_the_defaults() {
+    let mounted = Mounted::new();
+    let global = Cli::try_parse_from(["ctmon", "run"]).unwrap().global;
+    let listen = Settings::default().listen;
+    let mut reloader = Reloader::new(global, listen, false, None);
+    reloader.path = mounted.path();
+    let Order::Settings(order) = reloader.reload(Seen::Absent).await.unwrap() else { panic!("refused") };
+    assert_eq!(order.0, Settings::default());
+}
+
+#[test]
+fn a_content_counts_when_it_was_there_twice() {
+    let seen = |text: &str| Seen::Text(text.to_owned());
+    let mut watch = Watch::new(seen("a"));
+    assert!(!watch.is_news(&seen("a")));
+    // Cut after a whole line, then whole: the half was never taken.
+    assert!(watch.is_news(&seen("ab")));
+    assert_eq!(watch.settle(&seen("ab"), seen("abc")), Settled::NotYet);
+    assert!(watch.is_news(&seen("abc")));
+    assert_eq!(watch.settle(&seen("abc"), seen("abc")), Settled::As(seen("abc")));
+    assert!(!watch.is_news(&seen("abc")));
+    // Gone for a moment, as while an editor renames.
+    assert!(watch.is_news(&Seen::Absent));
+    assert_eq!(watch.settle(&Seen::Absent, seen("abc")), Settled::NotYet);
+    assert!(!watch.is_news(&seen("abc")));
+    // Asked for, the same content is read again, once.
+    watch.asked = true;
+    assert!(watch.is_news(&seen("abc")));
+    assert_eq!(watch.settle(&seen("abc"), seen("abc")), Settled::As(seen("abc")));
+    assert!(!watch.is_news(&seen("abc")));
+    // What never rests is said once.
+    let told = (0..100).map(|turn: u32| {
+        assert!(watch.is_news(&seen(&turn.to_string())));
+        watch.settle(&seen(&turn.to_string()), seen("other"))
+    });
+    assert_eq!(told.filter(|settled| *settled == Settled::Never).count(), 1);
+}

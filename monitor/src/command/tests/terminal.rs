@@ -1,0 +1,99 @@
+//! Hostile names of maps and targets through the verbs that walk maps, in every format, onto a terminal.
+
+use super::*;
+use crate::check::{Finding, Level};
+use crate::output::terminal::hostile::{TEXT, assert_tame};
+use crate::output::terminal::{Notation, Terminal};
+use crate::output::{json, table};
+
+/// The captured entries, as if their maps had hostile names.
+fn walk(order: &'static [&'static str], now: Reading) -> impl FnOnce(&mut Visitor<'_>) -> anyhow::Result<()> {
+    move |visitor| {
+        capture::walk(order, Some(now))(&mut |step| match step {
+            Step::Map { clock, .. } => visitor(Step::Map { name: TEXT, clock }),
+            entry @ Step::Entry { .. } => visitor(entry),
+        })
+    }
+}
+
+/// A judge whose target has a hostile name, as no configuration could give it one.
+fn hostile_judge() -> Judge {
+    let qnap = TargetSpec {
+        name: TEXT.to_owned(),
+        prefixes: vec![([192, 168, 100, 180].into(), 32)],
+        services: vec![ServiceSpec { name: TEXT.to_owned(), ports: vec![445], protocol: None }],
+    };
+    Judge { targets: TargetIndex::new(vec![qnap]).unwrap(), ..judge() }
+}
+
+fn printed(json: bool, print: impl FnOnce(&mut Terminal<&mut Vec<u8>>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    let notation = if json { Notation::Json } else { Notation::Text };
+    print(&mut Terminal::new(&mut out, notation));
+    out
+}
+
+#[test]
+fn hostile_names_steer_nothing_in_any_format_of_any_verb() {
+    let judge = hostile_judge();
+    for format in ["table", "json", "cilium"] {
+        let (line, is_json) = (format!("-o {format}"), format == "json");
+        let listed = printed(is_json, |out| {
+            list::run(&parse(&line), &judge, walk(&CT_ORDER, CT_NOW), out).unwrap();
+        });
+        let translated = printed(is_json, |out| {
+            nat::run(&parse(&line), &judge, walk(&NAT_ORDER, NAT_NOW), out).unwrap();
+        });
+        for (what, out) in [("list", listed), ("nat", translated)] {
+            assert_tame(what, &out);
+            assert!(out.len() > 1000, "{what} -o {format} printed {} bytes", out.len());
+            let text = String::from_utf8(out).unwrap();
+            assert!(!text.lines().any(|line| line.starts_with("ctmon:")), "{what}: a forged line");
+            if is_json {
+                assert_eq!(json_lines(&text)[0]["map"], TEXT);
+            }
+        }
+        if format == "cilium" {
+            continue;
+        }
+        for by in ["remote", "address"] {
+            assert_tame(
+                "top",
+                &printed(is_json, |out| {
+                    let args = parse(&format!("{line} --by {by}"));
+                    top::run(&args, &judge, walk(&CT_ORDER, CT_NOW), out).unwrap();
+                }),
+            );
+        }
+        assert_tame(
+            "top",
+            &printed(is_json, |out| {
+                let args = parse(&format!("{line} --by nat-ports"));
+                top::run_ports(&args, &judge, 32_768..=65_535, walk(&NAT_ORDER, NAT_NOW), out).unwrap();
+            }),
+        );
+    }
+}
+
+#[test]
+fn hostile_findings_steer_nothing_and_add_no_lines() {
+    let endless = "x".repeat(70_000);
+    let finding = |text: &str| Finding {
+        check: text.to_owned(),
+        level: Level::Warning,
+        map_name: text.to_owned(),
+        target: text.to_owned(),
+        evidence: text.to_owned(),
+        advice: text.to_owned(),
+    };
+    let findings = [finding(TEXT), finding(&endless)];
+    let text = printed(false, |out| table::findings(out, &findings).unwrap());
+    assert_tame("check", &text);
+    let text = String::from_utf8(text).unwrap();
+    assert_eq!(text.lines().count(), 6, "{text}");
+    assert!(text.len() < 16_000, "{}", text.len());
+    let objects = printed(true, |out| json::findings(out, &findings).unwrap());
+    assert_tame("check -o json", &objects);
+    let objects = json_lines(std::str::from_utf8(&objects).unwrap());
+    assert_eq!((&objects[0]["evidence"], &objects[1]["advice"]), (&TEXT.into(), &endless.into()));
+}
