@@ -15,4 +15,5 @@ mod host;
 mod maps;
 mod pod;
 mod scan;
+mod silence;
 mod storage;

@@ -9,7 +9,7 @@ use super::catalog::{Alert, PREFIX};
 use super::finding::{Finding, Level, format_number, own};
 use super::windows::Windows;
 use crate::config::{Settings, duration};
-use crate::snapshot::{Content, GcFacts, Snapshot, TimeoutFact};
+use crate::snapshot::{Content, GcFacts, Snapshot};
 
 /// What a running daemon knows and one collection cannot.
 #[derive(Clone, Debug, Default)]
@@ -17,8 +17,6 @@ pub struct History {
     /// The maps it walks.
     pub maps: Vec<Followed>,
     pub looked: Vec<Looked>,
-    /// The conntrack timeouts in force: many scans tell them better than one.
-    pub timeouts: Vec<TimeoutFact>,
 }
 
 /// A map that the daemon follows.
@@ -54,11 +52,7 @@ impl History {
             id: present.id,
             gc: present.gc,
         });
-        Self {
-            maps: maps.collect(),
-            looked: windows.look(snapshot.monotonic, settings),
-            timeouts: snapshot.timeouts.clone(),
-        }
+        Self { maps: maps.collect(), looked: windows.look(snapshot.monotonic, settings) }
     }
 
     /// Whether it is about these maps, by name and id: another daemon may follow another node's, in a test for example.
@@ -132,9 +126,10 @@ fn explain(looked: &Looked) -> Finding {
         ),
         "TargetUnanswered" => (
             format!(
-                "at every scan {lately} at least {number} connections to its service {subject} had sent a SYN and seen no answer"
+                "at three of four scans {lately} at least {number} connections to its service {subject} had sent a SYN and \
+                 heard nothing"
             ),
-            "`ctmon list --state opening` shows them; see whether the server answers on that port from another host, \
+            "`ctmon list --unanswered` shows them; see whether the server answers on that port from another host, \
              then `ctmon list --collisions`",
         ),
         "CifsReconnecting" => (

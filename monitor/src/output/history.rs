@@ -9,14 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::catalog::ALERTS;
 use crate::check::history::{Followed, History, Looked};
-use crate::snapshot::{GcFacts, TimeoutClass, TimeoutFact, TimeoutSource};
+use crate::snapshot::GcFacts;
 
 /// What the daemon serves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Document {
     maps: Vec<MapObject>,
     windows: Vec<WindowObject>,
-    timeouts: Vec<TimeoutObject>,
 }
 
 /// A map, and the passes of Cilium's collector over it; `null` where they are not followed.
@@ -48,16 +47,8 @@ struct WindowObject {
     value: f64,
 }
 
-/// A conntrack timeout in force; class and source as in `ctmon_ct_timeout_seconds`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct TimeoutObject {
-    class: String,
-    source: String,
-    seconds: f64,
-}
-
 impl From<&History> for Document {
-    fn from(History { maps, looked, timeouts }: &History) -> Self {
+    fn from(History { maps, looked }: &History) -> Self {
         let maps = maps.iter().map(|Followed { map_name, id, gc }| MapObject {
             map_name: map_name.clone(),
             id: *id,
@@ -78,18 +69,13 @@ impl From<&History> for Document {
                 window_seconds: window.as_secs_f64(),
                 value: *value,
             });
-        let timeouts = timeouts.iter().map(|TimeoutFact { class, source, value }| TimeoutObject {
-            class: class.name().to_owned(),
-            source: source.name().to_owned(),
-            seconds: value.as_secs_f64(),
-        });
-        Self { maps: maps.collect(), windows: windows.collect(), timeouts: timeouts.collect() }
+        Self { maps: maps.collect(), windows: windows.collect() }
     }
 }
 
 impl From<Document> for History {
-    /// Alerts and timeouts this version does not know are left out.
-    fn from(Document { maps, windows, timeouts }: Document) -> Self {
+    /// Alerts this version does not know are left out.
+    fn from(Document { maps, windows }: Document) -> Self {
         let duration = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
         let maps = maps.into_iter().map(|MapObject { map_name, id, collector }| Followed {
             map_name,
@@ -109,14 +95,7 @@ impl From<Document> for History {
                 ALERTS.iter().find(|known| known.name == alert && known.severity.name() == severity)?;
             Some(Looked { alert, map_name, target, subject, window: duration(window_seconds), value })
         });
-        let timeouts = timeouts.into_iter().filter_map(|TimeoutObject { class, source, seconds }| {
-            Some(TimeoutFact {
-                class: *TimeoutClass::ALL.iter().find(|known| known.name() == class)?,
-                source: *TimeoutSource::ALL.iter().find(|known| known.name() == source)?,
-                value: Duration::try_from_secs_f64(seconds).ok()?,
-            })
-        });
-        Self { maps: maps.collect(), looked: looked.collect(), timeouts: timeouts.collect() }
+        Self { maps: maps.collect(), looked: looked.collect() }
     }
 }
 
@@ -132,8 +111,6 @@ mod tests {
             last_removed: Some(1_204),
             interval: None,
         };
-        let fact =
-            |class, source, seconds| TimeoutFact { class, source, value: Duration::from_secs(seconds) };
         let looked = ALERTS.iter().zip(0_u8..).map(|(alert, number)| Looked {
             alert,
             map_name: format!("map{number}"),
@@ -148,26 +125,21 @@ mod tests {
                 Followed { map_name: "snat_v4_external".to_owned(), id: 8, gc: None },
             ],
             looked: looked.collect(),
-            timeouts: vec![
-                fact(TimeoutClass::Tcp, TimeoutSource::CiliumConfig, 8_000),
-                fact(TimeoutClass::Fin, TimeoutSource::Entries, 10),
-            ],
         };
         let document = Document::from(&history);
         let text = serde_json::to_string(&document).unwrap();
         let read: Document = serde_json::from_str(&text).unwrap();
         assert_eq!(read, document);
         let again = History::from(read);
-        assert_eq!((again.maps.as_slice(), again.timeouts.as_slice()), (&*history.maps, &*history.timeouts));
+        assert_eq!(again.maps, history.maps);
         assert_eq!(Document::from(&again), document);
     }
 
     #[test]
     fn what_another_version_knows_is_left_out() {
         let text = r#"{"maps":[],"windows":[{"alert":"CtmonNew","severity":"info","map_name":"","target":"",
-            "subject":"","window_seconds":1,"value":9}],
-            "timeouts":[{"class":"sctp","source":"entries","seconds":1},{"class":"tcp","source":"rumour","seconds":1}]}"#;
+            "subject":"","window_seconds":1,"value":9}],"timeouts":[]}"#;
         let history = History::from(serde_json::from_str::<Document>(text).unwrap());
-        assert!(history.looked.is_empty() && history.timeouts.is_empty());
+        assert!(history.looked.is_empty());
     }
 }
