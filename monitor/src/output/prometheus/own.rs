@@ -88,7 +88,7 @@ pub(super) fn add_daemon(page: &mut Page, reload: &Reload, stats: &Stats) {
     }
     for (outcome, connections) in [
         ("accepted", stats.connections_accepted()),
-        ("refused", stats.connections_refused()),
+        ("displaced", stats.connections_displaced()),
         ("timed_out", stats.connections_timed_out()),
         ("broken", stats.connections_broken()),
         ("handshake_failed", stats.handshakes_failed()),

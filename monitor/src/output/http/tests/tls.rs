@@ -9,6 +9,7 @@ use rustls::crypto::SupportedKxGroup;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned, SupportedProtocolVersion, version};
 
+use super::super::pool::{Peer, Pool};
 use super::super::session::session;
 use super::secrets::{Authority, Folder, Pair};
 use super::*;
@@ -154,13 +155,15 @@ fn a_client_that_forgot_the_s_is_told() {
         stream.set_nonblocking(true).unwrap();
         let (_pages, pages) = watch::channel(Arc::new(fresh()));
         let (local, limits, stats) = (Vec::new(), Limits::default(), Arc::new(Stats::default()));
+        let (place, _stay, _) =
+            Pool::new(limits.places).enter(Peer { address: [192, 0, 2, 7].into(), this_host: false });
         let server = Arc::new(Server { pages, local, web, limits, stats });
         // As if it came from another host.
         let peer = "192.0.2.7:40000".parse().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let stream = tokio::net::TcpStream::from_std(stream).unwrap();
-            session(stream, peer, server, std::future::pending()).await;
+            session(stream, peer, place, server, std::future::pending()).await;
         });
     });
     let mut stream = TcpStream::connect(address).unwrap();
