@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::catalog::{Alert, PREFIX};
+use super::files::Files;
 use super::finding::{Finding, Level, format_number, own};
 use super::windows::Windows;
 use crate::config::{Settings, duration};
@@ -19,6 +20,8 @@ pub struct History {
     pub looked: Vec<Looked>,
     /// The conntrack timeouts in force: many scans tell them better than one.
     pub timeouts: Vec<TimeoutFact>,
+    /// The files it was given.
+    pub files: Files,
 }
 
 /// A map that the daemon follows.
@@ -58,6 +61,7 @@ impl History {
             maps: maps.collect(),
             looked: windows.look(snapshot.monotonic, settings),
             timeouts: snapshot.timeouts.clone(),
+            files: Files::default(),
         }
     }
 
@@ -89,14 +93,15 @@ impl History {
         own("history", Level::Info, &evidence, "ask beside the daemon of this node")
     }
 
-    /// A finding for each series that is beyond its threshold.
+    /// A finding for each series that is beyond its threshold, and for each file that is not in force.
     #[must_use]
     pub fn findings(&self, settings: &Settings) -> Vec<Finding> {
         let beyond = |looked: &&Looked| {
             let rule = settings.thresholds.get(looked.alert.name, looked.alert.severity);
             rule.and_then(|rule| rule.value).is_some_and(|threshold| looked.value > threshold)
         };
-        self.looked.iter().filter(beyond).map(explain).collect()
+        let beyond = self.looked.iter().filter(beyond).map(explain);
+        beyond.chain(self.files.findings(settings)).collect()
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::check::catalog::ALERTS;
+use crate::check::files::Files;
 use crate::check::history::{Followed, History, Looked};
 use crate::snapshot::{GcFacts, TimeoutClass, TimeoutFact, TimeoutSource};
 
@@ -17,6 +18,8 @@ pub struct Document {
     maps: Vec<MapObject>,
     windows: Vec<WindowObject>,
     timeouts: Vec<TimeoutObject>,
+    #[serde(default)]
+    files: FilesObject,
 }
 
 /// A map, and the passes of Cilium's collector over it; `null` where they are not followed.
@@ -56,8 +59,16 @@ struct TimeoutObject {
     seconds: f64,
 }
 
+/// The files the daemon was given; `null` where it has no such file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct FilesObject {
+    config_refused: bool,
+    web_refused: Option<bool>,
+    certificate_left_seconds: Option<f64>,
+}
+
 impl From<&History> for Document {
-    fn from(History { maps, looked, timeouts }: &History) -> Self {
+    fn from(History { maps, looked, timeouts, files }: &History) -> Self {
         let maps = maps.iter().map(|Followed { map_name, id, gc }| MapObject {
             map_name: map_name.clone(),
             id: *id,
@@ -83,13 +94,15 @@ impl From<&History> for Document {
             source: source.name().to_owned(),
             seconds: value.as_secs_f64(),
         });
-        Self { maps: maps.collect(), windows: windows.collect(), timeouts: timeouts.collect() }
+        let Files { config_refused, web_refused, certificate_left } = *files;
+        let files = FilesObject { config_refused, web_refused, certificate_left_seconds: certificate_left };
+        Self { maps: maps.collect(), windows: windows.collect(), timeouts: timeouts.collect(), files }
     }
 }
 
 impl From<Document> for History {
     /// Alerts and timeouts this version does not know are left out.
-    fn from(Document { maps, windows, timeouts }: Document) -> Self {
+    fn from(Document { maps, windows, timeouts, files }: Document) -> Self {
         let duration = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
         let maps = maps.into_iter().map(|MapObject { map_name, id, collector }| Followed {
             map_name,
@@ -116,7 +129,9 @@ impl From<Document> for History {
                 value: Duration::try_from_secs_f64(seconds).ok()?,
             })
         });
-        Self { maps: maps.collect(), looked: looked.collect(), timeouts: timeouts.collect() }
+        let FilesObject { config_refused, web_refused, certificate_left_seconds } = files;
+        let files = Files { config_refused, web_refused, certificate_left: certificate_left_seconds };
+        Self { maps: maps.collect(), looked: looked.collect(), timeouts: timeouts.collect(), files }
     }
 }
 
@@ -152,6 +167,7 @@ mod tests {
                 fact(TimeoutClass::Tcp, TimeoutSource::CiliumConfig, 8_000),
                 fact(TimeoutClass::Fin, TimeoutSource::Entries, 10),
             ],
+            files: Files { config_refused: true, web_refused: Some(false), certificate_left: Some(-1.5) },
         };
         let document = Document::from(&history);
         let text = serde_json::to_string(&document).unwrap();
@@ -159,6 +175,7 @@ mod tests {
         assert_eq!(read, document);
         let again = History::from(read);
         assert_eq!((again.maps.as_slice(), again.timeouts.as_slice()), (&*history.maps, &*history.timeouts));
+        assert_eq!(again.files, history.files);
         assert_eq!(Document::from(&again), document);
     }
 
