@@ -24,10 +24,10 @@ use support::page::Page;
 use crate::daemon::{END, start_command};
 
 /// The password is `sesame`, the cost 12.
-const WEB: &str =
+pub(crate) const WEB: &str =
     "basic_auth_users: {scraper: $2b$12$abcdefghijklmnopqrstuuJkleeYqGi6JJcNM.d95WxQIKjR4lCny}\n";
 /// `scraper:sesame`.
-const RIGHT: (&str, &str) = ("Authorization", "Basic c2NyYXBlcjpzZXNhbWU=");
+pub(crate) const RIGHT: (&str, &str) = ("Authorization", "Basic c2NyYXBlcjpzZXNhbWU=");
 
 const HERE: [u8; 4] = [192, 168, 77, 10];
 /// The first address of the attackers' network; two hundred more follow.

@@ -17,3 +17,4 @@ mod maps;
 mod pod;
 mod scan;
 mod storage;
+mod web;
