@@ -148,7 +148,7 @@ fn guess_once(to: SocketAddr, address: IpAddr, number: u64) {
     let guess = guess.concat();
     let request =
         format!("GET /metrics HTTP/1.1\r\nHost: node\r\nAuthorization: Basic c2NyYXBlcjph{guess}\r\n\r\n");
-    let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
     let _ = stream.write_all(request.as_bytes()).and_then(|()| stream.read(&mut [0; 512]));
 }
 
