@@ -41,6 +41,7 @@ impl Default for Limits {
                 others: 32,
                 addresses: 16,
                 remembered: Duration::from_secs(600),
+                handshake_pause: Duration::from_millis(5),
             },
             headers: 64,
             head_bytes: 16 * 1024,

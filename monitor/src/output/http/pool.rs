@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// How many places each kind has.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +27,8 @@ pub struct Places {
     /// place among them: newcomers wait until another stays away.
     pub addresses: usize,
     pub remembered: Duration,
+    /// Between the beginnings of two TLS handshakes with others: each takes the thread that serves about a millisecond.
+    pub handshake_pause: Duration,
 }
 
 /// Who a connection comes from.
@@ -49,6 +51,7 @@ enum Kind {
 #[derive(Debug)]
 pub(super) struct Pool {
     places: Places,
+    handshakes: Arc<Semaphore>,
     inner: Mutex<Inner>,
 }
 
@@ -82,7 +85,7 @@ pub(super) struct Place {
 
 impl Pool {
     pub(super) fn new(places: Places) -> Arc<Self> {
-        Arc::new(Self { places, inner: Mutex::default() })
+        Arc::new(Self { places, handshakes: Arc::new(Semaphore::new(1)), inner: Mutex::default() })
     }
 
     /// A place, the word to leave it (the receiver's end), and how many had to leave for it.
@@ -112,6 +115,21 @@ impl Place {
     /// This host, or an address that is known.
     pub(super) fn is_trusted(&self) -> bool {
         self.pool.inner().kind(self.peer, Instant::now(), &self.pool.places) != Kind::Other
+    }
+
+    /// Waits until a TLS handshake may begin: strangers' one after the other, with a pause. This host and scrapers do not
+    /// wait, so that a flood of handshakes takes a part of the thread and not all of it.
+    pub(super) async fn handshake_turn(&self) {
+        if self.is_trusted() {
+            return;
+        }
+        // Never closed. Whoever has to leave while it waits takes no turn.
+        let Ok(turn) = Arc::clone(&self.pool.handshakes).acquire_owned().await else { return };
+        let pause = self.pool.places.handshake_pause;
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            drop(turn);
+        });
     }
 
     /// A whole request has come, and is judged.
@@ -218,8 +236,14 @@ impl Inner {
 mod tests {
     use super::*;
 
-    const PLACES: Places =
-        Places { this_host: 3, known: 3, others: 4, addresses: 2, remembered: Duration::from_secs(600) };
+    const PLACES: Places = Places {
+        this_host: 3,
+        known: 3,
+        others: 4,
+        addresses: 2,
+        remembered: Duration::from_secs(600),
+        handshake_pause: Duration::from_secs(600),
+    };
 
     fn peer(last: u8, this_host: bool) -> Peer {
         Peer { address: [192, 0, 2, last].into(), this_host }
@@ -319,6 +343,29 @@ mod tests {
         assert!(!known(3, 599), "both came lately");
         assert!(known(3, 600), "the second stayed away");
         assert!(known(1, 601) && !known(2, 602));
+    }
+
+    #[test]
+    fn strangers_begin_handshakes_one_after_the_other_and_nobody_else_waits_for_them() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let pool = Pool::new(PLACES);
+            let (first, second, scraper) = (sit(&pool, 1), sit(&pool, 2), sit(&pool, 3));
+            scraper.0.answered();
+            let (probe, _leave, _) = pool.enter(peer(9, true));
+            first.0.handshake_turn().await;
+            let mut waiting = Box::pin(second.0.handshake_turn());
+            let soon = Duration::from_millis(10);
+            assert!(tokio::time::timeout(soon, waiting.as_mut()).await.is_err());
+            scraper.0.handshake_turn().await;
+            probe.handshake_turn().await;
+        });
+        runtime.block_on(async {
+            let pool = Pool::new(Places { handshake_pause: Duration::from_millis(1), ..PLACES });
+            for last in 0..3 {
+                sit(&pool, last).0.handshake_turn().await;
+            }
+        });
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub(super) async fn session(
     };
     let greeted = tokio::select! {
         () = closing.as_mut() => return,
-        greeted = tokio::time::timeout(server.limits.handshake, greet(stream, peer, TlsAcceptor::from(tls))) => greeted,
+        greeted = tokio::time::timeout(server.limits.handshake, greet(stream, peer, &place, TlsAcceptor::from(tls))) => greeted,
     };
     match greeted {
         Ok(Ok(Greeted::Tls(stream))) => {
@@ -129,7 +129,7 @@ enum Greeted {
     Plain(TcpStream),
 }
 
-async fn greet(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor) -> io::Result<Greeted> {
+async fn greet(stream: TcpStream, peer: SocketAddr, place: &Place, tls: TlsAcceptor) -> io::Result<Greeted> {
     let mut first = [0];
     if stream.peek(&mut first).await? == 1 && first != [HANDSHAKE] {
         if peer.ip().to_canonical().is_loopback() {
@@ -141,6 +141,7 @@ async fn greet(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor) -> io::Res
         let _ = stream.try_write(SPEAKS_TLS);
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the client does not speak TLS"));
     }
+    place.handshake_turn().await;
     Ok(Greeted::Tls(Box::new(tls.accept(stream).await?)))
 }
 
