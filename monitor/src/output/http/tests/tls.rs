@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned, SupportedProtocolVersi
 
 use super::super::pool::{Peer, Pool};
 use super::super::session::session;
-use super::secrets::{Authority, Folder, Pair};
+use super::secrets::{Authority, Folder, Pair, hash};
 use super::*;
 
 pub(super) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
@@ -199,4 +199,28 @@ fn a_client_that_does_not_shake_hands_is_cut_off() {
     eventually("two failed handshakes", || server.stats.handshakes_failed() == 2);
     let took = server.stop();
     assert!(took < PATIENCE, "{took:?}");
+}
+
+#[test]
+fn the_end_of_the_chain_is_the_end_of_its_first_certificate_to_end() {
+    let authority = Authority::new();
+    let folder = Folder::new();
+    folder.write_pair(&authority.server_until(2040));
+    let path = folder.write("web.yml", TLS);
+    let seconds = |web: &Web| {
+        let end = web.status().unwrap().not_after.unwrap();
+        end.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+    };
+    let web = Web::load(&path).unwrap();
+    assert_eq!(seconds(&web), 2_208_988_800);
+    let renewed = authority.server_until(2060);
+    let between = authority.server_until(2050);
+    folder.write("tls.crt", format!("{}{}", renewed.certificate, between.certificate));
+    folder.write("tls.key", &renewed.key);
+    web.reload();
+    assert_eq!((web.refused(), seconds(&web)), (None, 2_524_608_000));
+    let users = Folder::new();
+    let path = users.write("web.yml", format!("basic_auth_users: {{ann: {}}}", hash("a")));
+    assert_eq!(Web::load(&path).unwrap().status().unwrap().not_after, None);
+    assert!(Web::open().status().is_none());
 }
