@@ -3,6 +3,7 @@
 //! In: embedded fixtures, this machine's (or the virtual machine's) kernel, the binary. Out: pass or fail, never a
 //! silent skip. Must not: touch the machine's own bpffs, or depend on how fast anything is.
 
+mod attack;
 mod capture;
 mod collect;
 mod daemon;
@@ -17,3 +18,4 @@ mod pod;
 mod scan;
 mod silence;
 mod storage;
+mod web;

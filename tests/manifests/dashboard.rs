@@ -167,6 +167,8 @@ fn it_uses_only_metrics_and_labels_of_the_contract() -> Result<()> {
             "ctmon_log_skipped_files",
             "ctmon_log_failures_total",
             "ctmon_snapshot_timestamp_seconds",
+            "ctmon_web_config_last_reload_success_timestamp_seconds",
+            "ctmon_web_certificate_not_after_timestamp_seconds",
         ]
     );
     Ok(())

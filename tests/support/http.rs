@@ -3,10 +3,11 @@
 //! In: an address, a method, a path, headers. Out: status, headers, body. Must not: follow, retry or decompress.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use socket2::{Domain, Socket, Type};
 
 /// Longest wait for a connection, and for each piece of the answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,13 +41,41 @@ pub fn get(address: SocketAddr, path: &str) -> Result<Response> {
 
 /// One request on a connection of its own.
 pub fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Result<Response> {
+    exchange(|| Ok(TcpStream::connect_timeout(&address, PATIENCE)?), address, method, path, headers)
+}
+
+/// `GET path` from an address of this host's choice.
+pub fn get_from(
+    source: IpAddr,
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<Response> {
+    exchange(|| connect_from(source, address), address, "GET", path, headers)
+}
+
+/// A connection from an address of this host's choice.
+pub fn connect_from(source: IpAddr, to: SocketAddr) -> Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(source, 0).into()).with_context(|| format!("failed to bind {source}"))?;
+    socket.connect_timeout(&to.into(), PATIENCE)?;
+    Ok(socket.into())
+}
+
+fn exchange(
+    connect: impl FnOnce() -> Result<TcpStream>,
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<Response> {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     for (name, value) in headers {
         text.extend([name, ": ", value, "\r\n"]);
     }
     text.push_str("\r\n");
     let ask = || -> Result<Response> {
-        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        let mut stream = connect()?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.write_all(text.as_bytes())?;

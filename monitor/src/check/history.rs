@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::catalog::{Alert, PREFIX};
+use super::files::Files;
 use super::finding::{Finding, Level, format_number, own};
 use super::windows::Windows;
 use crate::config::{Settings, duration};
@@ -17,6 +18,8 @@ pub struct History {
     /// The maps it walks.
     pub maps: Vec<Followed>,
     pub looked: Vec<Looked>,
+    /// The files it was given.
+    pub files: Files,
 }
 
 /// A map that the daemon follows.
@@ -52,7 +55,11 @@ impl History {
             id: present.id,
             gc: present.gc,
         });
-        Self { maps: maps.collect(), looked: windows.look(snapshot.monotonic, settings) }
+        Self {
+            maps: maps.collect(),
+            looked: windows.look(snapshot.monotonic, settings),
+            files: Files::default(),
+        }
     }
 
     /// Whether it is about these maps, by name and id: another daemon may follow another node's, in a test for example.
@@ -83,14 +90,15 @@ impl History {
         own("history", Level::Info, &evidence, "ask beside the daemon of this node")
     }
 
-    /// A finding for each series that is beyond its threshold.
+    /// A finding for each series that is beyond its threshold, and for each file that is not in force.
     #[must_use]
     pub fn findings(&self, settings: &Settings) -> Vec<Finding> {
         let beyond = |looked: &&Looked| {
             let rule = settings.thresholds.get(looked.alert.name, looked.alert.severity);
             rule.and_then(|rule| rule.value).is_some_and(|threshold| looked.value > threshold)
         };
-        self.looked.iter().filter(beyond).map(explain).collect()
+        let beyond = self.looked.iter().filter(beyond).map(explain);
+        beyond.chain(self.files.findings(settings)).collect()
     }
 }
 

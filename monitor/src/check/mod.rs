@@ -9,6 +9,7 @@ pub mod collector;
 pub mod crossing;
 mod deep;
 mod expected;
+pub mod files;
 pub mod finding;
 pub mod history;
 pub mod manifest;

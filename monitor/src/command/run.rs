@@ -59,18 +59,19 @@ pub(super) fn run(
     let descriptors = descriptors::lift_limit();
     tracing::debug!(descriptors, "limit of open files lifted");
     let stats = Arc::new(Stats::default());
+    // First: whoever asked for protection and cannot have it is told at once.
+    let web = Arc::new(match &args.web_config {
+        Some(path) => Web::load(path)?,
+        None => Web::open(),
+    });
     let collector = node::collector(global, &settings)?;
     let index = Page::render(&Facts { version: VERSION, host: None, view: None });
     let (pages, receiver) = watch::channel(Arc::new(Rendered::waiting(index, "the first scan is under way")));
     let (victims, last_victims) = watch::channel(local::waiting());
     let (history, last_history) = watch::channel(local::waiting());
     let publish = scanner::Publish { pages, victims, history };
-    let scanner = scanner::start(collector, settings.clone(), publish, Arc::clone(&stats))?;
+    let scanner = scanner::start(collector, settings.clone(), publish, Arc::clone(&web), Arc::clone(&stats))?;
     runtime.block_on(async {
-        let web = match &args.web_config {
-            Some(path) => Web::load(path)?,
-            None => Web::open(),
-        };
         let listeners = settings.listen.iter().map(|address| Listener::bind(*address));
         let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
         for listener in &listeners {
@@ -91,7 +92,7 @@ pub(super) fn run(
         let server = Server {
             pages: receiver,
             local: vec![local::victims_route(last_victims), local::history_route(last_history)],
-            web: Arc::new(web),
+            web,
             limits: Limits::default(),
             stats,
         };

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::check::catalog::ALERTS;
+use crate::check::files::Files;
 use crate::check::history::{Followed, History, Looked};
 use crate::snapshot::GcFacts;
 
@@ -16,6 +17,8 @@ use crate::snapshot::GcFacts;
 pub struct Document {
     maps: Vec<MapObject>,
     windows: Vec<WindowObject>,
+    #[serde(default)]
+    files: FilesObject,
 }
 
 /// A map, and the passes of Cilium's collector over it; `null` where they are not followed.
@@ -47,8 +50,16 @@ struct WindowObject {
     value: f64,
 }
 
+/// The files the daemon was given; `null` where it has no such file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct FilesObject {
+    config_refused: bool,
+    web_refused: Option<bool>,
+    certificate_left_seconds: Option<f64>,
+}
+
 impl From<&History> for Document {
-    fn from(History { maps, looked }: &History) -> Self {
+    fn from(History { maps, looked, files }: &History) -> Self {
         let maps = maps.iter().map(|Followed { map_name, id, gc }| MapObject {
             map_name: map_name.clone(),
             id: *id,
@@ -69,13 +80,15 @@ impl From<&History> for Document {
                 window_seconds: window.as_secs_f64(),
                 value: *value,
             });
-        Self { maps: maps.collect(), windows: windows.collect() }
+        let Files { config_refused, web_refused, certificate_left } = *files;
+        let files = FilesObject { config_refused, web_refused, certificate_left_seconds: certificate_left };
+        Self { maps: maps.collect(), windows: windows.collect(), files }
     }
 }
 
 impl From<Document> for History {
     /// Alerts this version does not know are left out.
-    fn from(Document { maps, windows }: Document) -> Self {
+    fn from(Document { maps, windows, files }: Document) -> Self {
         let duration = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
         let maps = maps.into_iter().map(|MapObject { map_name, id, collector }| Followed {
             map_name,
@@ -95,7 +108,9 @@ impl From<Document> for History {
                 ALERTS.iter().find(|known| known.name == alert && known.severity.name() == severity)?;
             Some(Looked { alert, map_name, target, subject, window: duration(window_seconds), value })
         });
-        Self { maps: maps.collect(), looked: looked.collect() }
+        let FilesObject { config_refused, web_refused, certificate_left_seconds } = files;
+        let files = Files { config_refused, web_refused, certificate_left: certificate_left_seconds };
+        Self { maps: maps.collect(), looked: looked.collect(), files }
     }
 }
 
@@ -125,6 +140,7 @@ mod tests {
                 Followed { map_name: "snat_v4_external".to_owned(), id: 8, gc: None },
             ],
             looked: looked.collect(),
+            files: Files { config_refused: true, web_refused: Some(false), certificate_left: Some(-1.5) },
         };
         let document = Document::from(&history);
         let text = serde_json::to_string(&document).unwrap();
@@ -132,6 +148,7 @@ mod tests {
         assert_eq!(read, document);
         let again = History::from(read);
         assert_eq!(again.maps, history.maps);
+        assert_eq!(again.files, history.files);
         assert_eq!(Document::from(&again), document);
     }
 

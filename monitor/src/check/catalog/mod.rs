@@ -41,6 +41,7 @@ pub const ALERTS: &[Alert] = &[
     node::LOG_PATTERN,
     node::MAP_UNREADABLE,
     node::SOURCE_DOWN,
+    node::CONFIG_REFUSED,
     node::SNAPSHOT_OLD,
     node::DOWN,
 ];

@@ -80,6 +80,20 @@ pub(super) const SOURCE_DOWN: Alert = Alert {
     ..BASE
 };
 
+/// A file that was changed and is not in force: what somebody wanted is not, and a restart may fail. Well before a renewed
+/// certificate that was not taken ends.
+pub(super) const CONFIG_REFUSED: Alert = Alert {
+    name: "CtmonConfigRefused",
+    hold: minutes(10),
+    decided_by: DecidedBy::Prometheus,
+    expr: "1 - ctmon_config_last_reload_successful > $T\n\
+           or 1 - ctmon_web_config_last_reload_successful > $T",
+    summary: "ctmon on $NODE refused a changed configuration",
+    description: "The configuration of ctmon on $NODE, or its web configuration with users and certificates, was \
+                  changed to something that cannot be used: what was read before stays in force.",
+    ..BASE
+};
+
 /// Four effective intervals, and half a minute of grace for a slow machine.
 pub(super) const SNAPSHOT_OLD: Alert = Alert {
     name: "CtmonSnapshotOld",

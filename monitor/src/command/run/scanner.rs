@@ -7,18 +7,19 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use tokio::sync::watch;
 
 use super::{VERSION, local};
 use crate::check::crossing::Crossings;
+use crate::check::files::Files;
 use crate::check::history::History;
 use crate::check::windows::Windows;
 use crate::check::{Reading, findings, readings};
 use crate::config::Settings;
-use crate::output::http::{LocalReply, Rendered, Stats};
+use crate::output::http::{LocalReply, Rendered, Stats, Web, WebStatus};
 use crate::output::page::{Facts, Page, View};
 use crate::output::prometheus::{self, Reload};
 use crate::snapshot::Snapshot;
@@ -47,6 +48,7 @@ pub(super) fn start(
     collector: Collector,
     settings: Settings,
     publish: Publish,
+    web: Arc<Web>,
     stats: Arc<Stats>,
 ) -> anyhow::Result<mpsc::Sender<Order>> {
     let (orders, inbox) = mpsc::channel();
@@ -54,6 +56,7 @@ pub(super) fn start(
         collector,
         settings,
         publish,
+        web,
         stats,
         inbox,
         reload: Reload::now(),
@@ -76,6 +79,7 @@ struct Scanner {
     collector: Collector,
     settings: Settings,
     publish: Publish,
+    web: Arc<Web>,
     stats: Arc<Stats>,
     inbox: mpsc::Receiver<Order>,
     reload: Reload,
@@ -193,13 +197,15 @@ impl Scanner {
 
     fn publish(&self, snapshot: &Snapshot, readings: &[Reading], taken: Instant) -> Result<(), ()> {
         let mut page = Vec::with_capacity(64 * 1024);
+        let web = self.web.status();
         let written = prometheus::write(snapshot, &self.settings, readings, &mut page)
-            .and_then(|()| prometheus::write_daemon(&self.reload, &self.stats, &mut page));
+            .and_then(|()| prometheus::write_daemon(&self.reload, web.as_ref(), &self.stats, &mut page));
         if let Err(error) = written {
             tracing::error!(error = %io::Error::other(error), "failed to render the metrics page");
             return Ok(());
         }
-        let history = History::of(&self.windows, snapshot, &self.settings);
+        let mut history = History::of(&self.windows, snapshot, &self.settings);
+        history.files = self.files(web.as_ref());
         let findings = findings(readings, snapshot, Some(&history), &self.settings);
         let view = View { snapshot, findings: &findings };
         let index = Page::render(&Facts { version: VERSION, host: None, view: Some(view) });
@@ -207,6 +213,18 @@ impl Scanner {
         self.publish.victims.send_replace(local::of_victims(&snapshot.evictions, &self.settings));
         self.publish.history.send_replace(local::of_history(&history));
         self.publish.pages.send(Arc::new(rendered)).map_err(|_| ())
+    }
+
+    fn files(&self, web: Option<&WebStatus>) -> Files {
+        let left = |end: SystemTime| match end.duration_since(SystemTime::now()) {
+            Ok(left) => left.as_secs_f64(),
+            Err(past) => -past.duration().as_secs_f64(),
+        };
+        Files {
+            config_refused: !self.reload.successful,
+            web_refused: web.map(|web| web.refused.is_some()),
+            certificate_left: web.and_then(|web| web.not_after).map(left),
+        }
     }
 
     fn wait_until(&mut self, next: Instant) -> Wait {

@@ -3,16 +3,17 @@
 //! In: method, path, headers, the peer's address, the pages of the moment. Out: status, headers, ready bytes.
 //! Must not: wait for anything, or read a request's body.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use hyper::body::{Body, Bytes};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
-    HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
+    HeaderName, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::http::uri::Authority;
+use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::body::Pieces;
 use super::encoding::accepts_gzip;
@@ -82,6 +83,10 @@ pub(super) fn answer<B: Body>(
         (_, Some(_)) if !peer.to_canonical().is_loopback() => {
             text(StatusCode::FORBIDDEN, "this page is for processes on the same host: ask 127.0.0.1 or ::1\n")
         }
+        (_, Some(_)) if !names_this_host(request) => text(
+            StatusCode::FORBIDDEN,
+            "this page answers to the names localhost, 127.0.0.1 and [::1] only\n",
+        ),
         (_, Some(local)) => {
             let LocalReply { status, content_type, body } =
                 (local.answer)(request.uri().query().unwrap_or_default());
@@ -89,6 +94,38 @@ pub(super) fn answer<B: Body>(
         }
         (_, None) => text(StatusCode::OK, "ok\n"),
     }
+}
+
+/// Whether the client believes to ask this host, by a name that cannot mean another. A browser that was led here by the
+/// name of somebody's page says that name (DNS rebinding). Before HTTP/1.1 nobody had to name a host.
+fn names_this_host<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let (first, second) = (hosts.next(), hosts.next());
+    let header = match (first.map(HeaderValue::to_str), second) {
+        (_, Some(_)) | (Some(Err(_)), _) => return false,
+        (Some(Ok(host)), None) => Some(host).filter(|host| !host.is_empty()),
+        (None, None) => None,
+    };
+    // In `GET http://host/path` the host goes before the header; a browser sends either, so both have to be right.
+    match (request.uri().authority().map(Authority::as_str), header) {
+        (None, None) => request.version() <= Version::HTTP_10,
+        (authority, header) => [authority, header].into_iter().flatten().all(is_loopback),
+    }
+}
+
+/// `host`, `host:port` or `[address]:port` of the loopback.
+fn is_loopback(authority: &str) -> bool {
+    let bracketed = authority.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let (loopback, port) = if let Some((address, port)) = bracketed {
+        let address = address.parse::<Ipv6Addr>().map(|address| IpAddr::from(address).to_canonical());
+        (address.is_ok_and(|address| address.is_loopback()), port)
+    } else {
+        let (host, port) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
+        let named = host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case("localhost");
+        (named || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback()), port)
+    };
+    let port = port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    loopback && port
 }
 
 /// A body is refused, and with it the connection: what follows on it is of no use.
@@ -101,6 +138,10 @@ pub(super) fn refuse_body() -> Response<Pieces> {
 pub(super) fn refuse(refusal: Refusal) -> Response<Pieces> {
     let (status, why) = match refusal {
         Refusal::TooOften => (StatusCode::TOO_MANY_REQUESTS, "more requests than the rate limit allows\n"),
+        Refusal::Busy => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many passwords of this address wait to be checked: ask later\n",
+        ),
         Refusal::NoCertificate => (StatusCode::FORBIDDEN, "a client certificate is required here\n"),
         Refusal::NoCredentials => (StatusCode::UNAUTHORIZED, "a user and a password are required here\n"),
         Refusal::WrongCredentials => (StatusCode::UNAUTHORIZED, "the user or the password is wrong\n"),

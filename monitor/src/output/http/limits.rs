@@ -5,11 +5,13 @@
 
 use std::time::Duration;
 
+use super::pool::Places;
+
 /// The server's limits; the defaults suit a node with one or two scrapers, kubelet and a curious human.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once, over all listeners; one more is closed as soon as it is accepted.
-    pub connections: usize,
+    /// Connections at once, over all listeners; for one more another has to leave.
+    pub places: Places,
     /// Header lines in a request.
     pub headers: usize,
     /// Bytes of a request's head; hyper asks for 8,192 at least.
@@ -24,6 +26,8 @@ pub struct Limits {
     pub idle: Duration,
     /// Between two readings of the web configuration.
     pub web_check: Duration,
+    /// Between two readings that must agree before a change is taken.
+    pub web_settle: Duration,
     /// What open requests get to finish when the daemon ends.
     pub shutdown: Duration,
 }
@@ -31,7 +35,14 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 64,
+            places: Places {
+                this_host: 16,
+                known: 16,
+                others: 32,
+                addresses: 16,
+                remembered: Duration::from_secs(600),
+                handshake_pause: Duration::from_millis(5),
+            },
             headers: 64,
             head_bytes: 16 * 1024,
             head: Duration::from_secs(10),
@@ -39,6 +50,7 @@ impl Default for Limits {
             answer: Duration::from_secs(30),
             idle: Duration::from_secs(150),
             web_check: Duration::from_secs(5),
+            web_settle: Duration::from_secs(1),
             shutdown: Duration::from_millis(800),
         }
     }

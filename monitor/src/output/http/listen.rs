@@ -10,8 +10,9 @@ use std::task::{Context, Poll};
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Connections the kernel may hold ready until they are accepted.
-const BACKLOG: i32 = 128;
+/// Connections the kernel may hold ready until they are accepted: beyond it drops SYNs, and a client that is dropped
+/// waits a second. A flood comes in thousands at once.
+const BACKLOG: i32 = 1024;
 
 /// A socket that listens.
 #[derive(Debug)]

@@ -10,6 +10,8 @@ mod listen;
 
 mod limits;
 
+mod pool;
+
 mod session;
 
 mod web;
@@ -35,4 +37,4 @@ pub use listen::{ListenError, Listener};
 pub use rendered::{Rendered, age_lines};
 pub use serve::{Server, serve};
 pub use stats::{Route, Stats};
-pub use web::{Web, WebError};
+pub use web::{Web, WebError, WebStatus};

@@ -1,7 +1,8 @@
 //! The accept loop.
 //!
 //! In: listeners, the channel of pages, a future that ends it all. Out: served connections, counted.
-//! Must not: accept more than the limit, spin when accepting fails, or stay long after it was told to end.
+//! Must not: keep more connections than there are places, spin when accepting fails, or stay long after it was told to
+//! end.
 
 use std::future::poll_fn;
 use std::io;
@@ -12,12 +13,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::answer::LocalRoute;
 use super::limits::Limits;
 use super::listen::Listener;
+use super::pool::{Peer, Pool};
 use super::rendered::Rendered;
 use super::session::session;
 use super::stats::{self, Stats};
@@ -42,12 +44,12 @@ pub struct Server {
 /// Serves until `shutdown` returns, then ends within [`Limits::shutdown`].
 pub async fn serve(listeners: Vec<Listener>, server: Server, shutdown: impl Future<Output = ()>) {
     let server = Arc::new(server);
-    let places = Arc::new(Semaphore::new(server.limits.connections));
+    let pool = Pool::new(server.limits.places);
     let closing = watch::Sender::new(());
     let mut connections = JoinSet::new();
     let mut failing = false;
     let mut shutdown = pin!(shutdown);
-    let mut following = pin!(server.web.follow(server.limits.web_check));
+    let mut following = pin!(server.web.follow(server.limits.web_check, server.limits.web_settle));
     loop {
         let accepted = tokio::select! {
             () = shutdown.as_mut() => break,
@@ -61,18 +63,26 @@ pub async fn serve(listeners: Vec<Listener>, server: Server, shutdown: impl Futu
                 if std::mem::take(&mut failing) {
                     tracing::info!("connections are accepted again");
                 }
-                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                    stats::add(&server.stats.refused);
-                    tracing::debug!(%peer, limit = server.limits.connections, "too many connections: closed");
-                    continue;
-                };
+                // Those that have ended, so that a flood does not pile them up.
+                while connections.try_join_next().is_some() {}
+                let (place, leave, left) = pool.enter(whence(&stream, peer));
+                for _ in 0..left {
+                    stats::add(&server.stats.displaced);
+                }
                 let server = Arc::clone(&server);
                 let mut closing = closing.subscribe();
                 connections.spawn(async move {
-                    // Either a word or the sender's end: both mean close.
-                    session(stream, peer, server, async { drop(closing.changed().await) }).await;
-                    drop(place);
+                    tokio::select! {
+                        // The word is that its sender is gone.
+                        _ = leave => tracing::debug!(%peer, "connection closed to make room"),
+                        // Either a word or the sender's end: both mean close.
+                        () = session(stream, peer, place, server, async { drop(closing.changed().await) }) => {}
+                    }
                 });
+                // Whoever has to leave does so before the next one comes in.
+                if left > 0 {
+                    tokio::task::yield_now().await;
+                }
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -92,6 +102,13 @@ pub async fn serve(listeners: Vec<Listener>, server: Server, shutdown: impl Futu
     if tokio::time::timeout(server.limits.shutdown, finished).await.is_err() {
         tracing::debug!("connections were still open at the end: cut");
     }
+}
+
+/// From an address of this host one comes to the same address, unless somebody took pains to choose another.
+fn whence(stream: &TcpStream, peer: SocketAddr) -> Peer {
+    let address = peer.ip().to_canonical();
+    let own = stream.local_addr().is_ok_and(|local| local.ip().to_canonical() == address);
+    Peer { address, this_host: own || address.is_loopback() }
 }
 
 async fn accept(listeners: &[Listener]) -> io::Result<(TcpStream, SocketAddr)> {

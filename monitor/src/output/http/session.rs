@@ -1,8 +1,8 @@
 //! From an accepted socket to its end: TLS first if it is asked for, then requests.
 //!
 //! In: a socket, its peer, the server. Out: answered requests, everything counted.
-//! Must not: outlive the terms it began with: when the web configuration changes, clients come again, and a request
-//! that is on its way by then is answered first, by the new terms.
+//! Must not: outlive the TLS it began with: when that changes, clients come again, and a request that is on its way by
+//! then is answered first. Each request is judged by the terms of its moment.
 
 use std::convert::Infallible;
 use std::io;
@@ -22,10 +22,11 @@ use tokio_rustls::server::TlsStream;
 use super::answer;
 use super::body::Pieces;
 use super::connection::{Activity, End, talk};
+use super::pool::Place;
 use super::serve::Server;
 use super::stats;
 use super::stats::{Route, Stats};
-use super::web::Terms;
+use super::web::{Asker, Terms};
 
 /// The first byte of a TLS handshake record.
 const HANDSHAKE: u8 = 22;
@@ -42,11 +43,16 @@ struct Client {
     /// What was in force then: other terms may trust others.
     began: Arc<Terms>,
     activity: Arc<Activity>,
+    place: Arc<Place>,
 }
 
 impl Client {
-    fn is_certified_under(&self, terms: &Arc<Terms>) -> bool {
-        self.certified && Arc::ptr_eq(&self.began, terms)
+    fn is_certified_under(&self, terms: &Terms) -> bool {
+        self.certified && terms.trusts_as(&self.began)
+    }
+
+    fn asker(&self) -> Asker {
+        Asker { address: self.place.peer().address, trusted: self.place.is_trusted() }
     }
 }
 
@@ -54,6 +60,7 @@ impl Client {
 pub(super) async fn session(
     stream: TcpStream,
     peer: SocketAddr,
+    place: Place,
     server: Arc<Server>,
     closing: impl Future<Output = ()>,
 ) {
@@ -64,23 +71,30 @@ pub(super) async fn session(
     }
     let mut terms = server.web.terms();
     let began = Arc::clone(&terms.borrow_and_update());
-    let client = |certified| Client { peer, certified, began: Arc::clone(&began), activity: Activity::new() };
+    let place = Arc::new(place);
+    let client = |certified| Client {
+        peer,
+        certified,
+        began: Arc::clone(&began),
+        activity: Activity::new(),
+        place: Arc::clone(&place),
+    };
     let plain = client(false);
     let mut closing = std::pin::pin!(closing);
     let Some(tls) = began.tls() else {
-        return requests(stream, &plain, &server, ending(closing, terms, &plain.activity)).await;
+        return requests(stream, &plain, &server, ending(closing, terms, &plain)).await;
     };
     let greeted = tokio::select! {
         () = closing.as_mut() => return,
-        greeted = tokio::time::timeout(server.limits.handshake, greet(stream, peer, TlsAcceptor::from(tls))) => greeted,
+        greeted = tokio::time::timeout(server.limits.handshake, greet(stream, peer, &place, TlsAcceptor::from(tls))) => greeted,
     };
     match greeted {
         Ok(Ok(Greeted::Tls(stream))) => {
             let client = client(stream.get_ref().1.peer_certificates().is_some());
-            requests(stream, &client, &server, ending(closing, terms, &client.activity)).await;
+            requests(stream, &client, &server, ending(closing, terms, &client)).await;
         }
         Ok(Ok(Greeted::Plain(stream))) => {
-            requests(stream, &plain, &server, ending(closing, terms, &plain.activity)).await;
+            requests(stream, &plain, &server, ending(closing, terms, &plain)).await;
         }
         Ok(Err(error)) => {
             stats::add(&server.stats.handshakes_failed);
@@ -93,17 +107,13 @@ pub(super) async fn session(
     }
 }
 
-/// Returns when the connection is to take no further request: at the server's end at once, after a change of terms as
+/// Returns when the connection is to take no further request: at the server's end at once, after a change of TLS as
 /// soon as no request is coming in.
-async fn ending(
-    closing: impl Future<Output = ()>,
-    mut terms: watch::Receiver<Arc<Terms>>,
-    activity: &Activity,
-) {
+async fn ending(closing: impl Future<Output = ()>, mut terms: watch::Receiver<Arc<Terms>>, client: &Client) {
     let replaced = async {
-        // Either a word or the sender's end: both mean that these terms are no longer in force.
-        drop(terms.changed().await);
-        activity.no_head_awaited().await;
+        // The sender lives as long as the server, which outlives its connections.
+        drop(terms.wait_for(|terms| !terms.keeps_connections_of(&client.began)).await);
+        client.activity.no_head_awaited().await;
     };
     tokio::select! {
         () = closing => {}
@@ -119,7 +129,7 @@ enum Greeted {
     Plain(TcpStream),
 }
 
-async fn greet(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor) -> io::Result<Greeted> {
+async fn greet(stream: TcpStream, peer: SocketAddr, place: &Place, tls: TlsAcceptor) -> io::Result<Greeted> {
     let mut first = [0];
     if stream.peek(&mut first).await? == 1 && first != [HANDSHAKE] {
         if peer.ip().to_canonical().is_loopback() {
@@ -131,6 +141,7 @@ async fn greet(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor) -> io::Res
         let _ = stream.try_write(SPEAKS_TLS);
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the client does not speak TLS"));
     }
+    place.handshake_turn().await;
     Ok(Greeted::Tls(Box::new(tls.accept(stream).await?)))
 }
 
@@ -158,14 +169,16 @@ async fn requests<I: AsyncRead + AsyncWrite + Unpin>(
 
 async fn respond(request: &Request<Incoming>, client: &Client, server: &Server) -> Response<Pieces> {
     client.activity.answering();
+    client.place.asked();
     let path = request.uri().path();
     let (route, local) = answer::route(path, &server.local);
     let terms = Arc::clone(&server.web.terms().borrow());
     // The kubelet's probes carry no credentials, and learn no more than whether to restart the pod.
     let admitted = match route {
         Route::Healthz | Route::Readyz => Ok(()),
-        _ => terms.admit(request.headers(), client.is_certified_under(&terms)).await,
+        _ => terms.admit(request.headers(), client.is_certified_under(&terms), client.asker()).await,
     };
+    client.place.judged();
     let mut response = match admitted {
         Err(refusal) => answer::refuse(refusal),
         Ok(()) if !request.body().is_end_stream() => answer::refuse_body(),
@@ -176,6 +189,11 @@ async fn respond(request: &Request<Incoming>, client: &Client, server: &Server) 
     };
     terms.add_headers(response.headers_mut());
     let status = response.status().as_u16();
+    if route == Route::Metrics && status == 200 {
+        for _ in 0..client.place.answered() {
+            stats::add(&server.stats.displaced);
+        }
+    }
     server.stats.count_request(route, status);
     tracing::debug!(peer = %client.peer, method = %request.method(), path, status, "answered");
     response.map(|body| body.report_to(Arc::clone(&client.activity)))

@@ -25,7 +25,7 @@ const CODES: [u16; 9] = [200, 401, 403, 404, 405, 413, 429, 500, 503];
 pub struct Stats {
     requests: [[AtomicU64; CODES.len()]; Route::ALL.len()],
     pub(super) accepted: AtomicU64,
-    pub(super) refused: AtomicU64,
+    pub(super) displaced: AtomicU64,
     pub(super) timed_out: AtomicU64,
     pub(super) broken: AtomicU64,
     pub(super) handshakes_failed: AtomicU64,
@@ -66,10 +66,10 @@ impl Stats {
         read(&self.accepted)
     }
 
-    /// Connections closed at once because there were too many.
+    /// Connections closed to make room for others.
     #[must_use]
-    pub fn connections_refused(&self) -> u64 {
-        read(&self.refused)
+    pub fn connections_displaced(&self) -> u64 {
+        read(&self.displaced)
     }
 
     /// Connections closed because a client was too slow, or idle for too long.

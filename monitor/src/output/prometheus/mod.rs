@@ -19,7 +19,7 @@ use std::io;
 
 use crate::check::Reading;
 use crate::config::Settings;
-use crate::output::http::Stats;
+use crate::output::http::{Stats, WebStatus};
 use crate::snapshot::Snapshot;
 pub use own::Reload;
 pub use page::{Kind, Metric, Page};
@@ -61,9 +61,14 @@ pub fn write(
 }
 
 /// Writes what only the daemon knows: reloads, its server, its process.
-pub fn write_daemon(reload: &Reload, stats: &Stats, out: &mut impl io::Write) -> io::Result<()> {
+pub fn write_daemon(
+    reload: &Reload,
+    web: Option<&WebStatus>,
+    stats: &Stats,
+    out: &mut impl io::Write,
+) -> io::Result<()> {
     let mut page = Page::default();
-    own::add_daemon(&mut page, reload, stats);
+    own::add_daemon(&mut page, reload, web, stats);
     page.write(out)
 }
 

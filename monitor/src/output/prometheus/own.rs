@@ -7,7 +7,7 @@ use prometheus::process_collector::ProcessCollector;
 
 use super::page::{Metric, Page};
 use crate::config::Settings;
-use crate::output::http::Stats;
+use crate::output::http::{Stats, WebStatus};
 use crate::snapshot::Snapshot;
 
 const SOURCE_UP: Metric = Metric::gauge("ctmon_source_up", "Whether the source could be read (1) or not (0)");
@@ -39,6 +39,18 @@ const RELOADED_AT: Metric = Metric::gauge(
     "ctmon_config_last_reload_success_timestamp_seconds",
     "When the configuration was last loaded, in seconds since the epoch",
 );
+const WEB_RELOADED: Metric = Metric::gauge(
+    "ctmon_web_config_last_reload_successful",
+    "Whether the web configuration as it is now is in force; absent without one",
+);
+const WEB_RELOADED_AT: Metric = Metric::gauge(
+    "ctmon_web_config_last_reload_success_timestamp_seconds",
+    "When the web configuration was last taken over, in seconds since the epoch",
+);
+const CERTIFICATE_END: Metric = Metric::gauge(
+    "ctmon_web_certificate_not_after_timestamp_seconds",
+    "When the first certificate of the chain that the server shows ends, in seconds since the epoch",
+);
 const REQUESTS: Metric =
     Metric::counter("ctmon_http_requests_total", "Requests answered, by route and status code");
 const CONNECTIONS: Metric =
@@ -46,7 +58,8 @@ const CONNECTIONS: Metric =
 
 pub(super) const METRICS: &[Metric] =
     &[SOURCE_UP, SOURCE_DURATION, TIMESTAMP, DURATION, INTERVAL, SCANS, ERRORS, EXPECTED_GC, BUILD];
-pub(super) const DAEMON_METRICS: &[Metric] = &[RELOADED, RELOADED_AT, REQUESTS, CONNECTIONS];
+pub(super) const DAEMON_METRICS: &[Metric] =
+    &[RELOADED, RELOADED_AT, WEB_RELOADED, WEB_RELOADED_AT, CERTIFICATE_END, REQUESTS, CONNECTIONS];
 
 /// How the last reload of the configuration went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,15 +93,20 @@ pub(super) fn add(page: &mut Page, snapshot: &Snapshot, settings: &Settings) {
     page.count(BUILD, &version, 1);
 }
 
-pub(super) fn add_daemon(page: &mut Page, reload: &Reload, stats: &Stats) {
+pub(super) fn add_daemon(page: &mut Page, reload: &Reload, web: Option<&WebStatus>, stats: &Stats) {
     page.count(RELOADED, &[], u64::from(reload.successful));
     page.maybe(RELOADED_AT, &[], since_epoch(reload.loaded));
+    if let Some(WebStatus { refused, loaded, not_after }) = web {
+        page.count(WEB_RELOADED, &[], u64::from(refused.is_none()));
+        page.maybe(WEB_RELOADED_AT, &[], since_epoch(*loaded));
+        page.maybe(CERTIFICATE_END, &[], not_after.and_then(since_epoch));
+    }
     for (route, status, requests) in stats.requests() {
         page.count(REQUESTS, &[("route", route.name()), ("code", &status.to_string())], requests);
     }
     for (outcome, connections) in [
         ("accepted", stats.connections_accepted()),
-        ("refused", stats.connections_refused()),
+        ("displaced", stats.connections_displaced()),
         ("timed_out", stats.connections_timed_out()),
         ("broken", stats.connections_broken()),
         ("handshake_failed", stats.handshakes_failed()),

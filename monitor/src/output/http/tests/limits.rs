@@ -86,18 +86,19 @@ fn a_client_that_does_not_read_is_cut_off() {
 }
 
 #[test]
-fn connections_above_the_limit_are_closed_and_counted() {
-    let server = limited(|limits| limits.connections = 2);
-    let first = server.connect();
-    let second = server.connect();
+fn a_newcomer_is_let_in_and_the_longest_silent_connection_goes() {
+    let server = limited(|limits| limits.places.this_host = 2);
+    let mut first = server.connect();
+    eventually("an open connection", || server.stats.connections_open() == 1);
+    let mut second = server.connect();
     eventually("two open connections", || server.stats.connections_open() == 2);
-    let mut third = server.connect();
-    assert_eq!(read_to_close(&mut third), b"");
-    assert_eq!(server.stats.connections_refused(), 1);
-    drop(first);
-    eventually("one open connection", || server.stats.connections_open() == 1);
+    send(&mut first, "GET", "/healthz", &[]);
+    assert_eq!(receive(&mut BufReader::new(&mut first), "GET").status, 200);
     assert_eq!(server.ask("GET", "/healthz", &[]).status, 200);
-    drop(second);
+    assert_eq!(read_to_close(&mut second), b"");
+    assert_eq!(server.stats.connections_displaced(), 1);
+    send(&mut first, "GET", "/healthz", &[]);
+    assert_eq!(receive(&mut BufReader::new(&mut first), "GET").status, 200);
 }
 
 #[test]

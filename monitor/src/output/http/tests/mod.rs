@@ -1,6 +1,8 @@
 //! The server over real sockets: a running server per test, and a plain client.
 
+mod crowds;
 mod files;
+mod halves;
 mod limits;
 mod plain;
 mod reload;
@@ -121,7 +123,7 @@ impl Answer {
 }
 
 pub(super) fn send(stream: &mut impl Write, method: &str, path: &str, headers: &[&str]) {
-    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: node\r\n");
+    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:9469\r\n");
     for header in headers {
         request.push_str(header);
         request.push_str("\r\n");
@@ -163,6 +165,18 @@ pub(super) fn read_to_close(stream: &mut impl Read) -> Vec<u8> {
             }
             Err(_) => return all,
         }
+    }
+}
+
+impl Web {
+    /// Why the files as they are now are not in force.
+    pub(super) fn refused(&self) -> Option<String> {
+        self.status().and_then(|status| status.refused)
+    }
+
+    /// Reads the files until two readings agree.
+    pub(super) fn reload(&self) {
+        while !self.look() {}
     }
 }
 

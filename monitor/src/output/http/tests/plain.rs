@@ -173,7 +173,8 @@ fn local_routes_answer_processes_on_this_host_only() {
         ("fd00::1", 403),
     ] {
         let local = [echo()];
-        let request = hyper::Request::get("/evictions").body(String::new()).unwrap();
+        let request =
+            hyper::Request::get("/evictions").header("Host", "localhost").body(String::new()).unwrap();
         let route = crate::output::http::answer::route("/evictions", &local);
         let answer = crate::output::http::answer::answer(
             &request,
@@ -184,6 +185,60 @@ fn local_routes_answer_processes_on_this_host_only() {
         );
         assert_eq!(answer.status().as_u16(), expected, "{peer}");
     }
+}
+
+#[test]
+fn local_routes_answer_to_names_of_the_loopback_only() {
+    let server = start(Setup { local: vec![echo()], ..Setup::default() });
+    let check = |request: &str, expected: u16| {
+        let mut stream = server.connect();
+        stream.write_all(format!("{request}\r\n\r\n").as_bytes()).unwrap();
+        assert_eq!(receive(&mut BufReader::new(stream), "GET").status, expected, "{request}");
+    };
+    for host in [
+        "localhost",
+        "LocalHost:9469",
+        "localhost.:80",
+        "127.0.0.1",
+        "127.9.8.7:9469",
+        "[::1]",
+        "[::1]:9469",
+        "[::ffff:127.0.0.1]:9469",
+    ] {
+        check(&format!("GET /evictions HTTP/1.1\r\nHost: {host}"), 200);
+        check(&format!("GET http://{host}/evictions HTTP/1.1\r\nHost: {host}"), 200);
+    }
+    for host in [
+        "",
+        "evil.example",
+        "evil.example:9469",
+        "localhost.evil.example",
+        "evil.localhost.example:80",
+        "127.0.0.1.evil.example",
+        "192.168.100.180:9469",
+        "0.0.0.0",
+        "[::]:9469",
+        "[fd00::1]",
+        "::1",
+        "2130706433",
+        "127.1",
+        "localhost:x",
+        "[::1",
+        "me@localhost",
+        "localhost, evil.example",
+        "\u{e9}",
+    ] {
+        check(&format!("GET /evictions HTTP/1.1\r\nHost: {host}"), 403);
+        check(&format!("GET /metrics HTTP/1.1\r\nHost: {host}"), 200);
+    }
+    check("GET /evictions HTTP/1.1\r\nX-None: 1", 403);
+    check("GET /evictions HTTP/1.0", 200);
+    check("GET /evictions HTTP/1.0\r\nHost:", 200);
+    check("GET /evictions HTTP/1.0\r\nHost: evil.example", 403);
+    check("GET /evictions HTTP/1.1\r\nHost: localhost\r\nHost: evil.example", 403);
+    check("GET /evictions HTTP/1.1\r\nHost: evil.example\r\nHost: localhost", 403);
+    check("GET http://evil.example/evictions HTTP/1.1\r\nHost: localhost", 403);
+    check("GET http://localhost/evictions HTTP/1.1\r\nHost: evil.example", 403);
 }
 
 #[test]

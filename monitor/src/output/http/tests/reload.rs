@@ -1,7 +1,7 @@
 //! Web configurations that change while the server runs.
 
 use std::fs;
-use std::io::{BufReader, Read as _, Write as _};
+use std::io::{BufReader, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +9,14 @@ use super::secrets::{Authority, Folder, basic, hash};
 use super::tls::{TLS, TlsStream, ask_tls, client, greet};
 use super::*;
 
-fn start_following(folder: &Folder) -> (Running, Arc<Web>) {
+pub(super) fn start_following(folder: &Folder) -> (Running, Arc<Web>) {
     let web = Web::load(&folder.path("web.yml")).unwrap_or_else(|error| panic!("{}", error.with_causes()));
     let web = Arc::new(web);
-    let limits = Limits { web_check: Duration::from_millis(20), ..Limits::default() };
+    let limits = Limits {
+        web_check: Duration::from_millis(20),
+        web_settle: Duration::from_millis(5),
+        ..Limits::default()
+    };
     (start(Setup { web: Some(Arc::clone(&web)), limits, ..Setup::default() }), web)
 }
 
@@ -32,8 +36,9 @@ fn new_users_come_in_and_old_ones_are_shown_out() {
     folder.write("web.yml", format!("basic_auth_users: {{new: {}}}", hash("simsim")));
     eventually("the new user's page", || status(&new) == 200);
     assert_eq!(status(&old), 401);
-    // The connection that the old user kept is closed.
-    assert_eq!(reader.read(&mut [0]).unwrap_or(0), 0);
+    // The connection that the old user kept opens nothing any more.
+    send(&mut kept, "GET", "/metrics", &[&old]);
+    assert_eq!(receive(&mut reader, "GET").status, 401);
 }
 
 #[test]
@@ -55,18 +60,41 @@ fn a_request_that_is_on_its_way_when_the_users_change_is_answered_and_judged_by_
     assert_eq!(server.ask("GET", "/metrics", &[&new]).status, 200);
     for (stream, (user, expected)) in silent.iter_mut().zip([(&old, 401), (&new, 200)]) {
         send(stream, "GET", "/metrics", &[user]);
-        answered_and_closed(stream, expected);
+        assert_eq!(receive(&mut BufReader::new(stream), "GET").status, expected);
     }
     for (stream, (user, expected)) in halfway.iter_mut().zip([(&old, 401), (&new, 200)]) {
         stream.write_all(format!("{user}\r\n\r\n").as_bytes()).unwrap();
-        answered_and_closed(stream, expected);
+        assert_eq!(receive(&mut BufReader::new(stream), "GET").status, expected);
+    }
+    // Between two requests as well: no connection was closed.
+    for stream in silent.iter_mut().chain(&mut halfway) {
+        send(stream, "GET", "/metrics", &[&new]);
+        assert_eq!(receive(&mut BufReader::new(stream), "GET").status, 200);
     }
 }
 
-fn answered_and_closed(stream: &mut TcpStream, expected: u16) {
-    let mut reader = BufReader::new(stream);
-    assert_eq!(receive(&mut reader, "GET").status, expected);
-    assert_eq!(read_to_close(&mut reader), b"");
+#[test]
+fn a_request_that_is_on_its_way_when_the_certificate_changes_is_answered_and_its_connection_closed() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let folder = Folder::new();
+    folder.write_pair(&authority.server());
+    folder.write("clients.crt", &clients.certificate);
+    let lines = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.crt\n";
+    folder.write("web.yml", format!("{TLS}{lines}"));
+    let (server, web) = start_following(&folder);
+    let certified = client(&authority, Some(&clients.client()), rustls::ALL_VERSIONS);
+    let mut halfway = greet(&server, &certified).unwrap();
+    halfway.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\n").unwrap();
+    eventually("an open connection", || server.stats.connections_open() == 1);
+    folder.write_pair(&authority.server());
+    web.reload();
+    assert_eq!(web.refused(), None);
+    let mut fresh = greet(&server, &certified).unwrap();
+    send(&mut fresh, "GET", "/metrics", &[]);
+    assert_eq!(receive(&mut BufReader::new(&mut fresh), "GET").status, 200);
+    halfway.write_all(b"\r\n").unwrap();
+    assert_eq!(receive(&mut BufReader::new(&mut halfway), "GET").status, 200);
+    assert_eq!(read_to_close(&mut halfway), b"");
 }
 
 #[test]
@@ -153,20 +181,23 @@ fn a_renewed_certificate_is_shown_once_its_key_is_there() {
 }
 
 #[test]
-fn tls_can_be_switched_on_and_off() {
+fn tls_can_be_switched_on_and_not_off() {
     let authority = Authority::new();
     let folder = Folder::new();
     folder.write_pair(&authority.server());
-    folder.write("web.yml", "");
+    let users = format!("basic_auth_users: {{ann: {}}}\n", hash("sesame"));
+    folder.write("web.yml", &users);
     let (server, web) = start_following(&folder);
-    assert_eq!(server.ask("GET", "/metrics", &[]).status, 200);
-    folder.write("web.yml", TLS);
+    let mut plain = server.connect();
+    send(&mut plain, "GET", "/metrics", &[&basic("ann", "sesame")]);
+    assert_eq!(receive(&mut BufReader::new(&mut plain), "GET").status, 200);
+    folder.write("web.yml", format!("{users}{TLS}"));
     let client = client(&authority, None, rustls::ALL_VERSIONS);
     eventually("TLS", || greet(&server, &client).is_ok());
-    assert_eq!(ask_tls(&server, &client, "/metrics").status, 200);
-    folder.write("web.yml", "{}");
-    // Without waiting for the next look at the file, as SIGHUP does.
+    assert_eq!(ask_tls(&server, &client, "/metrics").status, 401);
+    assert_eq!(read_to_close(&mut plain), b"", "a connection without TLS was kept");
+    folder.write("web.yml", &users);
     web.reload();
-    assert!(greet(&server, &client).is_err());
-    assert_eq!(server.ask("GET", "/metrics", &[]).status, 200);
+    assert!(web.refused().is_some_and(|why| why.contains("TLS would no longer be asked for")));
+    assert_eq!(ask_tls(&server, &client, "/metrics").status, 401);
 }

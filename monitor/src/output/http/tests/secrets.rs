@@ -78,16 +78,22 @@ impl Authority {
     }
 
     pub(super) fn server(&self) -> Pair {
-        self.sign(ExtendedKeyUsagePurpose::ServerAuth)
+        self.sign(ExtendedKeyUsagePurpose::ServerAuth, 4096)
+    }
+
+    /// One that ends with the last day of the year before.
+    pub(super) fn server_until(&self, year: i32) -> Pair {
+        self.sign(ExtendedKeyUsagePurpose::ServerAuth, year)
     }
 
     pub(super) fn client(&self) -> Pair {
-        self.sign(ExtendedKeyUsagePurpose::ClientAuth)
+        self.sign(ExtendedKeyUsagePurpose::ClientAuth, 4096)
     }
 
-    fn sign(&self, purpose: ExtendedKeyUsagePurpose) -> Pair {
+    fn sign(&self, purpose: ExtendedKeyUsagePurpose, until: i32) -> Pair {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.extended_key_usages = vec![purpose];
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
         Pair { certificate, key: key.serialize_pem() }

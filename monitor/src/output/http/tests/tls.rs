@@ -9,8 +9,9 @@ use rustls::crypto::SupportedKxGroup;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned, SupportedProtocolVersion, version};
 
+use super::super::pool::{Peer, Pool};
 use super::super::session::session;
-use super::secrets::{Authority, Folder, Pair};
+use super::secrets::{Authority, Folder, Pair, hash};
 use super::*;
 
 pub(super) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
@@ -154,13 +155,15 @@ fn a_client_that_forgot_the_s_is_told() {
         stream.set_nonblocking(true).unwrap();
         let (_pages, pages) = watch::channel(Arc::new(fresh()));
         let (local, limits, stats) = (Vec::new(), Limits::default(), Arc::new(Stats::default()));
+        let (place, _stay, _) =
+            Pool::new(limits.places).enter(Peer { address: [192, 0, 2, 7].into(), this_host: false });
         let server = Arc::new(Server { pages, local, web, limits, stats });
         // As if it came from another host.
         let peer = "192.0.2.7:40000".parse().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let stream = tokio::net::TcpStream::from_std(stream).unwrap();
-            session(stream, peer, server, std::future::pending()).await;
+            session(stream, peer, place, server, std::future::pending()).await;
         });
     });
     let mut stream = TcpStream::connect(address).unwrap();
@@ -196,4 +199,28 @@ fn a_client_that_does_not_shake_hands_is_cut_off() {
     eventually("two failed handshakes", || server.stats.handshakes_failed() == 2);
     let took = server.stop();
     assert!(took < PATIENCE, "{took:?}");
+}
+
+#[test]
+fn the_end_of_the_chain_is_the_end_of_its_first_certificate_to_end() {
+    let authority = Authority::new();
+    let folder = Folder::new();
+    folder.write_pair(&authority.server_until(2040));
+    let path = folder.write("web.yml", TLS);
+    let seconds = |web: &Web| {
+        let end = web.status().unwrap().not_after.unwrap();
+        end.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+    };
+    let web = Web::load(&path).unwrap();
+    assert_eq!(seconds(&web), 2_208_988_800);
+    let renewed = authority.server_until(2060);
+    let between = authority.server_until(2050);
+    folder.write("tls.crt", format!("{}{}", renewed.certificate, between.certificate));
+    folder.write("tls.key", &renewed.key);
+    web.reload();
+    assert_eq!((web.refused(), seconds(&web)), (None, 2_524_608_000));
+    let users = Folder::new();
+    let path = users.write("web.yml", format!("basic_auth_users: {{ann: {}}}", hash("a")));
+    assert_eq!(Web::load(&path).unwrap().status().unwrap().not_after, None);
+    assert!(Web::open().status().is_none());
 }

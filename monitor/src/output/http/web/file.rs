@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use yaml_serde::Value;
 
 /// No such file is near this size; a wrong path may lead to one that never ends.
 const LARGEST: u64 = 1 << 20;
@@ -25,12 +27,34 @@ pub enum WebError {
     },
     #[error("failed to read {path}: it has more than {LARGEST} bytes: check that it is the file meant")]
     TooLarge { path: PathBuf },
+    #[error(
+        "failed to parse web configuration {path}: too many brackets or directives: write lists line by line"
+    )]
+    Costly { path: PathBuf },
+    #[error("failed to read {path}: it is no regular file: check that it is the file meant")]
+    NoFile { path: PathBuf },
+    #[error("failed to use web configuration {path}: nothing in it: write users or TLS, or start without it")]
+    Empty { path: PathBuf },
+    #[error(
+        "failed to use web configuration {path}: neither users nor TLS in it: write basic_auth_users or \
+         tls_server_config, or start without it"
+    )]
+    Open { path: PathBuf },
+    #[error(
+        "failed to use web configuration {path}: {what} would no longer be asked for, which needs a restart: a file \
+         that was cut short looks the same"
+    )]
+    Weaker { path: PathBuf, what: &'static str },
+    #[error("failed to use web configuration {path}: {key}: no value: write one, or take the key out")]
+    NoValue { path: PathBuf, key: String },
     #[error("failed to parse web configuration {path}")]
     Syntax {
         path: PathBuf,
         #[source]
         source: yaml_serde::Error,
     },
+    #[error("failed to check passwords: the system has no random numbers")]
+    Random,
     #[error("failed to use web configuration {path}: {key}: {problem}")]
     Value { path: PathBuf, key: &'static str, problem: String },
     #[error("failed to use web configuration {path}: {key}")]
@@ -52,9 +76,9 @@ pub(super) struct WebFile {
     pub(super) client_ca: Option<Vec<u8>>,
 }
 
-/// The keys of the file; a section without content counts as absent.
+/// The keys of the file.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct Settings {
     pub(super) tls_server_config: Option<TlsSettings>,
     pub(super) http_server_config: Option<HttpSettings>,
@@ -97,10 +121,21 @@ pub(super) struct RateSettings {
 impl WebFile {
     pub(super) fn read(path: &Path) -> Result<Self, WebError> {
         let text = read_file(path)?;
-        let mut settings =
-            parse(&text).map_err(|source| WebError::Syntax { path: path.to_owned(), source })?;
-        // An empty section is the same as none, as in exporter-toolkit.
+        if is_costly(&text) {
+            return Err(WebError::Costly { path: path.to_owned() });
+        }
+        let failed = |source| WebError::Syntax { path: path.to_owned(), source };
+        let settings: Option<Settings> = yaml_serde::from_slice(&text).map_err(failed)?;
+        let mut settings = settings.ok_or_else(|| WebError::Empty { path: path.to_owned() })?;
+        if let Some(key) = without_value(&yaml_serde::from_slice(&text).map_err(failed)?) {
+            return Err(WebError::NoValue { path: path.to_owned(), key });
+        }
+        // `{}` is the same as none, as in exporter-toolkit.
         settings.tls_server_config = settings.tls_server_config.filter(|tls| *tls != TlsSettings::default());
+        settings.basic_auth_users = settings.basic_auth_users.filter(|users| !users.is_empty());
+        if settings.tls_server_config.is_none() && settings.basic_auth_users.is_none() {
+            return Err(WebError::Open { path: path.to_owned() });
+        }
         let tls = settings.tls_server_config.clone().unwrap_or_default();
         let content = |key, inline: Option<String>, file: Option<PathBuf>| match (inline, file) {
             (Some(_), Some(_)) => Err(WebError::Value {
@@ -120,6 +155,15 @@ impl WebFile {
             client_ca: content("tls_server_config.client_ca", tls.client_ca, tls.client_ca_file)?,
             settings,
         })
+    }
+
+    /// Whether TLS is the same in both, with the certificates.
+    pub(super) fn same_tls(&self, other: &Self) -> bool {
+        let of = |file: &Self| {
+            let Self { path: _, settings, certificate, key, client_ca } = file;
+            (settings.tls_server_config.clone(), certificate.clone(), key.clone(), client_ca.clone())
+        };
+        of(self) == of(other)
     }
 
     /// An error about one key.
@@ -143,15 +187,33 @@ impl WebError {
     }
 }
 
-/// An empty file is a configuration too: everything open.
-fn parse(text: &[u8]) -> Result<Settings, yaml_serde::Error> {
-    Ok(yaml_serde::from_slice::<Option<Settings>>(text)?.unwrap_or_default())
+/// Whether the YAML reader might take long: with every token it visits each `[` and `{` that is open, and it compares
+/// each `%` directive with all others.
+fn is_costly(text: &[u8]) -> bool {
+    let brackets = text.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
+    let directives =
+        text.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| line.starts_with(b"%")).count();
+    brackets.saturating_mul(text.len()) > 1 << 29 || directives > 16
+}
+
+/// The first key without a value. A file that was cut short ends like this, so it is not taken for a wish.
+fn without_value(value: &Value) -> Option<String> {
+    let (key, below) = value.as_mapping()?.iter().find_map(|(key, value)| {
+        let below = if value.is_null() { None } else { Some(without_value(value)?) };
+        Some((key.as_str().unwrap_or("a key"), below))
+    })?;
+    Some(below.map_or_else(|| key.to_owned(), |below| format!("{key}.{below}")))
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, WebError> {
     let failed = |source| WebError::Read { path: path.to_owned(), source };
+    // Nobody may ever write to a pipe: opening it must not wait for that.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(WebError::NoFile { path: path.to_owned() });
+    }
     let mut content = Vec::new();
-    File::open(path).map_err(failed)?.take(LARGEST + 1).read_to_end(&mut content).map_err(failed)?;
+    file.take(LARGEST + 1).read_to_end(&mut content).map_err(failed)?;
     if content.len() as u64 > LARGEST {
         return Err(WebError::TooLarge { path: path.to_owned() });
     }

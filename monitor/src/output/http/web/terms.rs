@@ -4,7 +4,7 @@
 //! Must not: ask the kubelet's probes for anything.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
@@ -12,8 +12,9 @@ use rustls::ServerConfig;
 
 use super::file::{WebError, WebFile};
 use super::rate::Rate;
-use super::tls::Tls;
-use super::users::{Users, Verdict};
+use super::tls::{ClientAuth, Tls};
+use super::turns::Asker;
+use super::users::{Door, Users, Verdict};
 
 /// The headers exporter-toolkit lets one set, and the values it takes; none means any.
 const HEADERS: [(&str, &[&str]); 5] = [
@@ -26,7 +27,7 @@ const HEADERS: [(&str, &[&str]); 5] = [
 
 /// The web configuration in force.
 pub(in super::super) struct Terms {
-    tls: Option<Tls>,
+    tls: Option<Arc<Tls>>,
     users: Option<Users>,
     rate: Option<Rate>,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -39,6 +40,8 @@ pub(in super::super) enum Refusal {
     NoCertificate,
     NoCredentials,
     WrongCredentials,
+    /// Too many passwords of the address wait to be checked.
+    Busy,
 }
 
 impl Terms {
@@ -47,15 +50,39 @@ impl Terms {
         Self { tls: None, users: None, rate: None, headers: Vec::new() }
     }
 
-    pub(super) fn of(file: &WebFile) -> Result<Self, WebError> {
-        let tls =
-            file.settings.tls_server_config.as_ref().map(|settings| Tls::of(file, settings)).transpose()?;
+    /// `before`: what was in force, and made of which file. TLS that did not change is taken over as it is: nobody
+    /// needs to shake hands again.
+    pub(super) fn of(
+        file: &WebFile,
+        door: &Arc<Door>,
+        before: Option<(&WebFile, &Self)>,
+    ) -> Result<Self, WebError> {
+        let tls = if let Some((_, terms)) = before.filter(|(old, _)| old.same_tls(file)) {
+            terms.tls.clone()
+        } else {
+            let settings = file.settings.tls_server_config.as_ref();
+            settings.map(|settings| Tls::of(file, settings).map(Arc::new)).transpose()?
+        };
         Ok(Self {
             tls,
-            users: Users::of(file)?,
+            users: Users::of(file, door)?,
             rate: Rate::of(file, Instant::now())?,
             headers: headers(file)?,
         })
+    }
+
+    /// What was asked for before and is not any more.
+    pub(super) fn lacks(&self, before: &Self) -> Option<&'static str> {
+        let client_auth = |terms: &Self| terms.tls.as_ref().map_or(ClientAuth::None, |tls| tls.client_auth);
+        if before.users.is_some() && self.users.is_none() {
+            Some("a password")
+        } else if before.tls.is_some() && self.tls.is_none() {
+            Some("TLS")
+        } else if client_auth(self) < client_auth(before) {
+            Some("a client certificate")
+        } else {
+            None
+        }
     }
 
     /// TLS for a new connection, if it needs it.
@@ -63,20 +90,52 @@ impl Terms {
         self.tls.as_ref().map(|tls| Arc::clone(&tls.config))
     }
 
+    /// Whether a connection that began under `before` may go on: a handshake would still come out the same.
+    pub(in super::super) fn keeps_connections_of(&self, before: &Self) -> bool {
+        match (&self.tls, &before.tls) {
+            (Some(now), Some(then)) => Arc::ptr_eq(now, then),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether certificates that were verified under `before` would be again.
+    pub(in super::super) fn trusts_as(&self, before: &Self) -> bool {
+        let authority = |terms: &Self| terms.tls.as_ref().and_then(|tls| tls.client_ca.clone());
+        authority(self) == authority(before)
+    }
+
+    /// When the first certificate of the server's chain ends.
+    pub(super) fn not_after(&self) -> Option<SystemTime> {
+        self.tls.as_ref()?.not_after
+    }
+
+    /// Who has a password, for tests.
+    #[cfg(test)]
+    pub(in super::super) fn users(&self) -> Vec<String> {
+        self.users.as_ref().map(Users::names).unwrap_or_default()
+    }
+
     /// Whether a request may be answered. `certified`: its connection came with a verified certificate.
-    pub(in super::super) async fn admit(&self, headers: &HeaderMap, certified: bool) -> Result<(), Refusal> {
+    pub(in super::super) async fn admit(
+        &self,
+        headers: &HeaderMap,
+        certified: bool,
+        asker: Asker,
+    ) -> Result<(), Refusal> {
         // First, as in exporter-toolkit: it also slows down those who guess.
         if self.rate.as_ref().is_some_and(|rate| !rate.allows(Instant::now())) {
             return Err(Refusal::TooOften);
         }
-        if !certified && self.tls.as_ref().is_some_and(|tls| tls.certificate_required) {
+        if !certified && self.tls.as_ref().is_some_and(|tls| tls.client_auth == ClientAuth::Required) {
             return Err(Refusal::NoCertificate);
         }
         let Some(users) = &self.users else { return Ok(()) };
-        match users.check(headers.get(AUTHORIZATION)).await {
+        match users.check(headers.get(AUTHORIZATION), asker).await {
             Verdict::Right => Ok(()),
             Verdict::Wrong => Err(Refusal::WrongCredentials),
             Verdict::Missing => Err(Refusal::NoCredentials),
+            Verdict::Busy => Err(Refusal::Busy),
         }
     }
 

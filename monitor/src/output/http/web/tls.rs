@@ -4,6 +4,7 @@
 //! Must not: accept a setting it cannot honour: security that is only written down is none.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
 use rustls::pki_types::pem::PemObject;
@@ -14,19 +15,25 @@ use rustls::{
     CipherSuite, ProtocolVersion, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
 };
 
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
 use super::file::{TlsSettings, WebError, WebFile};
 
 /// TLS for new connections.
 pub(super) struct Tls {
     pub(super) config: Arc<ServerConfig>,
-    /// Requests need a certificate that was verified. The handshake asks for it and refuses a wrong one, but
-    /// lets clients without one in: kubelet has none and must still reach the probes.
-    pub(super) certificate_required: bool,
+    /// `Required`: requests need a certificate that was verified. The handshake asks for it and refuses a wrong one,
+    /// but lets clients without one in: kubelet has none and must still reach the probes.
+    pub(super) client_auth: ClientAuth,
+    /// Who may certify clients.
+    pub(super) client_ca: Option<Vec<u8>>,
+    /// When the first certificate of the chain ends; unknown where it cannot be read.
+    pub(super) not_after: Option<SystemTime>,
 }
 
-/// What clients' certificates are worth.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ClientAuth {
+/// What clients' certificates are worth, least first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum ClientAuth {
     None,
     IfGiven,
     Required,
@@ -54,15 +61,17 @@ impl Tls {
                 builder.with_client_cert_verifier(verifier(file, provider)?)
             }
         };
+        let chain = certificates(file)?;
+        let not_after = chain.iter().filter_map(not_after).min();
         let mut config = builder
-            .with_single_cert(certificates(file)?, key(file)?)
+            .with_single_cert(chain, key(file)?)
             .map_err(failed("tls_server_config.cert_file and key_file"))?;
         config.ignore_client_order = settings.prefer_server_cipher_suites.unwrap_or(true);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // A scraper keeps its connection: resumption would cost memory for nobody.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self { config: Arc::new(config), certificate_required: client_auth == ClientAuth::Required })
+        Ok(Self { config: Arc::new(config), client_auth, client_ca: file.client_ca.clone(), not_after })
     }
 }
 
@@ -106,6 +115,12 @@ fn certificates(file: &WebFile) -> Result<Vec<CertificateDer<'static>>, WebError
         return Err(file.problem(KEY, "missing: TLS needs a certificate"));
     };
     parse_certificates(file, KEY, pem)
+}
+
+fn not_after(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let seconds = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
 fn parse_certificates(
