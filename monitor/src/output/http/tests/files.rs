@@ -65,9 +65,9 @@ fn what_cannot_be_honoured_is_refused_with_its_key() {
     let other_version = hash("a").replace("$2b$", "$9z$");
     for (text, expected) in [
         ("tls_config: {}".to_owned(), "unknown field `tls_config`"),
-        ("[".repeat(200_000), "too many brackets"),
-        ("? {".repeat(100_000), "too many brackets"),
-        ("%TAG !a! b\n".repeat(50_000), "too many brackets or directives"),
+        ("[".repeat(200_000), "nested too deeply"),
+        ("? {".repeat(100_000), "nested too deeply"),
+        ("%TAG !a! b\n".repeat(50_000), "lines begin with `%`"),
         ("a: b: c".to_owned(), "failed to parse web configuration FILE: "),
         (tls("cert_file: tls.crt"), "tls_server_config.key_file: missing"),
         (tls("key_file: tls.key"), "tls_server_config.cert_file: missing"),

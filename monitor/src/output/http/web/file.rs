@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use yaml_serde::Value;
 
+use crate::config::file::check_cost;
+
 /// No such file is near this size; a wrong path may lead to one that never ends.
 const LARGEST: u64 = 1 << 20;
 
@@ -27,10 +29,8 @@ pub enum WebError {
     },
     #[error("failed to read {path}: it has more than {LARGEST} bytes: check that it is the file meant")]
     TooLarge { path: PathBuf },
-    #[error(
-        "failed to parse web configuration {path}: too many brackets or directives: write lists line by line"
-    )]
-    Costly { path: PathBuf },
+    #[error("failed to parse web configuration {path}: {problem}")]
+    Costly { path: PathBuf, problem: String },
     #[error("failed to read {path}: it is no regular file: check that it is the file meant")]
     NoFile { path: PathBuf },
     #[error("failed to use web configuration {path}: nothing in it: write users or TLS, or start without it")]
@@ -121,9 +121,7 @@ pub(super) struct RateSettings {
 impl WebFile {
     pub(super) fn read(path: &Path) -> Result<Self, WebError> {
         let text = read_file(path)?;
-        if is_costly(&text) {
-            return Err(WebError::Costly { path: path.to_owned() });
-        }
+        check_cost(&text).map_err(|problem| WebError::Costly { path: path.to_owned(), problem })?;
         let failed = |source| WebError::Syntax { path: path.to_owned(), source };
         let settings: Option<Settings> = yaml_serde::from_slice(&text).map_err(failed)?;
         let mut settings = settings.ok_or_else(|| WebError::Empty { path: path.to_owned() })?;
@@ -185,15 +183,6 @@ impl WebError {
         }
         line
     }
-}
-
-/// Whether the YAML reader might take long: with every token it visits each `[` and `{` that is open, and it compares
-/// each `%` directive with all others.
-fn is_costly(text: &[u8]) -> bool {
-    let brackets = text.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
-    let directives =
-        text.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| line.starts_with(b"%")).count();
-    brackets.saturating_mul(text.len()) > 1 << 29 || directives > 16
 }
 
 /// The first key without a value. A file that was cut short ends like this, so it is not taken for a wish.
