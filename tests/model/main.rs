@@ -2,6 +2,9 @@
 //!
 //! In: the simulated node, at any speed. Out: pass or fail. Must not: need a kernel: nothing is measured here.
 
+mod passes;
+mod watched;
+
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};

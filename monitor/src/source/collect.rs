@@ -352,7 +352,7 @@ impl Collector {
         let unit = Reading { mode: self.clock, now: 0, hz: self.hz.unwrap_or(0) }.unit();
         self.gc.observe(maps.iter().filter(|map| map.map.is_conntrack()).filter_map(|map| {
             let Content::Present(present) = &map.content else { return None };
-            Some((&map.map, present.id, unit.and_then(|unit| collector::Seen::of(&present.scan, unit))))
+            Some((&map.map, present.id, unit.and_then(|unit| collector::Seen::of(&present.scan, unit, present.capacity.into()))))
         }));
         for map in maps {
             if let Content::Present(present) = &mut map.content {

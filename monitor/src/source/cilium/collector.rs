@@ -76,7 +76,7 @@ enum Verdict {
 impl Seen {
     /// What a walk counted; `None` while the clock is unknown, and for NAT maps.
     #[must_use]
-    pub fn of(scan: &MapScan, unit: u64) -> Option<Self> {
+    pub fn of(scan: &MapScan, unit: u64, _capacity: u64) -> Option<Self> {
         let oldest = scan.oldest_expired?;
         let dead = |pass: &dyn Fn(Direction, State) -> bool| {
             scan.count(|cell| cell.due.expired() == Some(true) && pass(cell.direction, cell.state))
@@ -150,6 +150,8 @@ impl CollectorWatch {
         }
         self.maps.retain(|name, _| present.contains(&name));
     }
+
+    pub fn count(&mut self, _name: &MapName, _id: u32, _at: Duration, _entries: u64) {}
 
     /// What is known of a map's passes at `now`.
     #[must_use]
