@@ -12,6 +12,7 @@ use monitor_abi::class::{Direction, Due, Expiry, Protocol, State, VictimState};
 use monitor_abi::scan::Clock;
 
 use self::deep::DeepFacts;
+use crate::source::bpf::map_count;
 use crate::source::bpf::plan::Plan;
 use crate::source::cilium::agent_config::AgentConfig;
 use crate::source::cilium::drops::Drops;
@@ -44,6 +45,8 @@ pub struct Snapshot {
     /// Entries by target and service, in configuration order; the last service of each target is `other`.
     pub targets: Vec<TargetState>,
     pub evictions: Evictions,
+    /// Whether the kernel tells how many entries a map holds, and why not.
+    pub map_count: map_count::plan::Plan,
     /// What Cilium was told; `None` unless a copy of its configuration was named and could be read.
     pub agent: Option<AgentConfig>,
     /// What the datapath dropped; `None` where its counters are not there or cannot be read.
@@ -136,20 +139,37 @@ pub struct PresentMap {
     /// What the kernel accounts to the map.
     pub memory_bytes: Option<u64>,
     pub scan: MapScan,
+    /// The kernel's own count of its entries; `None` where it does not tell, see [`Snapshot::map_count`].
+    pub kernel: Option<KernelCount>,
     /// What was seen of Cilium's collector; `None` for NAT maps and while the clock is unknown.
     pub gc: Option<GcFacts>,
 }
 
+/// The kernel's own count of a map's entries, read each second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelCount {
+    /// Right before the walk.
+    pub entries: u64,
+    /// The highest since the last snapshot.
+    pub peak: u64,
+}
+
 /// Passes of Cilium's collector over one map, as far as they were seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct GcFacts {
+    /// Passes that could be told; several within a second, or within a walk where the kernel does not count, are one.
     pub passes: u64,
     /// `None` before the first pass.
     pub last_pass_age: Option<Duration>,
     /// Entries the last pass removed.
     pub last_removed: Option<u64>,
-    /// Time between the last two passes, or since the last one where that is longer already; `None` before the second.
+    /// Time between the last two passes with none between them for certain, or since the last one where it is longer
+    /// already for certain; `None` before the second.
     pub interval: Option<Duration>,
+    /// The same of the passes before: how the interval changes.
+    pub interval_before: Option<Duration>,
+    /// Entries of the map that die a second; `None` until deaths were counted for a while.
+    pub dying: Option<f64>,
 }
 
 /// What a walk counted.

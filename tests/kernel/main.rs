@@ -5,6 +5,7 @@
 
 mod capture;
 mod collect;
+mod counts;
 mod daemon;
 mod deep;
 mod drops;

@@ -38,12 +38,15 @@ fn the_passes_of_the_adaptive_collector_are_told() -> Result<()> {
     for_all(|eyes| {
         let mut watched = Watched::new(eyes, node(Collector::default(), 90.0))?;
         watched.node.add(TCP4, Kind::Open, 0, 4_000, 50_000.0);
-        watched.play(6_000, |node, now| churn(node, 1, now));
+        // 90, 540, 1215, 2228.
+        watched.play(2_300, |node, now| churn(node, 1, now));
         watched.ensure_true()?;
         watched.ensure_found(TCP4, 10)?;
         let facts = watched.last(TCP4)?;
-        let interval = facts.interval.context("no interval")?.as_secs_f64();
-        ensure!((interval - 1_520.0).abs() < 65.0 || interval > 1_500.0, "{facts:?}");
+        let [now, before] =
+            [facts.interval, facts.interval_before].map(|time| time.map_or(0, |time| time.as_secs()));
+        let blur = if eyes.counted { 2 } else { eyes.scan as u64 + 2 };
+        ensure!(now.abs_diff(1_013) <= blur && before.abs_diff(675) <= blur, "{facts:?}, {eyes:?}");
         Ok(())
     })
 }
@@ -69,7 +72,7 @@ fn a_burst_that_ends_is_no_flush() -> Result<()> {
 #[test]
 fn a_pod_that_is_deleted_with_all_the_dead_is_no_pass() -> Result<()> {
     for (living, dead) in [(60, 5), (2_000, 300), (40, 3_000)] {
-        for gone in 20..36 {
+        for gone in [20, 22, 25, 27, 29, 31, 35] {
             for_all(|eyes| {
                 // The next pass is hours away.
                 let mut watched = Watched::new(eyes, node(Collector::default(), 20_000.0))?;
@@ -88,7 +91,7 @@ fn a_pod_that_is_deleted_with_all_the_dead_is_no_pass() -> Result<()> {
 
 #[test]
 fn a_flush_is_no_pass() -> Result<()> {
-    for flushed in 20..36 {
+    for flushed in [20, 22, 25, 27, 29, 31, 35] {
         for_all(|eyes| {
             let mut watched = Watched::new(eyes, node(Collector::default(), 20_000.0))?;
             watched.node.add(TCP4, Kind::Open, 0, 3_000, 50_000.0);
@@ -176,13 +179,17 @@ fn maps_of_one_pass_share_what_they_know() -> Result<()> {
 #[test]
 fn passes_by_signal_are_told_and_of_one_family_only() -> Result<()> {
     for_all(|eyes| {
-        let mut watched = Watched::new(eyes, node(Collector::default(), 20_000.0))?;
+        let mut watched = Watched::new(eyes, node(fixed(20_000), 20_000.0))?;
         let both = |node: &mut Node, now: f64| {
             churn(node, 3_000, now);
             node.add(TCP6, Kind::Closed, 1, 50, now);
         };
         watched.play(100, both);
-        ensure!(watched.told.is_empty() || watched.last(TCP4)?.passes == 0, "{eyes:?}");
+        ensure!(
+            watched.told.is_empty() || watched.last(TCP4)?.passes == 0,
+            "{:?}, {eyes:?}",
+            watched.last(TCP4)
+        );
         // 90 in 16 s.
         watched.play(16, |node, now| {
             both(node, now);
@@ -196,7 +203,10 @@ fn passes_by_signal_are_told_and_of_one_family_only() -> Result<()> {
         ensure!(facts.passes >= 1, "not seen at all: {eyes:?}");
         if eyes.counted || eyes.scan <= 15.0 {
             let interval = facts.interval;
-            ensure!(interval.is_none_or(|interval| interval.as_secs_f64() < 35.0 + eyes.scan), "{facts:?} {eyes:?}");
+            ensure!(
+                interval.is_none_or(|interval| interval.as_secs_f64() < 35.0 + eyes.scan),
+                "{facts:?} {eyes:?}"
+            );
         }
         ensure!(watched.last(TCP6)?.passes == 0, "{:?}", watched.last(TCP6));
         Ok(())

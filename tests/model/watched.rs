@@ -77,13 +77,15 @@ impl Watched {
                 each(&mut self.node, now);
             }
             self.node.advance(now);
-            if self.eyes.counted && now >= self.next_count {
-                self.next_count += 1.0;
+            let walks = now >= self.next_scan;
+            // The daemon reads the counts right before it walks, too.
+            if self.eyes.counted && (now >= self.next_count || walks) {
+                self.next_count = now + 1.0;
                 for (index, name) in self.names.iter().enumerate() {
                     self.watch.count(name, 1, at(now), self.node.count(index));
                 }
             }
-            if now >= self.next_scan {
+            if walks {
                 self.next_scan += self.eyes.scan;
                 self.scan(now);
             }
@@ -111,34 +113,20 @@ impl Watched {
                 Kind::Related => (Direction::Related, State::Stateless),
             };
             let protocol = if map.is_multiple_of(2) { Protocol::Tcp } else { Protocol::Udp };
-            let due = match left {
-                ..-43_199 => Due::Overdue12h,
-                ..-3_599 => Due::Overdue1h,
-                ..-599 => Due::Overdue10m,
-                ..0 => Due::Overdue,
-                ..11 => Due::Within10s,
-                ..61 => Due::Within60s,
-                _ => Due::Within8000s,
-            };
+            let due = due(left);
             cells.push(Cell { direction, state, due, protocol, entries });
         }
-        let scan = MapScan {
-            monotonic: at(now),
-            cost: Duration::ZERO,
-            interval: Duration::from_secs_f64(self.eyes.scan),
-            entries: cells.iter().map(|cell| cell.entries).sum(),
-            cells,
-            oldest_expired: Some(oldest),
-            implausible: 0,
-            odd_flags: 0,
-            odd_nexthdr: 0,
-        };
-        Seen::of(&scan, 1, CAPACITY)
+        let capacity = if map.is_multiple_of(2) { CAPACITY } else { CAPACITY / 2 };
+        Seen::of(&scan(cells, at(now), oldest), 1, capacity)
     }
 
     /// The passes that took something from this map.
     pub(crate) fn real(&self, map: usize) -> Vec<&Pass> {
-        self.node.passes.iter().filter(|pass| pass.removed.get(map).is_some_and(|removed| *removed > 0)).collect()
+        self.node
+            .passes
+            .iter()
+            .filter(|pass| pass.removed.get(map).is_some_and(|removed| *removed > 0))
+            .collect()
     }
 
     /// How far a told pass may be from the real one, in seconds.
@@ -222,6 +210,34 @@ impl Watched {
 /// Entries of the TCP maps at the most: that of a small node's.
 pub(crate) const CAPACITY: u64 = 131_072;
 
+/// The class of an entry with so many seconds left.
+pub(crate) fn due(left: i64) -> Due {
+    match left {
+        ..-43_199 => Due::Overdue12h,
+        ..-3_599 => Due::Overdue1h,
+        ..-599 => Due::Overdue10m,
+        ..0 => Due::Overdue,
+        ..11 => Due::Within10s,
+        ..61 => Due::Within60s,
+        _ => Due::Within8000s,
+    }
+}
+
+/// A walk that counted these.
+pub(crate) fn scan(cells: Vec<Cell>, at: Duration, oldest: u64) -> MapScan {
+    MapScan {
+        monotonic: at,
+        cost: Duration::ZERO,
+        interval: Duration::ZERO,
+        entries: cells.iter().map(|cell| cell.entries).sum(),
+        cells,
+        oldest_expired: Some(oldest),
+        implausible: 0,
+        odd_flags: 0,
+        odd_nexthdr: 0,
+    }
+}
+
 fn at(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
 }
@@ -231,8 +247,8 @@ pub(crate) fn eyes() -> Vec<Eyes> {
     let mut all = Vec::new();
     for counted in [true, false] {
         for scan in [1.0, 5.0, 15.0, 30.0, 60.0] {
-            for part in 0..5 {
-                let phase = scan * f64::from(part) / 5.0;
+            for part in 0..4 {
+                let phase = scan * f64::from(part) / 4.0;
                 all.push(Eyes { scan, phase, counted });
             }
         }

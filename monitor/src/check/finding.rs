@@ -77,7 +77,7 @@ pub fn findings(
     // Tuning has a finding for each sysctl and mount instead of one for each reading.
     let active = |reading: &&Reading| reading.active && reading.alert.name != tuning::ALERT;
     for reading in readings.iter().filter(active) {
-        let finding = explain(reading, snapshot, settings);
+        let finding = held(explain(reading, snapshot, settings), reading, history, settings);
         // Of one alert on one series only the gravest severity is told.
         match all.iter_mut().find(|known| same_series(known, &finding)) {
             Some(known) if known.level < finding.level => *known = finding,
@@ -94,6 +94,32 @@ pub fn findings(
     all.extend(storage::circumstances(snapshot, settings));
     all.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     all
+}
+
+/// Alerts whose condition comes and goes with every pass: how long it holds is what counts.
+const BETWEEN_PASSES: [&str; 2] = ["CtmonCollectionLagging", "CtmonCollectionSlow"];
+
+/// Says since when it has been so, and waits as the alert does where that is known.
+fn held(mut finding: Finding, reading: &Reading, history: Option<&History>, settings: &Settings) -> Finding {
+    let alert = reading.alert;
+    if !BETWEEN_PASSES.contains(&alert.name) {
+        return finding;
+    }
+    let hold = settings.thresholds.get(alert.name, alert.severity).map_or(alert.hold, |rule| rule.hold);
+    let whole = |time: std::time::Duration| duration::format(std::time::Duration::from_secs(time.as_secs()));
+    let since = match history.and_then(|history| history.held(reading)) {
+        None => "; since when cannot be told: ask beside the daemon of this node".to_owned(),
+        Some(active) if active.held >= hold => format!("; so for {}", whole(active.held)),
+        Some(active) if active.from_the_start => {
+            format!("; so for {} at least: the daemon has not watched for longer", whole(active.held))
+        }
+        Some(active) => {
+            finding.level = Level::Info;
+            format!("; so for {}, the alert waits for {}", whole(active.held), whole(hold))
+        }
+    };
+    finding.evidence.push_str(&since);
+    finding
 }
 
 fn same_series(a: &Finding, b: &Finding) -> bool {
@@ -141,11 +167,8 @@ fn explain(reading: &Reading, snapshot: &Snapshot, settings: &Settings) -> Findi
 
 const UNREADABLE: &str =
     "nothing ctmon shows covers this map; compare the pin with `bpftool map show pinned PATH`";
-const COLLECTOR: &str = "the remedy is a fixed or capped interval of Cilium's collector: `conntrackGCInterval: 5m` \
-                         (Helm) or `conntrack-gc-max-interval`; a bigger map makes it worse";
-
 fn filling(reading: &Reading, snapshot: &Snapshot) -> (String, String) {
-    let Some((_, present)) = snapshot.present().find(|(map, _)| map.map.name == reading.map_name) else {
+    let Some((map, present)) = snapshot.present().find(|(map, _)| map.map.name == reading.map_name) else {
         return (String::new(), String::new());
     };
     let (entries, capacity) = (present.scan.entries, present.capacity);
@@ -155,8 +178,9 @@ fn filling(reading: &Reading, snapshot: &Snapshot) -> (String, String) {
          entries of live connections without a word",
         reading.value * 100.0
     );
-    let advice = if dead * 2 > entries {
-        format!("most of it is dead: {COLLECTOR}")
+    let outlook = collector::outlook(snapshot).filter(|_| dead * 2 > entries && map.map.is_conntrack());
+    let advice = if let Some(outlook) = outlook {
+        format!("most of it is dead: {}", outlook.advice(&map.map.name))
     } else {
         "`ctmon top` tells who fills the map; bpf.ctTcpMax, bpf.ctAnyMax and bpf.natMax set the sizes"
             .to_owned()
@@ -180,7 +204,12 @@ fn lingering(reading: &Reading, snapshot: &Snapshot, settings: &Settings) -> (St
          (`ctmon list --lingering`), or lower bpf-ct-timeout-regular-tcp"
             .to_owned()
     } else {
-        format!("closed entries wait for the collector: {COLLECTOR}")
+        let remedy = collector::outlook(snapshot).map(|outlook| outlook.general_advice()).unwrap_or_default();
+        if remedy.is_empty() {
+            "closed entries wait for the collector: its next pass takes them".to_owned()
+        } else {
+            format!("closed entries wait for the collector: {remedy}")
+        }
     };
     (evidence, advice)
 }
@@ -192,15 +221,13 @@ fn collection(reading: &Reading, snapshot: &Snapshot) -> (String, String) {
     let scan = &present.scan;
     let dead = scan.count(|cell| OVERDUE.contains(&cell.due));
     let oldest = duration::format(std::time::Duration::from_secs(scan.oldest_expired.unwrap_or(0)));
-    let passes = present.gc.as_ref().and_then(collector::passes);
-    let passes = passes.map_or_else(String::new, |words| format!("; {words}"));
-    let outlook =
-        collector::outlook(snapshot).map_or_else(String::new, |outlook| format!("; {}", outlook.words()));
+    let outlook = collector::outlook(snapshot);
+    let words = outlook.as_ref().map_or_else(String::new, |outlook| format!("; {}", outlook.words()));
     let evidence = format!(
-        "{dead} of {} entries are past their lifetime, the oldest since {oldest}; the map holds {}{passes}{outlook}",
+        "{dead} of {} entries are past their lifetime, the oldest since {oldest}; the map holds {}{words}",
         scan.entries, present.capacity
     );
-    (evidence, COLLECTOR.to_owned())
+    (evidence, outlook.map(|outlook| outlook.advice(&reading.map_name)).unwrap_or_default())
 }
 
 fn smaller(reading: &Reading, snapshot: &Snapshot, settings: &Settings) -> (String, String) {
@@ -304,8 +331,13 @@ fn circumstances(snapshot: &Snapshot) -> Vec<Finding> {
         }
     }
     all.extend(tracking(&snapshot.evictions.tracking));
-    if let Some(outlook) = collector::outlook(snapshot).filter(collector::Outlook::mostly_dead) {
-        all.push(own("collector", Level::Info, &outlook.words(), COLLECTOR));
+    if let Some(outlook) = collector::outlook(snapshot) {
+        let mut words = outlook.words();
+        if !snapshot.map_count.works() {
+            words.push_str("; passes are told by walks alone, since ");
+            words.push_str(&snapshot.map_count.words());
+        }
+        all.push(own("collector", Level::Info, &words, &outlook.general_advice()));
     }
     if snapshot.maps_skipped > 0 {
         all.push(own(

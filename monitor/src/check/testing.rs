@@ -99,6 +99,7 @@ pub(crate) fn snapshot(host: &Host, settings: &Settings) -> Snapshot {
             })
             .collect(),
         evictions: Evictions::default(),
+        map_count: Default::default(),
         agent: None,
         drops: None,
         deep: None,
@@ -128,6 +129,7 @@ pub(crate) fn walked(entries: u64) -> PresentMap {
             odd_flags: 0,
             odd_nexthdr: 0,
         },
+        kernel: None,
         gc: None,
     }
 }

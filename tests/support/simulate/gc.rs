@@ -45,6 +45,8 @@ pub struct Cohort {
 struct Table {
     capacity: u64,
     cohorts: BTreeMap<Cohort, u64>,
+    /// All of them.
+    entries: u64,
 }
 
 /// What the collector did.
@@ -73,7 +75,7 @@ impl Node {
     /// Empty tables of this size; the collector's first pass is at this second.
     #[must_use]
     pub fn new(tcp: u64, any: u64, collector: Collector, first_pass: f64) -> Self {
-        let table = |capacity| Table { capacity, cohorts: BTreeMap::new() };
+        let table = |capacity| Table { capacity, ..Table::default() };
         Self {
             tables: [table(tcp), table(any), table(tcp), table(any)],
             collector,
@@ -100,7 +102,7 @@ impl Node {
                 continue;
             }
             let fits = left.min(room);
-            *table.cohorts.entry(Cohort { lifetime, kind, pod }).or_default() += fits;
+            table.put(Cohort { lifetime, kind, pod }, fits);
             left -= fits;
         }
     }
@@ -111,20 +113,20 @@ impl Node {
         let open = Cohort { lifetime: OPEN, kind: Kind::Open, pod };
         let closed = table.take(open, count);
         let to = Cohort { lifetime: second(now) + CLOSED, kind: Kind::Closed, pod };
-        *table.cohorts.entry(to).or_default() += closed;
+        table.put(to, closed);
     }
 
     /// A pod is gone: the agent scrubs its entries, dead or alive.
     pub fn delete_pod(&mut self, pod: u8) {
         for table in &mut self.tables {
-            table.cohorts.retain(|cohort, _| cohort.pod != pod);
+            table.keep(|cohort| cohort.pod != pod);
         }
     }
 
     /// `cilium-dbg bpf ct flush`.
     pub fn flush(&mut self) {
         for table in &mut self.tables {
-            table.cohorts.clear();
+            table.keep(|_| false);
         }
     }
 
@@ -141,7 +143,8 @@ impl Node {
     }
 
     fn pass(&mut self, families: [bool; 2], now: f64) {
-        let pressure = self.tables.iter().map(|table| ratio(table.count(), table.capacity)).fold(0.0, f64::max);
+        let pressure =
+            self.tables.iter().map(|table| ratio(table.count(), table.capacity)).fold(0.0, f64::max);
         let mut removed = [0; 4];
         let mut most = 0.0_f64;
         for (index, table) in self.tables.iter_mut().enumerate() {
@@ -150,7 +153,7 @@ impl Node {
                 continue;
             }
             let before = table.count();
-            table.cohorts.retain(|cohort, _| cohort.lifetime >= second(now));
+            table.keep(|cohort| cohort.lifetime >= second(now));
             let gone = before - table.count();
             most = most.max(ratio(gone, table.capacity));
             if let Some(removed) = removed.get_mut(index) {
@@ -180,14 +183,25 @@ impl Node {
 }
 
 impl Table {
-    fn count(&self) -> u64 {
-        self.cohorts.values().sum()
+    const fn count(&self) -> u64 {
+        self.entries
+    }
+
+    fn put(&mut self, cohort: Cohort, count: u64) {
+        *self.cohorts.entry(cohort).or_default() += count;
+        self.entries += count;
+    }
+
+    fn keep(&mut self, stays: impl Fn(&Cohort) -> bool) {
+        self.cohorts.retain(|cohort, _| stays(cohort));
+        self.entries = self.cohorts.values().sum();
     }
 
     fn take(&mut self, cohort: Cohort, count: u64) -> u64 {
         let Some(there) = self.cohorts.get_mut(&cohort) else { return 0 };
         let taken = count.min(*there);
         *there -= taken;
+        self.entries -= taken;
         if *there == 0 {
             self.cohorts.remove(&cohort);
         }

@@ -124,7 +124,7 @@ fn each_alert_is_found_by_what_its_expression_selects() {
         windows.observe(&snapshot, &settings);
         last = Some(snapshot);
     }
-    let history = History::of(&windows, &last.unwrap(), &settings);
+    let history = History::of(&windows, &Crossings::default(), &last.unwrap(), &settings);
     let mut found: Vec<_> = history
         .findings(&settings)
         .into_iter()

@@ -149,7 +149,9 @@ impl Kernel {
         // Without a logger set up the records would only fill their ring.
         let logger = EbpfLogger::init(&mut bpf).ok();
         let nothing = match bpf.map("NOTHING") {
-            Some(Map::HashMap(map)) => link(&bpf, "clock", Some(map.fd().as_fd())).map_err(LoadError::Clock)?,
+            Some(Map::HashMap(map)) => {
+                link(&bpf, "clock", Some(map.fd().as_fd())).map_err(LoadError::Clock)?
+            }
             _ => return Err(LoadError::Missing { name: "NOTHING" }),
         };
         Ok(Self {

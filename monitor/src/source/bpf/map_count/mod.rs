@@ -84,7 +84,12 @@ impl MapCounter {
         }
         self.plan = plan::decide(&facts);
         let Plan { reason, detail } = &self.plan;
-        tracing::info!(reason = reason.name(), detail, "the kernel's own count of entries: {}", reason.text());
+        tracing::info!(
+            reason = reason.name(),
+            detail,
+            "the kernel's own count of entries: {}",
+            reason.text()
+        );
     }
 
     /// Whether there are counts, and why not.
