@@ -3,6 +3,7 @@
 //! In: values at seconds, snapshots. Out: pass or fail. Must not: read a clock or the node.
 
 use super::super::catalog::{ALERTS, DecidedBy};
+use super::super::crossing::Crossings;
 use super::super::history::History;
 use super::super::testing;
 use super::*;
