@@ -1,6 +1,6 @@
 //! Walks a conntrack map: one counter per entry for the map's partition, one more if a target owns it.
 //!
-//! In: an element of `cilium_ct4_*`, `cilium_ct_any4_*` or the v6 ones. Out: `CELLS`, `FOUND`.
+//! In: an element of `cilium_ct4_*`, `cilium_ct_any4_*` or the v6 ones. Out: `CELLS`, `FOUND`, `TIMEOUTS`.
 //! Must not: look up an entry whose addresses the filters exclude; every index is masked, so an element torn
 //! by concurrent reuse lands in a wrong cell at the worst, never outside.
 
@@ -9,16 +9,15 @@ use aya_ebpf::helpers::generated::bpf_loop;
 use aya_log_ebpf::warn;
 use core::ffi::c_void;
 use core::mem::offset_of;
-use monitor_abi::cell::{MAP_CHUNKS, map_cell, target_cell};
-use monitor_abi::cilium::{
-    CtEntry, TUPLE_F_KNOWN, TUPLE_F_RELATED, TUPLE_F_SERVICE, TupleV4, TupleV6, ct_flag,
-};
+use monitor_abi::cell::{CHUNK, MAP_CHUNKS, longest_unanswered, map_cell, target_cell};
+use monitor_abi::cilium::{CtEntry, TUPLE_F_KNOWN, TupleV4, TupleV6, ct_flag};
 use monitor_abi::class::{Direction, Due, Protocol, State};
 use monitor_abi::scan::{Clock, ask, found, pending};
+use monitor_abi::{silence, timeout};
 
-use crate::count::{PROTOCOLS, bump};
+use crate::count::{PROTOCOLS, bump, raise};
 use crate::iter_ctx::{self, Ask, Found, IterCtx, Step};
-use crate::maps::{ASK, FOUND, PENDING};
+use crate::maps::{ASK, FOUND, PENDING, TIMEOUTS};
 use crate::opaque::opaque;
 use crate::target::{KeyWords, Targets};
 
@@ -45,6 +44,7 @@ extern "C" fn ct4(ctx: *const IterCtx) -> i32 {
             step.key_at::<u16, { offset_of!(TupleV4, nexthdr) }>(),
         );
         *place.add(2) = step.value_at::<u64, { offset_of!(CtEntry, lifetime) }>();
+        *place.add(3) = step.value_at::<u64, { offset_of!(CtEntry, last_tx_report) }>();
     }
     if slot == LAST {
         count_v4(pending::BATCH as u64);
@@ -76,6 +76,7 @@ extern "C" fn ct6(ctx: *const IterCtx) -> i32 {
             step.key_at::<u16, { offset_of!(TupleV6, nexthdr) }>(),
         );
         *place.add(5) = step.value_at::<u64, { offset_of!(CtEntry, lifetime) }>();
+        *place.add(6) = step.value_at::<u64, { offset_of!(CtEntry, last_tx_report) }>();
     }
     if slot == LAST {
         count_v6(pending::BATCH as u64);
@@ -108,17 +109,17 @@ fn count_v6(elements: u64) {
 }
 
 extern "C" fn one_v4(element: u32, batch: &Batch) -> i64 {
-    let [addresses, tail, value] = batch.words::<{ pending::WORDS_V4 }>(element);
+    let [addresses, tail, value, reports] = batch.words::<{ pending::WORDS_V4 }>(element);
     let key = key_words(tail);
-    let age = aggregate(batch, &key, value);
+    let age = aggregate(batch, &key, value, reports);
     own(batch, Targets::of(batch.ask, ask::TARGETS).pair_v4(&key, addresses), &age);
     0
 }
 
 extern "C" fn one_v6(element: u32, batch: &Batch) -> i64 {
-    let [d0, d1, s0, s1, tail, value] = batch.words::<{ pending::WORDS_V6 }>(element);
+    let [d0, d1, s0, s1, tail, value, reports] = batch.words::<{ pending::WORDS_V6 }>(element);
     let key = key_words(tail);
-    let age = aggregate(batch, &key, value);
+    let age = aggregate(batch, &key, value, reports);
     own(batch, Targets::of(batch.ask, ask::TARGETS).pair_v6(&key, [d0, d1], [s0, s1]), &age);
     0
 }
@@ -127,6 +128,7 @@ extern "C" fn one_v6(element: u32, batch: &Batch) -> i64 {
 struct Batch {
     ask: &'static Ask,
     found: *mut Found,
+    timeouts: *mut u64,
     pending: *const u64,
 }
 
@@ -135,11 +137,12 @@ impl Batch {
     /// [`pending::BATCH`] times.
     #[inline(always)]
     fn each(elements: u64, one: extern "C" fn(u32, &Self) -> i64) {
-        let (Some(ask), Some(found), Some(pending)) = (ASK.get(0), FOUND.get_ptr_mut(0), PENDING.get_ptr(0))
+        let (Some(ask), Some(found), Some(timeouts), Some(pending)) =
+            (ASK.get(0), FOUND.get_ptr_mut(0), TIMEOUTS.get_ptr_mut(0), PENDING.get_ptr(0))
         else {
             return;
         };
-        let batch = Self { ask, found, pending: pending.cast() };
+        let batch = Self { ask, found, timeouts: timeouts.cast(), pending: pending.cast() };
         // SAFETY: a function of the form the helper calls, and what it is called with.
         unsafe { bpf_loop(elements as u32, one as *mut c_void, (&raw const batch).cast_mut().cast(), 0) };
     }
@@ -165,25 +168,36 @@ impl Batch {
     }
 }
 
-/// What the target's counter needs of the entry's value.
+/// What the target's counter needs of the entry.
 struct Age {
     state: u8,
+    direction: u8,
     /// Whether `left` means anything. Not an `Option`: the verifier refuses to copy the nothing inside a `None`.
     decided: bool,
     /// Clock units left.
     left: i64,
+    /// The later report; 0 if there was none.
+    report: u32,
 }
 
 /// Classifies the entry and bumps its cell of the map's partition.
 #[inline(always)]
-fn aggregate(batch: &Batch, key: &KeyWords, value: u64) -> Age {
+fn aggregate(batch: &Batch, key: &KeyWords, value: u64, reports: u64) -> Age {
     let lifetime = value as u32;
     let flags = (value >> 32) as u16;
     let (nexthdr, tuple_flags) = (key.nexthdr(), key.flags());
     let protocol = PROTOCOLS[nexthdr as usize];
     let state = State::number_of(protocol / Protocol::IS_TCP, tuple_flags, flags);
+    let direction = Direction::number_of(tuple_flags);
     if flags & !ct_flag::KNOWN != 0 || tuple_flags & !TUPLE_F_KNOWN != 0 || nexthdr == 0 {
         odd(batch.found, batch.ask, key.tail, flags);
+    }
+
+    let report = silence::last_report(reports, opaque);
+    if report == 0 {
+        batch.set_word(found::NO_REPORT, batch.word(found::NO_REPORT) + 1);
+    } else {
+        show_timeout(batch, timeout::Class::number_of(state, direction), lifetime.wrapping_sub(report));
     }
 
     let mut due = Due::Unknown as u8;
@@ -197,12 +211,27 @@ fn aggregate(batch: &Batch, key: &KeyWords, value: u64) -> Age {
         if units < batch.word(found::LEAST_LEFT) as i64 {
             batch.set_word(found::LEAST_LEFT, units as u64);
         }
-        if batch.ask[ask::LEARN] != 0 {
-            most_left(batch, tuple_flags, state, (units & !(units >> 63)) as u64);
+    }
+    bump(0, map_cell(direction, state, due, protocol));
+    Age { state, direction, decided, left, report }
+}
+
+/// Counts the timeout the entry shows. Entries of a class show few values, so that the first place nearly always fits.
+#[inline(always)]
+fn show_timeout(batch: &Batch, class: u8, value: u32) {
+    for place in timeout::places(class, value) {
+        // 6.1's verifier wants to see the mask, which LLVM would drop: it can prove it.
+        let index = opaque(place as u64) as usize & (CHUNK - 1);
+        // SAFETY: the index is masked to the chunk's length; one scan runs at a time.
+        let word = unsafe { &mut *batch.timeouts.add(index) };
+        if let Some(counted) = timeout::counted(*word, value) {
+            *word = counted;
+            return;
         }
     }
-    bump(0, map_cell(Direction::number_of(tuple_flags), state, due, protocol));
-    Age { state, decided, left }
+    let index = found::LOST + (opaque(class.into()) as usize & (timeout::CLASSES - 1));
+    // SAFETY: within the record, whose last words these are.
+    unsafe { *batch.found.cast::<u64>().add(index) += 1 };
 }
 
 /// Counts what Cilium does not define; logs the first of a scan if the agent asks for it.
@@ -239,38 +268,18 @@ fn bounds(batch: &Batch) -> &[i64; 11] {
     unsafe { &*batch.ask.as_ptr().add(ask::BOUNDS).cast() }
 }
 
-#[inline(always)]
-fn most_left(batch: &Batch, tuple_flags: u8, state: u8, left: u64) {
-    // RELATED entries live by another rule than other stateless ones: they keep a slot of their own.
-    let slot = if tuple_flags & TUPLE_F_RELATED != 0 { 6 } else { state };
-    let base = if tuple_flags & TUPLE_F_SERVICE != 0 { found::MOST_LEFT_SERVICE } else { found::MOST_LEFT };
-    // 6.1's verifier wants to see the mask, which LLVM would drop: it can prove it.
-    let index = base + (opaque(slot.into()) as usize & 7);
-    // SAFETY: base + 7 is within the record.
-    let most = unsafe { &mut *batch.found.cast::<u64>().add(index) };
-    // A lifetime beyond any timeout is a misread clock.
-    if left > *most && left < batch.ask[ask::BOUNDS + 10] {
-        *most = left;
-    }
-}
-
 /// Counts the entry for the pair that owns it.
 #[inline(always)]
 fn own(batch: &Batch, pair: Option<u32>, age: &Age) {
     let Some(pair) = pair else { return };
     let expired = age.decided && age.left < 0;
-    let lingering = age.decided && age.left < linger_bound(batch, age.state);
-    bump(MAP_CHUNKS as u32, target_cell(pair, age.state, lingering, expired));
-}
-
-/// A stale entry lingers below this many units left; others never do.
-#[inline(always)]
-fn linger_bound(batch: &Batch, state: u8) -> i64 {
-    const HALF_CLOSED: [u8; 2] = [State::RxClosing as u8, State::TxClosing as u8];
-    const CLOSED: u8 = State::Closed as u8;
-    match state {
-        CLOSED => batch.ask[ask::LINGER_CLOSED] as i64,
-        state if HALF_CLOSED.contains(&state) => batch.ask[ask::LINGER_HALF_CLOSED] as i64,
-        _ => i64::MIN,
+    let silent = silence::silent(batch.word(found::NOW) as u32, age.report);
+    let after = batch.ask[ask::STALE_AFTER] as u32;
+    let too_long = age.decided
+        && age.report != 0
+        && silence::is_too_long(age.state, age.direction, expired, silent, after);
+    bump(MAP_CHUNKS as u32, target_cell(pair, age.state, too_long, expired));
+    if too_long && age.state == State::Opening as u8 {
+        raise(MAP_CHUNKS as u32, longest_unanswered(pair), silent.into());
     }
 }

@@ -1,7 +1,7 @@
 //! The bounded maps between the programs and the agent.
 //!
-//! In: what to ask (`ASK`, the target tables), written by the agent before a scan, which also clears `FOUND`, `CELLS`
-//! and `PENDING`. Out: `FOUND` and `CELLS`, read after it. Must not: grow: every size is fixed here, and none depends on
+//! In: what to ask (`ASK`, the target tables), written by the agent before a scan, which also clears `FOUND`, `CELLS`,
+//! `TIMEOUTS` and `PENDING`. Out: `FOUND`, `CELLS` and `TIMEOUTS`, read after it. Must not: grow: every size is fixed here, and none depends on
 //! traffic.
 
 use aya_ebpf::macros::map;
@@ -26,6 +26,10 @@ pub(crate) static PENDING: Array<[u64; pending::LEN]> = Array::with_max_entries(
 #[map]
 pub(crate) static CELLS: Array<[u64; CHUNK]> =
     Array::with_max_entries((MAP_CHUNKS + TARGET_CHUNKS) as u32, 0);
+
+/// How many entries show which timeout, see `timeout`: one chunk, most of which nobody touches.
+#[map]
+pub(crate) static TIMEOUTS: Array<[u64; CHUNK]> = Array::with_max_entries(1, 0);
 
 /// Two bitmaps an address family over the top and the low 16 bits of an address: an entry whose addresses
 /// pass neither pays no lookup. 8 KiB each, so that the hot lines stay in the first-level cache.

@@ -15,9 +15,11 @@ use self::deep::DeepFacts;
 use crate::source::bpf::map_count;
 use crate::source::bpf::plan::Plan;
 use crate::source::cilium::agent_config::AgentConfig;
+use crate::source::cilium::clock::Reading;
 use crate::source::cilium::drops::Drops;
 use crate::source::cilium::pins::{MapName, MapProblem};
 use crate::source::cilium::target::OTHER_SERVICE;
+use crate::source::cilium::timeouts;
 use crate::source::cilium::tuple::Endpoint;
 pub use host::{
     CifsState, CifsTarget, HostState, HostTargetFacts, MountState, SocketState, SysctlState, TargetSocket,
@@ -97,7 +99,7 @@ pub enum TimeoutClass {
 /// How a timeout is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TimeoutSource {
-    /// The longest lifetime seen right after traffic.
+    /// What entries show: their lifetime less the last report. Up to a report interval too much.
     Entries,
     /// Cilium's own configuration.
     CiliumConfig,
@@ -192,6 +194,11 @@ pub struct MapScan {
     pub odd_flags: u64,
     /// Entries with `nexthdr` 0.
     pub odd_nexthdr: u64,
+    /// Entries with neither report: how long they have been silent is unknown.
+    pub no_report: u64,
+    /// Entries with both closing bits that are kept as long as open ones; `None` for NAT maps, and while nothing says how
+    /// long closed ones are kept.
+    pub odd_lifetimes: Option<u64>,
 }
 
 /// A class of entries and how many it holds.
@@ -210,10 +217,30 @@ pub struct TargetState {
     pub target: String,
     pub service: String,
     pub cells: Vec<TargetCell>,
-    /// Closed entries silent for `stale_after`; `None` while the clock is unknown.
-    pub lingering_closed: Option<u64>,
-    /// Half-closed ones likewise; `None` while the clock or the TCP timeout is unknown.
-    pub lingering_half_closed: Option<u64>,
+    /// What has been silent for too long; `None` while the clock is unknown.
+    pub silent: Option<SilentEntries>,
+}
+
+/// Entries of a target that have been silent for too long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SilentEntries {
+    /// Entries with both closing bits, silent for `stale_after`.
+    pub lingering_closed: u64,
+    /// Entries with one closing bit likewise.
+    pub lingering_half_closed: u64,
+    /// Opening ones that lead out, have not expired, and have been silent for two units of the clock.
+    pub unanswered: u64,
+    /// How long the unanswered one that has waited longest has been silent. A SYN that is sent again ends a silence, unless
+    /// it comes within the report interval.
+    pub longest_unanswered: Option<Duration>,
+}
+
+impl SilentEntries {
+    /// Both kinds of those that linger.
+    #[must_use]
+    pub const fn lingering(&self) -> u64 {
+        self.lingering_closed + self.lingering_half_closed
+    }
 }
 
 /// A class of a target's entries.
@@ -311,6 +338,14 @@ impl Snapshot {
         self.targets.iter().filter(|state| state.service == OTHER_SERVICE).map(|state| state.target.as_str())
     }
 
+    /// By how much the timeouts that entries show may differ from those in force.
+    #[must_use]
+    pub fn timeout_tolerance(&self) -> Duration {
+        let ClockFacts { mode, forced: _, hz } = self.clock;
+        let clock = Reading { mode, now: 0, hz: hz.unwrap_or(0) };
+        timeouts::tolerance(report_interval(self.agent.as_ref()), Some(clock))
+    }
+
     /// The timeout of a class, Cilium's own word first.
     #[must_use]
     pub fn timeout(&self, class: TimeoutClass) -> Option<Duration> {
@@ -358,6 +393,14 @@ impl TargetState {
     }
 }
 
+/// The time between two reports of an entry: what it shows of itself is too much by that at the most.
+#[must_use]
+pub fn report_interval(agent: Option<&AgentConfig>) -> Duration {
+    /// Cilium's default.
+    const USUAL: Duration = Duration::from_secs(5);
+    agent.and_then(|agent| agent.monitor_aggregation_interval).unwrap_or(USUAL)
+}
+
 impl TimeoutClass {
     /// Every class, in display order.
     pub const ALL: &[Self] =
@@ -373,6 +416,19 @@ impl TimeoutClass {
             Self::Fin => "fin",
             Self::ServiceTcp => "service_tcp",
             Self::ServiceAny => "service_any",
+        }
+    }
+
+    /// The key of Cilium's configuration that sets it.
+    #[must_use]
+    pub const fn cilium_key(self) -> &'static str {
+        match self {
+            Self::Tcp => "bpf-ct-timeout-regular-tcp",
+            Self::Any => "bpf-ct-timeout-regular-any",
+            Self::Syn => "bpf-ct-timeout-regular-tcp-syn",
+            Self::Fin => "bpf-ct-timeout-regular-tcp-fin",
+            Self::ServiceTcp => "bpf-ct-timeout-service-tcp",
+            Self::ServiceAny => "bpf-ct-timeout-service-any",
         }
     }
 }

@@ -63,7 +63,6 @@ fn a_deep_scan_of_a_million_entries_each_fits_in_what_it_may_take() {
         fingerprints: &fingerprints,
         targets: &targets,
         tcp_timeout: Some(Duration::from_secs(8_000)),
-        syn_timeout: None,
         host: None,
     };
     let before = peak::kib();

@@ -12,7 +12,6 @@ use monitor::command::list::{self, ListArgs};
 use monitor::command::top::{self, TopArgs};
 use monitor::source::cilium::clock::Reading;
 use monitor::source::cilium::judge::Judge;
-use monitor::source::cilium::linger::LingerRule;
 use monitor::source::cilium::target::TargetIndex;
 use monitor::source::cilium::walk::{Step, Visitor};
 
@@ -53,14 +52,7 @@ impl io::Write for Sink {
 
 #[test]
 fn the_largest_tables_fit_in_what_list_and_top_may_take() {
-    let judge = Judge {
-        targets: TargetIndex::default(),
-        rule: LingerRule {
-            stale_after: Duration::from_secs(600),
-            fin_timeout: Duration::from_secs(10),
-            tcp_timeout: None,
-        },
-    };
+    let judge = Judge { targets: TargetIndex::default(), stale_after: Duration::from_secs(600) };
     let before = peak::kib();
     let mut sink = Sink { begun: Instant::now(), first: None };
     let listed = list::run(&ListArgs::default(), &judge, walk, &mut sink).unwrap();

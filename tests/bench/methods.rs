@@ -16,8 +16,6 @@ use anyhow::{Context as _, Result, ensure};
 use aya::programs::Iter;
 use aya::{Btf, Ebpf, EbpfLoader};
 use monitor::source::bpf::{self, Ask, Kernel, Link, OBJECT, sys};
-use monitor::source::cilium::clock::Reading;
-use monitor::source::cilium::linger::LingerRule;
 use monitor::source::cilium::pins;
 use monitor::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
 use monitor_abi::class::DUE_BOUNDS;
@@ -91,20 +89,12 @@ impl<'m> Methods<'m> {
         bpf::load_iterator(&mut empty, "empty", &btf)?;
         let program: &Iter = empty.program("empty").context("no empty program")?.try_into()?;
         let empty_link = sys::link_iterator(program.fd()?.as_fd(), Some(open.fd.as_fd()))?;
-        let rule = LingerRule {
-            stale_after: Duration::from_secs(600),
-            fin_timeout: Duration::from_secs(10),
-            tcp_timeout: Some(Duration::from_secs(8000)),
-        };
-        let silence = rule.bounds(Some(Reading::ktime(now)));
-        let (linger_closed, linger_half_closed) = silence.for_kernel();
         let mut bounds = [0; 11];
         for (bound, seconds) in bounds.iter_mut().zip(DUE_BOUNDS) {
             *bound = i32::try_from(seconds)?;
         }
-        let ask =
-            Ask { clock: Clock::Ktime, bounds, linger_closed, linger_half_closed, log: false, learn: false };
-        let rules = Rules { targets, ask, silence };
+        let ask = Ask { clock: Clock::Ktime, bounds, stale_after: 600, log: false };
+        let rules = Rules { targets, ask };
         Ok(Self {
             kernel,
             link,

@@ -13,7 +13,7 @@ use monitor::source::bpf::plan::Choice;
 use monitor::source::cilium::judge::Judge;
 use monitor::source::cilium::pins::MapName;
 use monitor::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
-use monitor::source::collect::{CollectSettings, Collector, Learn};
+use monitor::source::collect::{CollectSettings, Collector};
 use monitor::source::host::Host;
 use monitor::source::host::collect::Wanted;
 use support::node::Node;
@@ -32,8 +32,8 @@ pub(crate) fn listed(collector: &mut Collector, arguments: &[&str]) -> Result<St
     if let Some(problem) = collector.open_all().first() {
         bail!("{}", problem.detail);
     }
-    collector.learn(Learn::Clock);
-    let judge = Judge { targets: collector.targets().clone(), rule: collector.linger_rule() };
+    collector.learn();
+    let judge = Judge { targets: collector.targets().clone(), stale_after: collector.settings().stale_after };
     let mut out = Vec::new();
     list::run(&args, &judge, |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?), &mut out)?;
     Ok(String::from_utf8(out)?)

@@ -111,8 +111,14 @@ struct Field<'m> {
 
 impl Field<'_> {
     fn ct(&self, facing: Facing, from: SocketAddr, to: SocketAddr, flags: u16, left: i64) -> Result<()> {
-        let lifetime = u32::try_from(i64::from(self.now) + left)?;
-        let value = CtValue { lifetime, flags, ..CtValue::default() };
+        let timeout = match flags & (SEEN_NON_SYN | RX_CLOSING | TX_CLOSING) {
+            0 => 60,
+            flags if flags & RX_CLOSING != 0 && flags & TX_CLOSING != 0 => 10,
+            _ => 8_000,
+        };
+        let due = i64::from(self.now) + left;
+        let (lifetime, last_tx_report) = (u32::try_from(due)?, u32::try_from((due - timeout).max(1))?);
+        let value = CtValue { lifetime, flags, last_tx_report, ..CtValue::default() };
         self.maps.get(MapName::Ct4).update(&ct_key(facing, from, to, TCP), &value.to_bytes())
     }
 

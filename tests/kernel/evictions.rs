@@ -23,12 +23,11 @@ use support::cilium::{self, Capacities, MapName, Maps};
 use support::fixture::Record;
 use support::generate::{Family, Generator};
 use support::node::{Node, second};
-use support::reference::{Clock, Service, Silence, Target, classify};
+use support::reference::{Clock, Service, Target, classify};
 use support::sys::{Map, NO_COMMON_LRU};
 
 use crate::collect;
 
-const SILENCE: Silence = Silence { stale_after: 600, fin_timeout: 10, tcp_timeout: None };
 /// Small, so that a few thousand entries overfill them.
 const SMALL: Capacities = Capacities { tcp: 1_024, any: 512, nat: 512 };
 /// Entries per map: several times what fits.
@@ -166,10 +165,10 @@ fn reading(
     let clock = Clock::ktime(second()?);
     for record in gone {
         let class = if name.is_nat() {
-            let class = classify(&as_conntrack(&record.key)?, &[0; 56], clock, SILENCE, targets)?;
+            let class = classify(&as_conntrack(&record.key)?, &[0; 56], clock, 600, targets)?;
             (("none".to_owned(), "unknown".to_owned()), class.target)
         } else {
-            let class = classify(&record.key, &record.value, clock, SILENCE, targets)?;
+            let class = classify(&record.key, &record.value, clock, 600, targets)?;
             ((class.state.to_owned(), class.expired.to_string()), class.target)
         };
         let ((state, expiry), target) = class;
@@ -308,7 +307,7 @@ fn the_last_victims_are_named_as_they_were() -> Result<()> {
     ensure!(victims.len() == gone.len().min(256) && !gone.is_empty(), "{} of {}", victims.len(), gone.len());
     let mut wanted: BTreeMap<_, usize> = BTreeMap::new();
     for record in &gone {
-        let class = classify(&record.key, &record.value, clock, SILENCE, &targets)?;
+        let class = classify(&record.key, &record.value, clock, 600, &targets)?;
         let (target, service) = class.target.unwrap_or(("none", "other"));
         let class = (class.direction, class.state, class.protocol, class.expired, target, service);
         *wanted.entry(class).or_default() += 1;

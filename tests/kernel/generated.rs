@@ -10,13 +10,12 @@ use std::net::IpAddr;
 use anyhow::{Context, Result, ensure};
 use monitor::snapshot::{Content, PresentMap, Snapshot};
 use monitor::source::cilium::clock::Clock as Mode;
-use monitor::source::cilium::linger::LingerRule;
 use monitor::source::collect::Collector;
 use support::cilium::{self, MapName};
 use support::clock::Clock;
 use support::fixture::Record;
 use support::generate::{self, Family, Generator};
-use support::reference::{self, Class, Service, Silence, Target, classify};
+use support::reference::{self, Class, Service, Target, classify};
 use support::sys::Map;
 
 use support::node::{Node, memory_mib, whole};
@@ -34,9 +33,21 @@ struct Counts {
     cells: BTreeMap<Cell, u64>,
     oldest: i64,
     targets: BTreeMap<TargetCell, u64>,
+    silent: SilentCounts,
+}
+
+/// What of the targets has been silent for too long.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct SilentCounts {
     /// By target, service and whether both bits are set.
     lingering: BTreeMap<(String, String, bool), u64>,
+    unanswered: BTreeMap<(String, String), u64>,
+    /// Clock units.
+    longest: BTreeMap<(String, String), i64>,
 }
+
+/// What the collector is asked to call too long, in seconds.
+const STALE_AFTER: i64 = 600;
 
 /// A map and what was put into it.
 struct Filled {
@@ -121,16 +132,22 @@ fn fill_maps(node: &Node, seed: u64, clock: reference::Clock, size: usize) -> Re
 }
 
 /// The reference's counts of one map.
-fn expected(
-    records: &[Record],
-    clock: reference::Clock,
-    silence: Silence,
-    targets: &[Target],
-) -> Result<Counts> {
+fn expected(records: &[Record], clock: reference::Clock, targets: &[Target]) -> Result<Counts> {
     let mut counts = Counts::default();
     for Record { key, value } in records {
-        let class = classify(key, value, clock, silence, targets)?;
-        let Class { direction, state, protocol, expired, due, stale: _, lingering, target } = class;
+        let class = classify(key, value, clock, STALE_AFTER, targets)?;
+        let Class {
+            direction,
+            state,
+            protocol,
+            expired,
+            due,
+            stale: _,
+            silent,
+            lingering,
+            unanswered,
+            target,
+        } = class;
         *counts.cells.entry((direction, state, expired, due, protocol)).or_default() += 1;
         let lifetime = u32::from_ne_bytes(value.get(32..36).context("short value")?.try_into()?);
         let overdue = i64::from(clock.now) - i64::from(lifetime);
@@ -139,7 +156,13 @@ fn expected(
             let (target, service) = (target.to_owned(), service.to_owned());
             if lingering == Some(true) {
                 let key = (target.clone(), service.clone(), state == "closed");
-                *counts.lingering.entry(key).or_default() += 1;
+                *counts.silent.lingering.entry(key).or_default() += 1;
+            }
+            if unanswered == Some(true) {
+                let pair = (target.clone(), service.clone());
+                *counts.silent.unanswered.entry(pair.clone()).or_default() += 1;
+                let longest = counts.silent.longest.entry(pair).or_default();
+                *longest = silent.context("nobody knows how long")?.max(*longest);
             }
             *counts.targets.entry((target, service, state, expired)).or_default() += 1;
         }
@@ -166,15 +189,6 @@ fn present(snapshot: &Snapshot, name: MapName) -> Result<&PresentMap> {
     }
 }
 
-fn silence(rule: LingerRule) -> Result<Silence> {
-    let seconds = |duration: std::time::Duration| i64::try_from(duration.as_secs());
-    Ok(Silence {
-        stale_after: seconds(rule.stale_after)?,
-        fin_timeout: seconds(rule.fin_timeout)?,
-        tcp_timeout: rule.tcp_timeout.map(seconds).transpose()?,
-    })
-}
-
 /// Collects, finds for each map the instants of the collection at which the reference counts the same, and then
 /// compares the targets, which sum over maps.
 fn check(
@@ -188,7 +202,6 @@ fn check(
     let snapshot = collector.collect();
     let after = clock.now()?;
     assert_eq!(snapshot.clock.mode, mode, "{:?}", snapshot.clock);
-    let silence = silence(collector.linger_rule())?;
     // Jiffies are extrapolated on this side: one unit either way.
     let instants = before.saturating_sub(1)..=after + 1;
     let mut whole_counts: Vec<Vec<Counts>> = Vec::new();
@@ -200,7 +213,7 @@ fn check(
         let mut fitting = Vec::new();
         let mut nearest = None;
         for now in instants.clone() {
-            let counts = expected(&map.records, clock.units().reference(now), silence, targets)?;
+            let counts = expected(&map.records, clock.units().reference(now), targets)?;
             if (&counts.cells, counts.oldest) == (&cells, oldest) {
                 fitting.push(counts);
             } else {
@@ -224,21 +237,18 @@ fn check(
             "{}: no instant of {instants:?} fits (oldest {oldest}); nearest: {nearest:?}",
             map.name.label()
         );
-        check_odd(map, scan.odd_flags, scan.odd_nexthdr)?;
+        check_odd(map, scan.odd_flags, scan.odd_nexthdr, scan.no_report)?;
         whole_counts.push(fitting);
     }
-    let (found_targets, found_lingering) = found_targets(&snapshot, silence.tcp_timeout.is_some())?;
+    let (found_targets, found_silent) = found_targets(&snapshot, clock.units().reference(0))?;
     let sums = sums(&whole_counts);
-    let fits = sums.iter().any(|sum| (&sum.targets, &sum.lingering) == (&found_targets, &found_lingering));
+    let fits = sums.iter().any(|sum| (&sum.targets, &sum.silent) == (&found_targets, &found_silent));
     let first = sums.first().context("nothing was compared")?;
     let wrong = |key: &TargetCell| first.targets.get(key) != found_targets.get(key);
     let keys: Vec<_> = first.targets.keys().chain(found_targets.keys()).filter(|key| wrong(key)).collect();
-    assert!(
-        fits,
-        "targets: {keys:?}\nlingering, expected: {:?}\nfound: {found_lingering:?}",
-        first.lingering
-    );
-    ensure!(!first.lingering.is_empty(), "nothing lingers: that part proves nothing");
+    assert!(fits, "targets: {keys:?}\nsilent, expected: {:?}\nfound: {found_silent:?}", first.silent);
+    let SilentCounts { lingering, unanswered, longest: _ } = &first.silent;
+    ensure!(!lingering.is_empty() && !unanswered.is_empty(), "nothing is silent: that part proves nothing");
     ensure!(first.targets.keys().all(|(target, ..)| target != "never_reached"), "the nesting proves nothing");
     Ok(())
 }
@@ -255,8 +265,15 @@ fn sums(maps: &[Vec<Counts>]) -> Vec<Counts> {
                 for (key, count) in &choice.targets {
                     *sum.targets.entry(key.clone()).or_default() += count;
                 }
-                for (key, count) in &choice.lingering {
-                    *sum.lingering.entry(key.clone()).or_default() += count;
+                for (key, count) in &choice.silent.lingering {
+                    *sum.silent.lingering.entry(key.clone()).or_default() += count;
+                }
+                for (key, count) in &choice.silent.unanswered {
+                    *sum.silent.unanswered.entry(key.clone()).or_default() += count;
+                }
+                for (key, units) in &choice.silent.longest {
+                    let longest = sum.silent.longest.entry(key.clone()).or_default();
+                    *longest = (*units).max(*longest);
                 }
                 sum
             })
@@ -265,10 +282,11 @@ fn sums(maps: &[Vec<Counts>]) -> Vec<Counts> {
     sums
 }
 
-type FoundTargets = (BTreeMap<TargetCell, u64>, BTreeMap<(String, String, bool), u64>);
-
-fn found_targets(snapshot: &Snapshot, half_closed_known: bool) -> Result<FoundTargets> {
-    let (mut targets, mut lingering) = (BTreeMap::new(), BTreeMap::new());
+fn found_targets(
+    snapshot: &Snapshot,
+    clock: reference::Clock,
+) -> Result<(BTreeMap<TargetCell, u64>, SilentCounts)> {
+    let (mut targets, mut counts) = (BTreeMap::new(), SilentCounts::default());
     for state in &snapshot.targets {
         let names = || (state.target.clone(), state.service.clone());
         for cell in state.cells.iter().filter(|cell| cell.entries > 0) {
@@ -276,21 +294,26 @@ fn found_targets(snapshot: &Snapshot, half_closed_known: bool) -> Result<FoundTa
             let (target, service) = names();
             targets.insert((target, service, cell.state.name(), expired), cell.entries);
         }
-        ensure!(state.lingering_half_closed.is_some() == half_closed_known, "the TCP timeout is misjudged");
-        let counts = [(true, state.lingering_closed), (false, state.lingering_half_closed)];
-        for (closed, entries) in counts {
-            if let Some(entries) = entries.filter(|entries| *entries > 0) {
-                let (target, service) = names();
-                lingering.insert((target, service, closed), entries);
-            }
+        let silent = state.silent.context("how long entries have been silent is known in the first scan")?;
+        for (closed, entries) in [(true, silent.lingering_closed), (false, silent.lingering_half_closed)] {
+            let (target, service) = names();
+            counts.lingering.extend((entries > 0).then_some(((target, service, closed), entries)));
+        }
+        counts.unanswered.extend((silent.unanswered > 0).then_some((names(), silent.unanswered)));
+        ensure!((silent.unanswered > 0) == silent.longest_unanswered.is_some(), "{silent:?}");
+        if let Some(longest) = silent.longest_unanswered {
+            let micros = i64::try_from(longest.as_micros())?;
+            // The agent rounds microseconds down, this rounds the units they stand for up.
+            let units = -(-micros * clock.denominator).div_euclid(clock.numerator * 1_000_000);
+            counts.longest.insert(names(), units);
         }
     }
-    Ok((targets, lingering))
+    Ok((targets, counts))
 }
 
 /// Bits Cilium does not define; an entry with next header 0 is counted as that alone.
-fn check_odd(map: &Filled, flags: u64, nexthdr: u64) -> Result<()> {
-    let (mut odd_flags, mut odd_nexthdr) = (0, 0);
+fn check_odd(map: &Filled, flags: u64, nexthdr: u64, no_report: u64) -> Result<()> {
+    let (mut odd_flags, mut odd_nexthdr, mut silent_ever) = (0, 0, 0);
     for Record { key, value } in &map.records {
         let [next_header, tuple_flags] = *key.last_chunk().context("short key")?;
         let entry_flags = u16::from_ne_bytes(value.get(36..38).context("short value")?.try_into()?);
@@ -299,8 +322,9 @@ fn check_odd(map: &Filled, flags: u64, nexthdr: u64) -> Result<()> {
         } else if entry_flags & 0xf800 != 0 || tuple_flags & 0xf8 != 0 {
             odd_flags += 1;
         }
+        silent_ever += u64::from(value.last_chunk::<8>().context("short value")? == &[0; 8]);
     }
-    assert_eq!((flags, nexthdr), (odd_flags, odd_nexthdr), "{}", map.name.label());
+    assert_eq!((flags, nexthdr, no_report), (odd_flags, odd_nexthdr, silent_ever), "{}", map.name.label());
     Ok(())
 }
 
@@ -351,11 +375,10 @@ fn borders_of_due_classes_are_exact_on_both_clocks() -> Result<()> {
         let snapshot = collector.collect();
         let after = clock.now()?;
         assert_eq!(snapshot.clock.mode, mode);
-        let silence = silence(collector.linger_rule())?;
         let (cells, oldest) = found(present(&snapshot, MapName::Ct4)?)?;
         let mut fits = false;
         for instant in before.saturating_sub(1)..=after + 1 {
-            let counts = expected(&map.records, clock.units().reference(instant), silence, &[])?;
+            let counts = expected(&map.records, clock.units().reference(instant), &[])?;
             fits |= (&counts.cells, counts.oldest) == (&cells, oldest);
         }
         assert!(fits, "{mode:?}: no instant of {before}..={after} fits {cells:?}");
@@ -394,46 +417,5 @@ fn the_clock_is_found_on_each_node_and_can_be_forced() -> Result<()> {
             .any(|sample| whole(Some(sample.value)).is_ok_and(|count| count == 5_000));
         assert!(one_side, "{page:?}");
     }
-    Ok(())
-}
-
-/// Nothing near a border: what passes between two runs of the program changes no class. Timeouts are learnt from the
-/// entries, so a half-closed one may have its border anywhere: these have little or very much left.
-fn is_far_from_borders(record: &Record, clock: reference::Clock) -> bool {
-    let lifetime = record.value.get(32..36).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);
-    lifetime
-        .map(|lifetime| clock.seconds_left(lifetime))
-        .is_some_and(|left| matches!(left, -100_000..-2_000 | 2_000..7_000 | 100_000..110_000))
-}
-
-/// Whether Cilium defines no such entry: the programs would say so on standard error.
-fn is_odd(Record { key, value }: &Record) -> bool {
-    let flags = value.get(36..38).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_ne_bytes);
-    flags & 0xf800 != 0 || key.last_chunk().is_none_or(|[nexthdr, flags]| *nexthdr == 0 || *flags > 7)
-}
-
-/// What `list` selects by time is what the walk in the kernel counts.
-#[test]
-fn listing_and_counting_agree_on_what_is_expired_and_lingering() -> Result<()> {
-    let clock = Clock::jiffies()?;
-    let config = "
-targets_from_host: false
-targets: [{name: all, addresses: [0.0.0.0/0, '::/0']}]
-";
-    let node = Node::new(config)?;
-    let reading = clock.units().reference(clock.now()?);
-    let mut generator = Generator::new(3, reading, &near()?);
-    let mut records = generator.conntrack(Family::V4, 20_000)?;
-    records.retain(|record| is_far_from_borders(record, reading) && !is_odd(record));
-    let total = records.len() as u64;
-    let _map = filled(&node, MapName::Ct4, records)?;
-    let page = node.scrape()?;
-    let lingering = whole(page.sum("ctmon_target_lingering_entries", &[]))?;
-    let expired = whole(page.sum("ctmon_ct_entries", &[("expired", "true")]))?;
-    assert!(lingering > 0 && expired > 0 && expired < total, "{lingering} {expired} of {total}");
-    assert_eq!(whole(page.sum("ctmon_target_entries", &[]))?, total);
-    assert_eq!(node.count(&["list", "--count"])?, total);
-    assert_eq!(node.count(&["list", "--count", "--lingering"])?, lingering);
-    assert_eq!(node.count(&["list", "--count", "--expired"])?, expired);
     Ok(())
 }

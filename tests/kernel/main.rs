@@ -16,4 +16,5 @@ mod host;
 mod maps;
 mod pod;
 mod scan;
+mod silence;
 mod storage;

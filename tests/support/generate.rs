@@ -14,6 +14,8 @@ use crate::sys::Map;
 
 /// Borders between due classes and of what lingers, in seconds left: entries gather around them.
 const BORDERS: [i64; 13] = [-43_200, -3_600, -600, -590, -1, 0, 10, 60, 600, 3_600, 7_400, 8_000, 21_000];
+/// Borders of silence, in seconds: entries gather around them too.
+const SILENCES: [i64; 4] = [0, 2, 599, 600];
 /// Ports that services of targets use, beside random ones.
 const PORTS: [u16; 7] = [445, 3260, 8080, 443, 5353, 2049, 0];
 /// Elements per batch update.
@@ -182,11 +184,28 @@ impl Generator {
         }
         value.extend(self.lifetime()?.to_ne_bytes());
         value.extend(flags.to_ne_bytes());
-        // Reverse NAT, port, flags seen, identity and reports: nothing a class depends on, so anything goes.
-        value.extend(self.random.next().to_ne_bytes());
+        // Reverse NAT, port, flags seen, identity: nothing a class depends on, so anything goes.
         value.extend(self.random.next().to_ne_bytes());
         value.extend(self.random.u16().to_ne_bytes());
+        value.extend(self.report()?.to_ne_bytes());
+        value.extend(self.report()?.to_ne_bytes());
         Ok(value)
+    }
+
+    /// A fifth of all reports was never made, as that of a direction nobody used; most of the others lie around a border of
+    /// silence, some after now, and some are whatever is left in a torn entry.
+    fn report(&mut self) -> Result<u32> {
+        let now = i64::from(self.clock.now);
+        let report = match self.random.below(100) {
+            0..20 => 0,
+            20..70 => {
+                let border = self.random.pick(&SILENCES).unwrap_or_default();
+                now - self.clock.units(border) + i64::try_from(self.random.below(7))? - 3
+            }
+            70..97 => now - i64::try_from(self.random.below(90_000))?,
+            _ => i64::try_from(self.random.next() >> 32)?,
+        };
+        Ok(u32::try_from(report.max(0))?)
     }
 
     /// Around a border, or anywhere between two days overdue and two days left; now and then 0.
@@ -269,16 +288,27 @@ fn load_value(length: usize, clock: Clock, random: &mut Random) -> Result<Vec<u8
     if length != 56 {
         return Ok(value);
     }
-    let (flags, left) = match random.below(100) {
-        0..45 => (0x0010_u16, random.below(8_000).cast_signed()),
-        45..50 => (0x0000, random.below(60).cast_signed()),
-        50..90 => (0x0013, 10 - random.below(20_000).cast_signed()),
-        90..95 => (0x0011, random.below(8_000).cast_signed()),
-        _ => (0x0012, random.below(8_000).cast_signed()),
+    let (flags, timeout, left) = match random.below(100) {
+        0..45 => (0x0010_u16, 8_000, random.below(8_000).cast_signed()),
+        45..50 => (0x0000, 60, random.below(60).cast_signed()),
+        50..90 => (0x0013, 10, 10 - random.below(20_000).cast_signed()),
+        90..95 => (0x0011, 8_000, random.below(8_000).cast_signed()),
+        _ => (0x0012, 8_000, random.below(8_000).cast_signed()),
     };
-    let lifetime = u32::try_from((i64::from(clock.now) + clock.units(left)).max(1))?;
-    if let Some(to) = value.get_mut(32..36) {
-        to.copy_from_slice(&lifetime.to_ne_bytes());
+    let lifetime = i64::from(clock.now) + clock.units(left);
+    let last_packet = lifetime - clock.units(timeout);
+    // Closed ones ignore packets after their last FIN or RST; of others the last report is up to an interval older. One
+    // direction was reported last, and which one is anybody's guess.
+    let lag = if flags == 0x0013 { 0 } else { i64::try_from(random.below(6))? };
+    let mut reports = [last_packet - lag, last_packet - lag - i64::try_from(random.below(6))?];
+    if random.percent(50) {
+        reports.reverse();
+    }
+    let fields = [(32, lifetime), (48, reports[0]), (52, reports[1])];
+    for (offset, time) in fields {
+        if let Some(to) = value.get_mut(offset..offset + 4) {
+            to.copy_from_slice(&u32::try_from(time.max(1))?.to_ne_bytes());
+        }
     }
     if let Some(to) = value.get_mut(36..38) {
         to.copy_from_slice(&flags.to_ne_bytes());
@@ -299,10 +329,8 @@ mod tests {
     use super::*;
     use crate::bpffs::Bpffs;
     use crate::cilium::{self, MapName};
-    use crate::reference::{Silence, classify};
+    use crate::reference::classify;
     use std::collections::BTreeSet;
-
-    const SILENCE: Silence = Silence { stale_after: 600, fin_timeout: 10, tcp_timeout: Some(8_000) };
 
     fn near() -> [IpAddr; 3] {
         ["192.168.100.180", "192.168.100.181", "fd64::180"].map(|text| text.parse().unwrap())
@@ -329,15 +357,25 @@ mod tests {
             let mut seen = BTreeSet::new();
             let (mut flag_bits, mut tuple_bits) = (0u16, 0u8);
             for record in &records {
-                let class = classify(&record.key, &record.value, clock, SILENCE, &[]).unwrap();
+                let class = classify(&record.key, &record.value, clock, 600, &[]).unwrap();
                 seen.extend([class.direction, class.state, class.protocol, class.due]);
                 seen.insert(if class.expired { "expired" } else { "alive" });
-                seen.insert(if class.lingering == Some(true) { "lingering" } else { "not lingering" });
+                seen.insert(match (class.stale, class.lingering) {
+                    (true, Some(true)) => "lingering",
+                    (true, Some(false)) => "not lingering",
+                    (true, None) => "nobody knows whether it lingers",
+                    (false, _) => "not stale",
+                });
+                seen.insert(match class.unanswered {
+                    Some(true) => "unanswered",
+                    Some(false) => "not unanswered",
+                    None => "nobody knows whether it is unanswered",
+                });
                 flag_bits |= u16::from_ne_bytes(record.value[36..38].try_into().unwrap());
                 tuple_bits |= record.key.last().unwrap();
             }
-            // 4 directions, 6 states, 6 protocols, 10 due classes, 2 + 2.
-            assert_eq!(seen.len(), 30, "{seen:?}");
+            // 4 directions, 6 states, 6 protocols, 10 due classes, 2 + 4 + 3.
+            assert_eq!(seen.len(), 35, "{seen:?}");
             assert_eq!((flag_bits, tuple_bits), (u16::MAX, u8::MAX));
         }
     }

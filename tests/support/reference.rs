@@ -41,6 +41,12 @@ impl Clock {
         -((-scaled).div_euclid(self.numerator))
     }
 
+    /// Whole seconds of so many units, rounded down.
+    #[must_use]
+    pub const fn seconds_of(&self, units: i64) -> i64 {
+        (units * self.numerator).div_euclid(self.denominator)
+    }
+
     const fn units_left(&self, lifetime: u32) -> i64 {
         lifetime as i64 - self.now as i64
     }
@@ -62,15 +68,6 @@ pub struct Target {
     pub services: Vec<Service>,
 }
 
-/// The seconds that decide what lingers.
-#[derive(Clone, Copy, Debug)]
-pub struct Silence {
-    pub stale_after: i64,
-    pub fin_timeout: i64,
-    /// Unknown until it was seen: then half-closed entries cannot be judged.
-    pub tcp_timeout: Option<i64>,
-}
-
 /// A conntrack entry in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Class {
@@ -80,8 +77,12 @@ pub struct Class {
     pub expired: bool,
     pub due: &'static str,
     pub stale: bool,
+    /// Clock units since it last heard something; `None` if it never did.
+    pub silent: Option<i64>,
     /// `None` where it cannot be judged.
     pub lingering: Option<bool>,
+    /// Likewise.
+    pub unanswered: Option<bool>,
     /// Target name and service name.
     pub target: Option<(&'static str, &'static str)>,
 }
@@ -96,14 +97,16 @@ struct Fields {
     tuple_flags: u8,
     lifetime: u32,
     flags: u16,
+    last_tx_report: u32,
+    last_rx_report: u32,
 }
 
-/// Classifies one conntrack entry.
+/// Classifies one conntrack entry; a stale one lingers after so many seconds of silence.
 pub fn classify(
     key: &[u8],
     value: &[u8],
     clock: Clock,
-    silence: Silence,
+    stale_after: i64,
     targets: &[Target],
 ) -> Result<Class> {
     let fields = read(key, value)?;
@@ -111,14 +114,24 @@ pub fn classify(
     let protocol = protocol(fields.nexthdr);
     let state = state(&fields, direction);
     let left = clock.seconds_left(fields.lifetime);
+    let silent = silent(&fields, clock);
+    let expired = fields.lifetime < clock.now;
+    let stale = matches!(state, "rx_closing" | "tx_closing" | "closed");
+    let waiting = state == "opening" && direction == "out" && !expired;
     Ok(Class {
         direction,
         state,
         protocol,
-        expired: fields.lifetime < clock.now,
+        expired,
         due: due(left),
-        stale: matches!(state, "rx_closing" | "tx_closing" | "closed"),
-        lingering: lingering(state, fields.lifetime, clock, silence),
+        stale,
+        silent,
+        lingering: if stale {
+            silent.map(|silent| clock.seconds_of(silent) >= stale_after)
+        } else {
+            Some(false)
+        },
+        unanswered: if waiting { silent.map(|silent| silent >= 2) } else { Some(false) },
         target: target(&fields, protocol, targets),
     })
 }
@@ -178,17 +191,11 @@ pub const fn due(left: i64) -> &'static str {
     }
 }
 
-/// In units of the clock, as the datapath makes them of a timeout: rounded down.
-fn lingering(state: &str, lifetime: u32, clock: Clock, silence: Silence) -> Option<bool> {
-    let left = clock.units_left(lifetime);
-    let units = |seconds: i64| seconds * clock.denominator / clock.numerator;
-    match state {
-        "closed" => Some(left <= units(silence.fin_timeout) - units(silence.stale_after)),
-        "rx_closing" | "tx_closing" => {
-            silence.tcp_timeout.map(|timeout| left < units(timeout) - units(silence.stale_after))
-        }
-        _ => Some(false),
-    }
+/// The later report counts; 0 is none, and one after now was written while the clock was read.
+fn silent(fields: &Fields, clock: Clock) -> Option<i64> {
+    let reports = [fields.last_tx_report, fields.last_rx_report];
+    let last = reports.into_iter().filter(|report| *report != 0).max()?;
+    Some((i64::from(clock.now) - i64::from(last)).max(0))
 }
 
 fn target(fields: &Fields, protocol: &str, targets: &[Target]) -> Option<(&'static str, &'static str)> {
@@ -251,6 +258,8 @@ fn read(key: &[u8], value: &[u8]) -> Result<Fields> {
         tuple_flags,
         lifetime: u32::from_ne_bytes(bytes(value, 32)?),
         flags: u16::from_ne_bytes(bytes(value, 36)?),
+        last_tx_report: u32::from_ne_bytes(bytes(value, 48)?),
+        last_rx_report: u32::from_ne_bytes(bytes(value, 52)?),
     })
 }
 
@@ -265,8 +274,6 @@ mod tests {
     use crate::cilium::MapName;
     use crate::cli_text::{CtLine, ct_lines};
     use crate::fixture::{self, CAPTURE_CLOCK, CT_LIST_TIMEDIFF};
-
-    const SILENCE: Silence = Silence { stale_after: 600, fin_timeout: 10, tcp_timeout: Some(21_600) };
 
     fn qnap() -> Target {
         Target {
@@ -292,7 +299,7 @@ mod tests {
             // Records are in map order, and so is the text.
             for (line, record) in lines.into_iter().zip(records) {
                 let clock = Clock::ktime(CAPTURE_CLOCK);
-                let class = classify(&record.key, &record.value, clock, SILENCE, &targets).unwrap();
+                let class = classify(&record.key, &record.value, clock, 600, &targets).unwrap();
                 let words = (line.direction(), line.state(), line.protocol_name(), line.is_stale());
                 assert_eq!(
                     (class.direction, class.state, class.protocol, class.stale),
@@ -331,21 +338,47 @@ mod tests {
     }
 
     #[test]
-    fn lingering_begins_when_silence_has_lasted_long_enough() {
-        let lingering = |flags, left: i64, silence| {
+    fn lingering_and_unanswered_follow_the_later_report() {
+        let said = |flags, left: i64, reports: [i64; 2]| {
             let now = 1_000_000;
-            let lifetime = u32::try_from(i64::from(now) + left).unwrap();
-            let (key, value) = entry(flags, lifetime);
-            classify(&key, &value, Clock::ktime(now), silence, &[]).unwrap().lingering
+            let (key, mut value) = entry(flags, u32::try_from(i64::from(now) + left).unwrap());
+            for (offset, ago) in [48, 52].into_iter().zip(reports) {
+                let report = if ago == i64::MAX { 0 } else { i64::from(now) - ago };
+                value[offset..offset + 4].copy_from_slice(&u32::try_from(report).unwrap().to_ne_bytes());
+            }
+            let class = classify(&key, &value, Clock::ktime(now), 600, &[]).unwrap();
+            (class.silent, class.lingering, class.unanswered)
         };
-        // Closed: 10 s after the close it expires, 590 s later it has been silent for 10 minutes.
-        assert_eq!(lingering(0x13, -589, SILENCE), Some(false));
-        assert_eq!(lingering(0x13, -590, SILENCE), Some(true));
-        // Half-closed: 21,000 of 21,600 s left means silent for 10 minutes.
-        assert_eq!(lingering(0x11, 21_000, SILENCE), Some(false));
-        assert_eq!(lingering(0x12, 20_999, SILENCE), Some(true));
-        assert_eq!(lingering(0x12, 20_999, Silence { tcp_timeout: None, ..SILENCE }), None);
-        assert_eq!(lingering(0x10, -9_999, SILENCE), Some(false));
+        const NEVER: i64 = i64::MAX;
+        let no = Some(false);
+        // Whatever is left: half-closed entries are judged as closed ones are.
+        for (flags, left) in [(0x13, -590), (0x11, 21_000), (0x12, -9_999)] {
+            assert_eq!(said(flags, left, [600, 700]), (Some(600), Some(true), no));
+            assert_eq!(said(flags, left, [700, 599]), (Some(599), no, no));
+            assert_eq!(said(flags, left, [600, NEVER]), (Some(600), Some(true), no));
+            assert_eq!(said(flags, left, [NEVER, NEVER]), (None, None, no));
+            assert_eq!(said(flags, left, [-1, 9_000]), (Some(0), no, no));
+        }
+        assert_eq!(said(0x10, -9_999, [9_999, 9_999]), (Some(9_999), no, no));
+        assert_eq!(said(0x00, 30, [2, NEVER]), (Some(2), no, Some(true)));
+        assert_eq!(said(0x00, 30, [1, NEVER]), (Some(1), no, no));
+        assert_eq!(said(0x00, -1, [61, NEVER]), (Some(61), no, no));
+        assert_eq!(said(0x00, 30, [NEVER, NEVER]), (None, no, None));
+    }
+
+    #[test]
+    fn every_captured_entry_was_reported_as_the_cli_printed() {
+        let lines = ct_lines(CT_LIST_TIMEDIFF).unwrap();
+        for map in MapName::CT {
+            let lines = lines.iter().filter(|line| line.map == map);
+            for (line, record) in lines.zip(fixture::records(map).unwrap()) {
+                let class =
+                    classify(&record.key, &record.value, Clock::ktime(CAPTURE_CLOCK), 600, &[]).unwrap();
+                let printed = |name: &str| line.fields[name].parse::<u32>().unwrap();
+                let last = printed("LastTxReport").max(printed("LastRxReport"));
+                assert_eq!(class.silent, Some(i64::from(CAPTURE_CLOCK - last)), "{}", line.text);
+            }
+        }
     }
 
     #[test]
@@ -365,8 +398,7 @@ mod tests {
             services: vec![Service { name: "high", ports: vec![43210], protocol: None }],
         };
         let (key, value) = entry(0x10, 5);
-        let of =
-            |targets: &[Target]| classify(&key, &value, Clock::ktime(1), SILENCE, targets).unwrap().target;
+        let of = |targets: &[Target]| classify(&key, &value, Clock::ktime(1), 600, targets).unwrap().target;
         assert_eq!(of(&[qnap(), wide.clone()]), Some(("qnap", "smb")));
         // Both addresses are in the wide one: the initiator's port names a service, the responder's does not.
         assert_eq!(of(&[wide.clone(), qnap()]), Some(("lan", "high")));

@@ -36,14 +36,21 @@ pub const fn decode_map_cell(cell: u32) -> Option<(Direction, State, Due, Protoc
     }
 }
 
-/// The cell of a target: 7 bits pair, 3 state, 1 lingering, 1 expired.
+/// The cell of a target: 7 bits pair, 3 state, 1 silent for too long, 1 expired.
 #[inline(always)]
 #[must_use]
-pub const fn target_cell(pair: u32, state: u8, lingering: bool, expired: bool) -> u32 {
-    (pair & 127) << 5 | (state as u32 & 7) << 2 | (lingering as u32) << 1 | expired as u32
+pub const fn target_cell(pair: u32, state: u8, silent: bool, expired: bool) -> u32 {
+    (pair & 127) << 5 | (state as u32 & 7) << 2 | (silent as u32) << 1 | expired as u32
 }
 
-/// The pair, state, lingering and expired bits of a target cell.
+/// Where a pair's longest silence of an unanswered entry stands, in clock units: the cell of a state that is none.
+#[inline(always)]
+#[must_use]
+pub const fn longest_unanswered(pair: u32) -> u32 {
+    target_cell(pair, 7, false, false)
+}
+
+/// The pair, state, silent and expired bits of a target cell.
 #[must_use]
 pub const fn decode_target_cell(cell: u32) -> Option<(usize, State, bool, bool)> {
     let pair = (cell >> 5 & 127) as usize;

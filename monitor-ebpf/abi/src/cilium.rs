@@ -87,7 +87,7 @@ pub struct CtEntry {
     /// Both directions summed; 0 unless accounting is on (off by default since 1.16).
     pub packets: u64,
     pub bytes: u64,
-    /// Absolute expiry in the map's own clock, see `facts` in ARCHITECTURE.md.
+    /// Absolute expiry in the map's own clock, see "Clock" in ARCHITECTURE.md.
     pub lifetime: u32,
     /// [`ct_flag`] bits.
     pub flags: u16,
@@ -98,7 +98,9 @@ pub struct CtEntry {
     pub tx_flags_seen: u8,
     pub rx_flags_seen: u8,
     pub src_sec_id: u32,
+    /// When a packet that leaves the endpoint was last reported, on the clock of `lifetime`, see [`crate::silence`].
     pub last_tx_report: u32,
+    /// The same of packets that enter it.
     pub last_rx_report: u32,
 }
 

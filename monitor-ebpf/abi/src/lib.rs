@@ -16,3 +16,5 @@ pub mod cilium;
 pub mod class;
 pub mod evict;
 pub mod scan;
+pub mod silence;
+pub mod timeout;

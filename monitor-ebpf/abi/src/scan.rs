@@ -7,16 +7,12 @@
 pub mod ask {
     /// [`super::Clock`] of the map's lifetimes.
     pub const CLOCK: usize = 0;
-    /// An entry with both closing bits lingers when fewer clock units than this (signed) are left.
-    pub const LINGER_CLOSED: usize = 1;
-    /// A half-closed entry lingers when fewer clock units than this (signed) are left.
-    pub const LINGER_HALF_CLOSED: usize = 2;
+    /// Clock units after which a stale entry lingers.
+    pub const STALE_AFTER: usize = 1;
     /// 1: log the first entry of each kind that Cilium does not define.
-    pub const LOG: usize = 3;
-    /// 1: record the most units left by class, which only the timeouts need, and they change rarely.
-    pub const LEARN: usize = 4;
+    pub const LOG: usize = 2;
     /// Due bounds in clock units, signed, a word each.
-    pub const BOUNDS: usize = 5;
+    pub const BOUNDS: usize = 3;
     /// What is known of the targets without a look into their tables: [`super::targets`].
     pub const TARGETS: usize = BOUNDS + 11;
     pub const LEN: usize = TARGETS + super::targets::LEN;
@@ -54,11 +50,11 @@ pub mod found {
     pub const ODD_FLAGS: usize = 7;
     /// Entries with `nexthdr` 0.
     pub const ODD_NEXTHDR: usize = 8;
-    /// Most clock units left, by state number (8 words), of directions other than SERVICE.
-    pub const MOST_LEFT: usize = 9;
-    /// The same for SERVICE entries (8 words).
-    pub const MOST_LEFT_SERVICE: usize = 17;
-    pub const LEN: usize = 26;
+    /// Entries with neither report: how long they have been silent is unknown.
+    pub const NO_REPORT: usize = 9;
+    /// Entries whose value found no place in the table of timeouts, by class (8 words).
+    pub const LOST: usize = 10;
+    pub const LEN: usize = LOST + crate::timeout::CLASSES;
 }
 
 /// Words of the `PENDING` record: what a walk copied and has not counted yet.
@@ -72,10 +68,11 @@ pub mod pending {
     pub const FIRST: usize = 1;
     /// Elements counted at a time.
     pub const BATCH: usize = 32;
-    /// Both addresses, the words of the key behind them, the word of the value with lifetime and flags.
-    pub const WORDS_V4: usize = 3;
+    /// Both addresses, the words of the key behind them, the word of the value with lifetime and flags, the word with
+    /// both reports.
+    pub const WORDS_V4: usize = 4;
     /// The same with addresses of four words in all.
-    pub const WORDS_V6: usize = 6;
+    pub const WORDS_V6: usize = 7;
     pub const LEN: usize = FIRST + BATCH * WORDS_V6;
 }
 
@@ -93,9 +90,6 @@ pub enum Clock {
 
 /// Entries between two bytes of output: what one `read` walks at the most.
 pub const READ_STRIDE: u64 = 8192;
-
-/// Lingering threshold that no entry passes.
-pub const NEVER: i32 = i32::MIN;
 
 /// What a LPM entry of the target tables holds: target index, and the pair of its `other` service.
 #[inline(always)]

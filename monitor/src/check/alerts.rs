@@ -68,11 +68,8 @@ fn series(name: &str, snapshot: &Snapshot, settings: &Settings) -> Vec<Series> {
             let entries: u64 = conntrack().map(|(_, present)| present.scan.entries).sum();
             conntrack().next().map(|_| of_node(entries as f64)).into_iter().collect()
         }
-        "CtmonStaleConnections" => per_target(snapshot, |state| {
-            let (closed, half) = (state.lingering_closed, state.lingering_half_closed);
-            closed.or(half).map(|_| closed.unwrap_or(0) + half.unwrap_or(0))
-        }),
-        "CtmonHalfClosedPileUp" => per_target(snapshot, |state| state.lingering_half_closed),
+        "CtmonStaleConnections" => per_target(snapshot, |state| Some(state.silent?.lingering())),
+        "CtmonHalfClosedPileUp" => per_target(snapshot, |state| Some(state.silent?.lingering_half_closed)),
         "CtmonCollectionLagging" => snapshot
             .present()
             .filter_map(|(map, present)| {

@@ -13,19 +13,19 @@ pub(super) fn findings(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding>
     let mut all = Vec::new();
     for (expected, bound) in &settings.expect.ct_timeouts {
         let Some((found, source)) = timeout(snapshot, *expected) else { continue };
-        if bound.holds(&found) {
+        // What entries show may be off by so much: the value expected, if it is as near as that, is in force.
+        let tolerance = if source == ENTRIES { snapshot.timeout_tolerance() } else { Duration::ZERO };
+        let nearest = (*bound.value()).clamp(found.saturating_sub(tolerance), found + tolerance);
+        if bound.holds(&nearest) {
             continue;
         }
-        // Entries show the longest lifetime left: never more than the timeout, and less while its class is quiet.
-        let may_be_quiet = source == ENTRIES && found < *bound.value();
-        let level = if may_be_quiet { Level::Info } else { Level::Warning };
         all.push(finding(
             "ct_timeouts",
-            level,
+            Level::Warning,
             format!(
                 "the timeout {} is {} (as {}), expected {}",
                 expected.cilium_key(),
-                duration::format(found),
+                duration::format(whole_seconds(found)),
                 source,
                 bound.describe(|value| duration::format(*value))
             ),
@@ -33,6 +33,7 @@ pub(super) fn findings(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding>
              for it, and ignores those it does not know",
         ));
     }
+    all.extend(not_in_force(snapshot));
     if let Some(bound) = &settings.expect.gc_interval {
         let fixed = agent_interval(snapshot);
         let seen = snapshot.present().filter_map(|(_, present)| present.gc?.interval).max();
@@ -54,6 +55,29 @@ pub(super) fn findings(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding>
         }
     }
     all
+}
+
+/// What Cilium was told and its entries do not show.
+fn not_in_force(snapshot: &Snapshot) -> impl Iterator<Item = Finding> {
+    let of = |source| snapshot.timeouts.iter().filter(move |fact| fact.source == source);
+    let pairs = of(TimeoutSource::CiliumConfig).filter_map(move |told| {
+        Some((told, of(TimeoutSource::Entries).find(|shown| shown.class == told.class)?))
+    });
+    let tolerance = snapshot.timeout_tolerance();
+    pairs.filter(move |(told, shown)| told.value.abs_diff(shown.value) > tolerance).map(|(told, shown)| {
+        finding(
+            "ct_timeouts",
+            Level::Warning,
+            format!(
+                "the timeout {} is {} as Cilium's configuration says, and {} as entries show",
+                told.class.cilium_key(),
+                duration::format(told.value),
+                duration::format(whole_seconds(shown.value))
+            ),
+            "restart the agent of this node: it reads its configuration at its start; entries take a timeout over with \
+             their next packet",
+        )
+    })
 }
 
 /// The interval if Cilium's configuration fixes it.
@@ -87,7 +111,7 @@ fn timeout(snapshot: &Snapshot, class: Expected) -> Option<(Duration, &'static s
     Some((found, if told { "Cilium's configuration says" } else { ENTRIES }))
 }
 
-/// Passes are told to within a scan: fractions of a second would only look exact.
+/// Neither passes nor entries are exact to a fraction of a second: it would only look exact.
 const fn whole_seconds(interval: Duration) -> Duration {
     Duration::from_secs(interval.as_secs())
 }
@@ -146,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_that_entries_show_is_wrong_for_certain_only_when_it_is_longer() {
+    fn a_timeout_that_entries_show_may_be_off_by_a_report_interval() {
         let settings = parse("expect: {ct_timeouts: {tcp: {equals: 6h}}}").unwrap();
         let check = |source, seconds, expected: Option<Level>| {
             let mut snapshot = nothing(&settings);
@@ -157,9 +181,40 @@ mod tests {
             assert_eq!(levels(&snapshot, &settings), expected, "{source:?} {seconds}");
         };
         check(TimeoutSource::Entries, 21_600, None);
-        check(TimeoutSource::Entries, 28_800, Some(Level::Warning));
-        check(TimeoutSource::Entries, 8_000, Some(Level::Info));
+        check(TimeoutSource::Entries, 21_607, None);
+        check(TimeoutSource::Entries, 21_608, Some(Level::Warning));
+        check(TimeoutSource::Entries, 21_593, None);
+        check(TimeoutSource::Entries, 8_000, Some(Level::Warning));
         check(TimeoutSource::CiliumConfig, 8_000, Some(Level::Warning));
+        check(TimeoutSource::CiliumConfig, 21_601, Some(Level::Warning));
         assert_eq!(levels(&nothing(&settings), &settings), []);
+    }
+
+    #[test]
+    fn what_cilium_was_told_and_entries_do_not_show_is_told() {
+        let settings = Settings::default();
+        let check = |told: u64, shown: u64, interval: Option<u64>, expected: &[&str]| {
+            let mut snapshot = nothing(&settings);
+            let fact = |source, seconds| {
+                let value = Duration::from_secs(seconds);
+                TimeoutFact { class: TimeoutClass::Fin, source, value }
+            };
+            snapshot.timeouts =
+                vec![fact(TimeoutSource::CiliumConfig, told), fact(TimeoutSource::Entries, shown)];
+            snapshot.agent = interval.map(|seconds| AgentConfig {
+                monitor_aggregation_interval: Some(Duration::from_secs(seconds)),
+                ..AgentConfig::default()
+            });
+            let evidence: Vec<_> =
+                findings(&snapshot, &settings).into_iter().map(|finding| finding.evidence).collect();
+            assert_eq!(evidence, expected, "{told} {shown} {interval:?}");
+        };
+        check(10, 10, None, &[]);
+        check(10, 17, None, &[]);
+        let found = "the timeout bpf-ct-timeout-regular-tcp-fin is 10s as Cilium's configuration says, and 18s as entries \
+                     show";
+        check(10, 18, None, &[found]);
+        check(10, 18, Some(10), &[]);
+        check(10, 3, None, &[]);
     }
 }

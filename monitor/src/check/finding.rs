@@ -191,8 +191,8 @@ fn filling(reading: &Reading, snapshot: &Snapshot) -> (String, String) {
 fn lingering(reading: &Reading, snapshot: &Snapshot, settings: &Settings) -> (String, String) {
     let (mut closed, mut half, mut stale) = (0, 0, 0);
     for state in snapshot.targets.iter().filter(|state| state.target == reading.target) {
-        closed += state.lingering_closed.unwrap_or(0);
-        half += state.lingering_half_closed.unwrap_or(0);
+        closed += state.silent.map_or(0, |silent| silent.lingering_closed);
+        half += state.silent.map_or(0, |silent| silent.lingering_half_closed);
         stale += state.stale();
     }
     let silent = duration::format(settings.stale_after);

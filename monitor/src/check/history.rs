@@ -11,7 +11,7 @@ use super::crossing::Crossings;
 use super::finding::{Finding, Level, format_number, own};
 use super::windows::Windows;
 use crate::config::{Settings, duration};
-use crate::snapshot::{Content, GcFacts, Snapshot, TimeoutFact};
+use crate::snapshot::{Content, GcFacts, Snapshot};
 
 /// What a running daemon knows and one collection cannot.
 #[derive(Clone, Debug, Default)]
@@ -21,8 +21,6 @@ pub struct History {
     pub looked: Vec<Looked>,
     /// How long what one snapshot tells has been so.
     pub active: Vec<Active>,
-    /// The conntrack timeouts in force: many scans tell them better than one.
-    pub timeouts: Vec<TimeoutFact>,
 }
 
 /// A map that the daemon follows.
@@ -76,7 +74,6 @@ impl History {
             maps: maps.collect(),
             looked: windows.look(snapshot.monotonic, settings),
             active: crossings.active(snapshot.monotonic),
-            timeouts: snapshot.timeouts.clone(),
         }
     }
 
@@ -162,9 +159,10 @@ fn explain(looked: &Looked) -> Finding {
         ),
         "TargetUnanswered" => (
             format!(
-                "at every scan {lately} at least {number} connections to its service {subject} had sent a SYN and seen no answer"
+                "at three of four scans {lately} at least {number} connections to its service {subject} had sent a SYN and \
+                 heard nothing"
             ),
-            "`ctmon list --state opening` shows them; see whether the server answers on that port from another host, \
+            "`ctmon list --unanswered` shows them; see whether the server answers on that port from another host, \
              then `ctmon list --collisions`",
         ),
         "CifsReconnecting" => (

@@ -94,8 +94,7 @@ pub(crate) fn snapshot(host: &Host, settings: &Settings) -> Snapshot {
                 target: target.to_owned(),
                 service: service.to_owned(),
                 cells: vec![],
-                lingering_closed: None,
-                lingering_half_closed: None,
+                silent: None,
             })
             .collect(),
         evictions: Evictions::default(),
@@ -128,6 +127,8 @@ pub(crate) fn walked(entries: u64) -> PresentMap {
             oldest_expired: None,
             odd_flags: 0,
             odd_nexthdr: 0,
+            no_report: 0,
+            odd_lifetimes: None,
         },
         kernel: None,
         gc: None,

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use monitor_abi::class::{Expiry, State, VictimState};
+use monitor_abi::class::{Expiry, VictimState};
 
 use super::catalog::{Alert, Severity};
 use super::history::Looked;
@@ -24,8 +24,8 @@ enum Over {
     Increase,
     /// The same for each second.
     PerSecond,
-    /// The least value there was, over the whole window.
-    Lowest,
+    /// What three quarters of a whole window were not below, as `quantile_over_time(0.25, ...)` tells it.
+    LowerQuartile,
 }
 
 /// One alert of one severity on one series.
@@ -57,7 +57,8 @@ struct Series {
 struct Piece {
     began: Duration,
     gained: f64,
-    lowest: f64,
+    /// The last there was.
+    value: f64,
 }
 
 impl Windows {
@@ -107,9 +108,9 @@ impl Series {
         match self.pieces.back_mut().filter(|piece| fits(piece)) {
             Some(piece) => {
                 piece.gained += gained;
-                piece.lowest = piece.lowest.min(value);
+                piece.value = value;
             }
-            None => self.pieces.push_back(Piece { began: now, gained, lowest: value }),
+            None => self.pieces.push_back(Piece { began: now, gained, value }),
         }
         while self.pieces.front().is_some_and(|piece| now.saturating_sub(piece.began) > window) {
             self.pieces.pop_front();
@@ -122,10 +123,20 @@ impl Series {
         match over {
             Over::Increase => Some(gained()),
             Over::PerSecond => Some(gained() / age.min(window).as_secs_f64()).filter(|rate| rate.is_finite()),
-            Over::Lowest if age < window => None,
-            Over::Lowest => self.pieces.iter().map(|piece| piece.lowest).reduce(f64::min),
+            Over::LowerQuartile if age < window => None,
+            Over::LowerQuartile => lower_quartile(self.pieces.iter().map(|piece| piece.value).collect()),
         }
     }
+}
+
+/// The quartile as Prometheus has it: between the two values next to its rank.
+fn lower_quartile(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let steps = values.len().checked_sub(1)?;
+    let (below, quarters) = (steps / 4, steps % 4);
+    let (low, high) = (*values.get(below)?, *values.get((below + 1).min(steps))?);
+    let share = [0.0, 0.25, 0.5, 0.75].get(quarters)?;
+    Some(low + (high - low) * share)
 }
 
 /// How an alert looks back; `None` for those that do not, and for predictions.
@@ -135,7 +146,7 @@ fn over(alert: &str) -> Option<Over> {
             Some(Over::Increase)
         }
         "CtmonNatMappingFailures" => Some(Over::PerSecond),
-        "CtmonTargetUnanswered" => Some(Over::Lowest),
+        "CtmonTargetUnanswered" => Some(Over::LowerQuartile),
         _ => None,
     }
 }
@@ -180,12 +191,9 @@ fn observed(alert: &Alert, snapshot: &Snapshot) -> Vec<(Key, f64)> {
         ("CtmonTargetUnanswered", _) => snapshot
             .targets
             .iter()
-            // Until the clock is known nothing says that an opening entry is alive.
-            .filter(|state| state.lingering_closed.is_some())
-            .map(|state| {
-                let waiting = state.count(|cell| cell.state == State::Opening && cell.expired == Some(false));
-                (key("", &state.target, &state.service), waiting as f64)
-            })
+            // Until the clock is known nothing says how long an entry has been silent.
+            .filter_map(|state| Some((state, state.silent?.unanswered)))
+            .map(|(state, unanswered)| (key("", &state.target, &state.service), unanswered as f64))
             .collect(),
         _ => Vec::new(),
     }

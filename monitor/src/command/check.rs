@@ -10,21 +10,27 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
+use anyhow::ensure;
 use clap::{Args, ValueEnum};
 
 use super::cli::GlobalArgs;
+use super::node;
 use super::top::ReportFormat;
-use super::{node, remembered};
 use crate::check::history::History;
 use crate::check::manifest::{self, reference};
 use crate::check::{Finding, Level, findings, readings};
 use crate::config::Settings;
+use crate::output::history::Document;
 use crate::output::{json, table};
 use crate::snapshot::Snapshot;
 use crate::source::collect::Collector;
+use crate::source::daemon;
 use crate::source::deep::DeepScan;
 use crate::source::host::mounts::Mount;
 use crate::source::manifest::read_manifest;
+
+/// The path the daemon serves what it remembers at, to processes on the same host only.
+pub(super) const HISTORY_PATH: &str = "/history";
 
 /// Arguments of `ctmon check`.
 #[derive(Args, Clone, Debug)]
@@ -88,10 +94,7 @@ impl Node {
         let mut collector = node::collector(global, settings)?;
         // What cannot be opened becomes a finding when the collection meets it again.
         collector.open_all();
-        let remembered = remembered::ask(global, collector.open_ids());
-        if let Ok(history) = &remembered {
-            collector.tell_timeouts(history.timeouts.clone());
-        }
+        let remembered = ask(global, collector.open_ids());
         let mut snapshot = collector.collect();
         if !settings.deep_interval.is_zero() {
             scan_deep(&mut collector, &mut snapshot, settings);
@@ -109,6 +112,13 @@ impl Node {
         all.extend(remembered.as_ref().err().map(|why| History::unknown(&why.to_string())));
         all
     }
+}
+
+/// What the running daemon remembers of these maps, given by name and id; nothing of one that follows others.
+fn ask<'m>(global: &GlobalArgs, maps: impl IntoIterator<Item = (&'m str, u32)>) -> anyhow::Result<History> {
+    let history = History::from(daemon::get::<Document>(&global.daemon, HISTORY_PATH)?);
+    ensure!(history.is_of(maps), "the daemon at {} follows other maps", global.daemon);
+    Ok(history)
 }
 
 /// Twice in a row: the maps are not read at one instant, only what both see counts.

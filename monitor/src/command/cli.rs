@@ -51,7 +51,7 @@ pub struct GlobalArgs {
     /// Where the kubelet keeps the logs of pods
     #[arg(long, global = true, value_name = "DIR", default_value = "/var/log/pods", env = "CTMON_POD_LOGS")]
     pub pod_logs: PathBuf,
-    /// The running daemon: `evictions` and `check` ask what it saw, `list` and `top` for Cilium's timeouts
+    /// The running daemon: `evictions` and `check` ask what it saw
     #[arg(
         long,
         global = true,

@@ -42,9 +42,12 @@ pub struct CtSelectArgs {
     /// Only stale entries: with one closing bit or both
     #[arg(long, env = "CTMON_STALE", value_parser = BoolishValueParser::new())]
     pub stale: bool,
-    /// Only stale entries that have been silent for longer than `stale_after`
+    /// Only stale entries that have been silent for `stale_after` or longer
     #[arg(long, env = "CTMON_LINGERING", value_parser = BoolishValueParser::new())]
     pub lingering: bool,
+    /// Only connections that lead out, wait for their first answer, and have heard nothing for two units of the clock
+    #[arg(long, env = "CTMON_UNANSWERED", value_parser = BoolishValueParser::new())]
+    pub unanswered: bool,
     /// Only entries whose lifetime has passed
     #[arg(long, env = "CTMON_EXPIRED", value_parser = BoolishValueParser::new())]
     pub expired: bool,
@@ -92,10 +95,10 @@ impl Filter {
         Self::ct(&CtSelectArgs { select: args.clone(), ..CtSelectArgs::default() }, targets)
     }
 
-    /// Whether the entry is selected; `None` where the clock or a timeout would have to be known.
+    /// Whether the entry is selected; `None` where the clock or a report would have to be known.
     #[must_use]
     pub fn matches(&self, facts: &CtFacts<'_>) -> Option<bool> {
-        let CtSelectArgs { select, states, stale, lingering, expired } = &self.args;
+        let CtSelectArgs { select, states, stale, lingering, unanswered, expired } = &self.args;
         let row = &facts.row;
         let certain = select.wants_map(facts.map)
             && select.wants_target(facts.target, facts.target_service)
@@ -103,7 +106,8 @@ impl Filter {
             && (states.is_empty() || states.contains(&row.state))
             && (!stale || row.state.is_stale())
             && select.wants_address(&[row.initiator.address, row.responder.address]);
-        let on_clock = [(*expired, facts.expired), (*lingering, facts.lingering)];
+        let on_clock =
+            [(*expired, facts.expired), (*lingering, facts.lingering), (*unanswered, facts.unanswered)];
         let asked = || on_clock.iter().filter(|(asked, _)| *asked).map(|(_, answer)| *answer);
         if !certain || asked().any(|answer| answer == Some(false)) {
             return Some(false);

@@ -38,7 +38,7 @@ pub struct ListArgs {
 pub struct Listed {
     /// Entries that were selected.
     pub entries: u64,
-    /// Entries that may have been, had their clock or timeout been known.
+    /// Entries that may have been, had their clock or a report of theirs been known.
     pub undecided: u64,
 }
 
@@ -48,9 +48,8 @@ impl Listed {
     pub fn warning(&self) -> Option<String> {
         (self.undecided > 0).then(|| {
             format!(
-                "{} entries could not be judged because their map's clock or the TCP timeout is unknown: \
-                 set `clock` in the configuration; a running daemon (--daemon) or Cilium's configuration \
-                 (--cilium-config) tells the timeout",
+                "{} entries could not be judged because their map's clock is unknown or nothing was ever reported of \
+                 them: `clock` in the configuration sets the clock",
                 self.undecided
             )
         })

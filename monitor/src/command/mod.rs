@@ -11,7 +11,6 @@ pub mod logging;
 pub mod nat;
 mod node;
 pub mod printer;
-mod remembered;
 pub mod rules;
 mod run;
 mod scrape;

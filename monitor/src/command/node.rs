@@ -11,8 +11,6 @@ use monitor_abi::scan::Clock;
 use super::cli::GlobalArgs;
 use super::list::{self, ListArgs, Listed};
 use super::nat::{self, NatArgs};
-use super::printer::EntryFormat;
-use super::remembered;
 use super::top::{self, By, TopArgs};
 use crate::config::{ClockChoice, EvictionMode, Settings, Target};
 use crate::source::bpf::Kernel;
@@ -21,7 +19,7 @@ use crate::source::cilium::judge::Judge;
 use crate::source::cilium::pins::{self, MapName};
 use crate::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
 use crate::source::cilium::walk::Visitor;
-use crate::source::collect::{CollectSettings, Collector, Learn};
+use crate::source::collect::{CollectSettings, Collector};
 use crate::source::host::Host;
 use crate::source::host::collect::Wanted;
 
@@ -100,12 +98,7 @@ pub(super) fn list(
     args: &ListArgs,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let silence = match (args.select.lingering, args.print.output) {
-        (true, _) => Silence::Judged,
-        (false, EntryFormat::Json) => Silence::Shown,
-        (false, EntryFormat::Table | EntryFormat::Cilium) => Silence::Ignored,
-    };
-    let (mut collector, judge) = prepare(global, settings, MapName::is_conntrack, silence)?;
+    let (mut collector, judge) = prepare(global, settings, MapName::is_conntrack)?;
     let listed =
         list::run(args, &judge, |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?), out)?;
     warn(listed);
@@ -120,7 +113,7 @@ pub(super) fn nat(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     // Conntrack entries tell the clock of the NAT entries' creation.
-    let (mut collector, judge) = prepare(global, settings, |_| true, Silence::Ignored)?;
+    let (mut collector, judge) = prepare(global, settings, |_| true)?;
     nat::run(args, &judge, |visitor| Ok(collector.stream(|map| !map.is_conntrack(), visitor)?), out)?;
     Ok(())
 }
@@ -133,34 +126,22 @@ pub(super) fn top(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     if args.by == By::NatPorts {
-        let (mut collector, judge) = prepare(global, settings, |map| !map.is_conntrack(), Silence::Ignored)?;
+        let (mut collector, judge) = prepare(global, settings, |map| !map.is_conntrack())?;
         let range = settings.snat_port_range.clone();
         let walk = |visitor: &mut Visitor<'_>| Ok(collector.stream(|map| !map.is_conntrack(), visitor)?);
         return top::run_ports(args, &judge, range, walk, out);
     }
-    let silence = if args.select.lingering { Silence::Judged } else { Silence::Ignored };
-    let (mut collector, judge) = prepare(global, settings, MapName::is_conntrack, silence)?;
+    let (mut collector, judge) = prepare(global, settings, MapName::is_conntrack)?;
     let listed =
         top::run(args, &judge, |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?), out)?;
     warn(listed);
     Ok(())
 }
 
-/// What a verb does with how long entries have been silent. Half-closed ones need the TCP timeout for that.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Silence {
-    Ignored,
-    /// It is shown where Cilium's configuration or the daemon tells the timeout: lines do not wait for a walk.
-    Shown,
-    /// Entries are selected by it: where nobody tells the timeout, one walk does.
-    Judged,
-}
-
 fn prepare(
     global: &GlobalArgs,
     settings: &Settings,
     wanted: impl Fn(&MapName) -> bool,
-    silence: Silence,
 ) -> anyhow::Result<(Collector, Judge)> {
     let mut collector = reader(global, settings)?;
     let problems = collector.open_all();
@@ -174,27 +155,9 @@ fn prepare(
         );
     }
     collector.follow_host();
-    if silence != Silence::Ignored {
-        ask_for_timeouts(global, &mut collector);
-    }
-    let walk = silence == Silence::Judged && collector.linger_rule().tcp_timeout.is_none();
-    if walk {
-        collector.load_counting()?;
-    }
-    collector.learn(if walk { Learn::ClockAndTimeouts } else { Learn::Clock });
-    let judge = Judge { targets: collector.targets().clone(), rule: collector.linger_rule() };
+    collector.learn();
+    let judge = Judge { targets: collector.targets().clone(), stale_after: collector.settings().stale_after };
     Ok((collector, judge))
-}
-
-/// Takes the timeouts from whoever tells them at once.
-fn ask_for_timeouts(global: &GlobalArgs, collector: &mut Collector) {
-    if let Err(error) = collector.follow_agent_config() {
-        tracing::warn!(%error, "failed to read Cilium's configuration");
-    }
-    match remembered::ask(global, collector.open_ids()) {
-        Ok(history) => collector.tell_timeouts(history.timeouts),
-        Err(error) => tracing::debug!(%error, "no daemon tells the timeouts"),
-    }
 }
 
 fn warn(listed: Listed) {

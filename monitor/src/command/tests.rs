@@ -17,7 +17,6 @@ use crate::output::cilium::{CT_ORDER, NAT_ORDER};
 use crate::source::cilium::capture::{self, CT_NOW, NAT_NOW};
 use crate::source::cilium::clock::Reading;
 use crate::source::cilium::judge::Judge;
-use crate::source::cilium::linger::LingerRule;
 use crate::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
 use crate::source::cilium::walk::{Step, Visitor};
 
@@ -50,14 +49,7 @@ fn judge() -> Judge {
         prefixes: vec![([192, 168, 100, 180].into(), 32)],
         services: vec![service("smb", &[445]), service("iscsi", &[3260])],
     };
-    Judge {
-        targets: TargetIndex::new(vec![qnap]).unwrap(),
-        rule: LingerRule {
-            stale_after: Duration::from_secs(600),
-            fin_timeout: Duration::from_secs(10),
-            tcp_timeout: Some(Duration::from_secs(21_600)),
-        },
-    }
+    Judge { targets: TargetIndex::new(vec![qnap]).unwrap(), stale_after: Duration::from_secs(600) }
 }
 
 fn list(line: &str) -> (String, Listed) {
@@ -146,6 +138,38 @@ fn nothing_has_expired_and_nothing_lingers_at_the_instant_of_the_capture() {
     for line in ["--count --expired", "--count --lingering"] {
         assert_eq!(list(line), ("0\n".to_owned(), Listed::default()));
     }
+}
+
+/// How long each line of the CLI's text says its entry has been silent.
+fn printed_silences(words: &[&str]) -> Vec<u32> {
+    let text = capture::text("ct-list.txt");
+    let lines = text.lines().filter(|line| words.iter().all(|word| line.contains(word)));
+    let number = |line: &str, name: &str| -> u32 {
+        let (_, rest) = line.split_once(name).unwrap();
+        rest.split(' ').next().unwrap().parse().unwrap()
+    };
+    lines
+        .filter(|line| !line.is_empty())
+        .map(|line| CT_NOW.now - number(line, "LastTxReport=").max(number(line, "LastRxReport=")))
+        .collect()
+}
+
+#[test]
+fn silence_is_what_the_printed_reports_say() {
+    let silences = printed_silences(&[]);
+    assert_eq!(silences.len(), 399);
+    let objects = json_lines(&list("-o json").0);
+    let found: Vec<_> = objects.iter().map(|object| object["silent_seconds"].as_u64().unwrap()).collect();
+    assert_eq!(found, silences.iter().map(|silent| u64::from(*silent)).collect::<Vec<_>>());
+    // The table has it in its own column.
+    let (table, _) = list("--state opening --direction out");
+    let column = table.lines().next().unwrap().find("  SILENT").unwrap();
+    let shown: Vec<_> =
+        table.lines().skip(1).map(|line| line[column..column + 8].trim().to_owned()).collect();
+    let silences = printed_silences(&["TCP OUT", "[ ]"]);
+    assert_eq!(shown, silences.iter().map(|silent| format!("{silent}s")).collect::<Vec<_>>());
+    assert_eq!(silences.len(), 8);
+    check_count("--unanswered", silences.iter().filter(|silent| **silent >= 2).count());
 }
 
 #[test]
@@ -272,7 +296,8 @@ fn json_has_one_object_per_entry_and_the_documented_keys() {
         "initiator": {"address": "10.10.0.5", "port": 38820},
         "responder": {"address": "10.96.0.10", "port": 445},
         "remote": {"address": "10.10.0.5", "port": 38820},
-        "expires": 23454, "remaining_seconds": 21594, "expired": false, "stale": false, "lingering": false,
+        "expires": 23454, "remaining_seconds": 21594, "expired": false, "silent_seconds": 6,
+        "stale": false, "lingering": false, "unanswered": false,
         "target": "none", "target_service": "other",
         "flags": ["SeenNonSyn"], "flags_raw": 16, "rx_flags_seen": 0, "tx_flags_seen": 26,
         "last_rx_report": 0, "last_tx_report": 1854, "packets": 6, "bytes": 429,
@@ -282,7 +307,7 @@ fn json_has_one_object_per_entry_and_the_documented_keys() {
     let mut unknown = Vec::new();
     list::run(&parse("-o json --limit 2"), &judge(), capture::walk(&CT_ORDER, None), &mut unknown).unwrap();
     let objects = json_lines(&String::from_utf8(unknown).unwrap());
-    for key in ["remaining_seconds", "expired", "lingering"] {
+    for key in ["remaining_seconds", "expired", "silent_seconds", "lingering"] {
         assert!(objects[1][key].is_null(), "{key} without a clock, on a stale entry");
     }
     assert_eq!(objects[1]["backend_id"], serde_json::Value::Null);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::catalog::{ALERTS, Severity};
 use crate::check::history::{Active, Followed, History, Looked};
-use crate::snapshot::{GcFacts, TimeoutClass, TimeoutFact, TimeoutSource};
+use crate::snapshot::GcFacts;
 
 /// What the daemon serves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,7 +18,6 @@ pub struct Document {
     windows: Vec<WindowObject>,
     #[serde(default)]
     active: Vec<ActiveObject>,
-    timeouts: Vec<TimeoutObject>,
 }
 
 /// A map, and the passes of Cilium's collector over it; `null` where they are not followed.
@@ -65,14 +64,6 @@ struct ActiveObject {
     from_the_start: bool,
 }
 
-/// A conntrack timeout in force; class and source as in `ctmon_ct_timeout_seconds`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct TimeoutObject {
-    class: String,
-    source: String,
-    seconds: f64,
-}
-
 impl From<&GcFacts> for CollectorObject {
     fn from(facts: &GcFacts) -> Self {
         let GcFacts { passes, last_pass_age, last_removed, interval, interval_before, dying } = *facts;
@@ -112,7 +103,7 @@ impl From<CollectorObject> for GcFacts {
 }
 
 impl From<&History> for Document {
-    fn from(History { maps, looked, active, timeouts }: &History) -> Self {
+    fn from(History { maps, looked, active }: &History) -> Self {
         let maps = maps.iter().map(|Followed { map_name, id, gc }| MapObject {
             map_name: map_name.clone(),
             id: *id,
@@ -128,11 +119,6 @@ impl From<&History> for Document {
                 window_seconds: window.as_secs_f64(),
                 value: *value,
             });
-        let timeouts = timeouts.iter().map(|TimeoutFact { class, source, value }| TimeoutObject {
-            class: class.name().to_owned(),
-            source: source.name().to_owned(),
-            seconds: value.as_secs_f64(),
-        });
         let active =
             active.iter().map(|Active { alert, severity, map_name, target, held, from_the_start }| {
                 ActiveObject {
@@ -144,18 +130,13 @@ impl From<&History> for Document {
                     from_the_start: *from_the_start,
                 }
             });
-        Self {
-            maps: maps.collect(),
-            windows: windows.collect(),
-            active: active.collect(),
-            timeouts: timeouts.collect(),
-        }
+        Self { maps: maps.collect(), windows: windows.collect(), active: active.collect() }
     }
 }
 
 impl From<Document> for History {
-    /// Alerts and timeouts this version does not know are left out.
-    fn from(Document { maps, windows, active, timeouts }: Document) -> Self {
+    /// Alerts this version does not know are left out.
+    fn from(Document { maps, windows, active }: Document) -> Self {
         let duration = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
         let maps = maps.into_iter().map(|MapObject { map_name, id, collector }| Followed {
             map_name,
@@ -168,24 +149,12 @@ impl From<Document> for History {
                 ALERTS.iter().find(|known| known.name == alert && known.severity.name() == severity)?;
             Some(Looked { alert, map_name, target, subject, window: duration(window_seconds), value })
         });
-        let timeouts = timeouts.into_iter().filter_map(|TimeoutObject { class, source, seconds }| {
-            Some(TimeoutFact {
-                class: *TimeoutClass::ALL.iter().find(|known| known.name() == class)?,
-                source: *TimeoutSource::ALL.iter().find(|known| known.name() == source)?,
-                value: Duration::try_from_secs_f64(seconds).ok()?,
-            })
-        });
         let active = active.into_iter().filter_map(|object| {
             let ActiveObject { alert, severity, map_name, target, held_seconds, from_the_start } = object;
             let severity = *Severity::ALL.iter().find(|known| known.name() == severity)?;
             Some(Active { alert, severity, map_name, target, held: duration(held_seconds), from_the_start })
         });
-        Self {
-            maps: maps.collect(),
-            looked: looked.collect(),
-            active: active.collect(),
-            timeouts: timeouts.collect(),
-        }
+        Self { maps: maps.collect(), looked: looked.collect(), active: active.collect() }
     }
 }
 
@@ -203,8 +172,6 @@ mod tests {
             interval_before: Some(Duration::from_secs(300)),
             dying: Some(0.25),
         };
-        let fact =
-            |class, source, seconds| TimeoutFact { class, source, value: Duration::from_secs(seconds) };
         let looked = ALERTS.iter().zip(0_u8..).map(|(alert, number)| Looked {
             alert,
             map_name: format!("map{number}"),
@@ -227,17 +194,13 @@ mod tests {
                 held: Duration::from_secs(90),
                 from_the_start: true,
             }],
-            timeouts: vec![
-                fact(TimeoutClass::Tcp, TimeoutSource::CiliumConfig, 8_000),
-                fact(TimeoutClass::Fin, TimeoutSource::Entries, 10),
-            ],
         };
         let document = Document::from(&history);
         let text = serde_json::to_string(&document).unwrap();
         let read: Document = serde_json::from_str(&text).unwrap();
         assert_eq!(read, document);
         let again = History::from(read);
-        assert_eq!((again.maps.as_slice(), again.timeouts.as_slice()), (&*history.maps, &*history.timeouts));
+        assert_eq!(again.maps, history.maps);
         assert_eq!(again.active, history.active);
         assert_eq!(Document::from(&again), document);
     }
@@ -245,9 +208,8 @@ mod tests {
     #[test]
     fn what_another_version_knows_is_left_out() {
         let text = r#"{"maps":[],"windows":[{"alert":"CtmonNew","severity":"info","map_name":"","target":"",
-            "subject":"","window_seconds":1,"value":9}],
-            "timeouts":[{"class":"sctp","source":"entries","seconds":1},{"class":"tcp","source":"rumour","seconds":1}]}"#;
+            "subject":"","window_seconds":1,"value":9}],"timeouts":[]}"#;
         let history = History::from(serde_json::from_str::<Document>(text).unwrap());
-        assert!(history.looked.is_empty() && history.timeouts.is_empty());
+        assert!(history.looked.is_empty());
     }
 }

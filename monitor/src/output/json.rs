@@ -14,7 +14,8 @@
 //! | `initiator`, `responder`, `remote` | `{"address": text, "port": number}`; ICMP identifiers stand for ports |
 //! | `expires` | absolute expiry on the map's clock, in its own units |
 //! | `remaining_seconds`, `expired` | seconds left (negative when overdue), boolean; `null` while the clock is unknown |
-//! | `stale`, `lingering` | booleans; `lingering` is `null` while the clock or the TCP timeout is unknown |
+//! | `silent_seconds` | since the later report, at most Cilium's report interval (5 s) and one too many; `null` without a report and while the clock is unknown |
+//! | `stale`, `lingering`, `unanswered` | booleans; the last two are `null` where `silent_seconds` would decide and is |
 //! | `target`, `target_service` | names, `none` and `other` where nothing matches |
 //! | `flags`, `flags_raw` | names as Cilium prints them; the flag word |
 //! | `rx_flags_seen`, `tx_flags_seen` | TCP flag bytes |
@@ -22,8 +23,6 @@
 //! | `packets`, `bytes` | both directions; 0 unless Cilium accounts |
 //! | `rev_nat`, `source_identity` | numbers |
 //! | `backend_id` | number; `null` but for `service` entries |
-//!
-//! The TCP timeout is what Cilium's configuration says or the running daemon knows; `--lingering` finds it out otherwise.
 //!
 //! `ctmon nat -o json`, one object per NAT entry: `map`, `protocol`, `protocol_number`, `direction`, `target`,
 //! `target_service` as above; `source`, `destination`, `translated` as `{"address", "port"}`: the packet as it
@@ -65,7 +64,18 @@ use crate::source::cilium::tuple::Endpoint;
 
 /// Writes a conntrack entry.
 pub fn ct(out: &mut impl Write, facts: &CtFacts<'_>) -> io::Result<()> {
-    let CtFacts { map, row, clock: _, remaining, expired, lingering, target, target_service } = facts;
+    let CtFacts {
+        map,
+        row,
+        clock: _,
+        remaining,
+        expired,
+        silent,
+        lingering,
+        unanswered,
+        target,
+        target_service,
+    } = facts;
     line(
         out,
         &CtObject {
@@ -80,8 +90,10 @@ pub fn ct(out: &mut impl Write, facts: &CtFacts<'_>) -> io::Result<()> {
             expires: row.lifetime,
             remaining_seconds: *remaining,
             expired: *expired,
+            silent_seconds: *silent,
             stale: row.state.is_stale(),
             lingering: *lingering,
+            unanswered: *unanswered,
             target,
             target_service,
             flags: row.flag_names().collect(),
@@ -230,8 +242,10 @@ struct CtObject<'a> {
     expires: u32,
     remaining_seconds: Option<i64>,
     expired: Option<bool>,
+    silent_seconds: Option<u64>,
     stale: bool,
     lingering: Option<bool>,
+    unanswered: Option<bool>,
     target: &'a str,
     target_service: &'a str,
     flags: Vec<&'static str>,

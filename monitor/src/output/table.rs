@@ -42,13 +42,13 @@ impl EntryTable {
         if self.begins((map, width)) {
             writeln!(
                 out,
-                "{:<map$} {:<6} {:<7} {:<11} {:<width$} {:<width$} {:>8} {:<24} FLAGS",
-                "MAP", "PROTO", "DIR", "STATE", "INITIATOR", "RESPONDER", "LEFT", "TARGET"
+                "{:<map$} {:<6} {:<7} {:<11} {:<width$} {:<width$} {:>8} {:>8} {:<24} FLAGS",
+                "MAP", "PROTO", "DIR", "STATE", "INITIATOR", "RESPONDER", "LEFT", "SILENT", "TARGET"
             )?;
         }
         write!(
             out,
-            "{:<map$} {:<6} {:<7} {:<11} {:<width$} {:<width$} {:>8} {:<24} ",
+            "{:<map$} {:<6} {:<7} {:<11} {:<width$} {:<width$} {:>8} {:>8} {:<24} ",
             facts.map,
             row.protocol.name(),
             row.direction.name(),
@@ -56,6 +56,7 @@ impl EntryTable {
             Cell(row.initiator),
             Cell(row.responder),
             Span(facts.remaining),
+            Span(facts.silent.map(u64::cast_signed)),
             Target(facts.target, facts.target_service)
         )?;
         write_flags(out, facts)

@@ -23,15 +23,15 @@ use self::counts::Counts;
 use self::evictions::{Ledger, Moment};
 use self::maps::{Known, Seen};
 use super::bpf::plan::Choice;
-use super::bpf::{Ask, Clocks, Kernel, RawScan, ScanError, sys};
+use super::bpf::{Ask, Clocks, Kernel, ScanError, sys};
 use super::cilium::agent_config::{self, AgentConfig};
 use super::cilium::clock::Reading;
 use super::cilium::collector::{self, CollectorWatch};
 use super::cilium::drops;
-use super::cilium::linger::LingerRule;
+use super::cilium::judge::stale_after_units;
 use super::cilium::pins::{self, MapName, MapProblem, ProblemReason};
 use super::cilium::target::TargetIndex;
-use super::cilium::timeouts::{Timeouts, configured};
+use super::cilium::timeouts::{Shown, Timeouts, configured};
 use super::cilium::walk::{Step, Visitor};
 use super::host::Host;
 use super::host::collect::{HostCollector, Wanted};
@@ -39,7 +39,7 @@ use super::host::targets::HostTargets;
 use super::timed::timed;
 use crate::snapshot::{
     ClockFacts, Content, Evictions, HostTargetFacts, MapScan, MapState, PresentMap, Snapshot, SourceState,
-    TargetState, TimeoutClass, TimeoutFact, Totals,
+    TargetState, TimeoutFact, Totals, report_interval,
 };
 
 /// Scanning may take one part in this many of one core.
@@ -48,10 +48,6 @@ const SHARE_OF_A_CORE: u32 = 200;
 const SPARSE_SLOTS: u64 = 1 << 21;
 /// The time between two walks of a map of [`SPARSE_SLOTS`]; twice the slots, twice the time.
 const SPARSE_INTERVAL: Duration = Duration::from_secs(60);
-/// An entry with both closing bits lives this long; only used until entries tell.
-const USUAL_FIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// Timeouts change when somebody changes them: every so many collections is enough to notice.
-const LEARN_EVERY: u64 = 20;
 /// What a map's programs found odd is logged this often at the most.
 const LOG_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -74,15 +70,6 @@ pub struct CollectSettings {
     pub evictions: Choice,
 }
 
-/// What to find out before a walk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Learn {
-    /// The clock: a few thousand entries tell.
-    Clock,
-    /// The timeouts too: the TCP maps are walked once.
-    ClockAndTimeouts,
-}
-
 /// Collects again and again, and remembers what only time tells.
 pub struct Collector {
     kernel: Kernel,
@@ -98,8 +85,6 @@ pub struct Collector {
     hz: Option<u32>,
     first_clocks: Option<Clocks>,
     timeouts: Timeouts,
-    /// Timeouts that somebody told who knows more than one walk tells.
-    told: Vec<TimeoutFact>,
     agent: Option<AgentConfig>,
     gc: CollectorWatch,
     /// The kernel's own counts since the last collection.
@@ -116,7 +101,8 @@ pub struct Collector {
 #[derive(Clone)]
 struct Walked {
     scan: MapScan,
-    targets: Vec<decode::PairCell>,
+    targets: decode::PairCells,
+    shown: Shown,
     /// Clock of the walk.
     decided: bool,
 }
@@ -139,7 +125,6 @@ impl Collector {
             seen: BTreeMap::new(),
             hz: None,
             timeouts: Timeouts::default(),
-            told: Vec::new(),
             agent: None,
             gc: CollectorWatch::default(),
             counts: Counts::default(),
@@ -243,7 +228,7 @@ impl Collector {
         let (names, maps_skipped, listing_error) = self.names();
         self.drop_unlisted(&names);
         let opened: Vec<_> = names.into_iter().map(|name| (self.open(&name), name)).collect();
-        self.learn(Learn::ClockAndTimeouts);
+        self.learn();
         let targets = self.kernel.target_words();
         if let Err(error) = self.kernel.tracker().tell(self.clock, targets) {
             tracing::warn!(%error, "failed to tell the eviction program its clock");
@@ -253,6 +238,7 @@ impl Collector {
             opened.into_iter().map(|(opened, name)| self.walk(name, opened, monotonic)).collect();
         self.watch_collector(&mut maps, monotonic);
         self.counts.begin();
+        self.watch_timeouts(&mut maps);
         let evictions = self.settle(wall, monotonic);
         self.check_clock();
         self.kernel.flush_log();
@@ -326,9 +312,6 @@ impl Collector {
             let before = sys::thread_cpu_time();
             let raw = self.kernel.scan(&known.link, &ask).map_err(|error| scan_problem(name, &error))?;
             let reading = Reading { mode: self.clock, now: low_half(raw.word(found::NOW)), hz };
-            if name.is_conntrack() && ask.learn {
-                self.timeouts.observe(learn::most_left(name, &raw, reading));
-            }
             if raw.word(found::ODD_FLAGS) + raw.word(found::ODD_NEXTHDR) > 0 && ask.log {
                 self.logged = Some(monotonic);
             }
@@ -338,7 +321,8 @@ impl Collector {
             }
             known.last = Some(Walked {
                 scan: decode::map_scan(name, &raw, reading, monotonic, cost, interval),
-                targets: decode::pair_cells(&raw),
+                targets: decode::pair_cells(&raw, reading),
+                shown: Shown::of(&raw),
                 decided: self.clock != Clock::Undecided,
             });
         }
@@ -376,40 +360,37 @@ impl Collector {
         }
     }
 
+    /// Takes over which timeouts the entries show, and counts those that show none.
+    fn watch_timeouts(&mut self, maps: &mut [MapState]) {
+        self.timeouts.observe(self.known.values().filter_map(|known| Some(&known.last.as_ref()?.shown)));
+        let clock = Some(Reading { mode: self.clock, now: 0, hz: self.hz.unwrap_or(0) });
+        let told = self.agent.as_ref().and_then(|agent| agent.ct_timeouts.regular_tcp_fin);
+        let interval = report_interval(self.agent.as_ref());
+        for map in maps.iter_mut().filter(|map| map.map.is_conntrack()) {
+            if let Content::Present(present) = &mut map.content
+                && let Some(last) = self.known.get(&map.map).and_then(|known| known.last.as_ref())
+            {
+                present.scan.odd_lifetimes = self.timeouts.odd(&last.shown, told, interval, clock);
+            }
+        }
+    }
+
     fn ask(&self, monotonic: Duration) -> Ask {
-        let learn = self.totals.scans.is_multiple_of(LEARN_EVERY);
         let log = self.logged.is_none_or(|logged| monotonic.saturating_sub(logged) >= LOG_INTERVAL);
         let reading = Reading { mode: self.clock, now: 0, hz: self.hz.unwrap_or(0) };
         // In jiffies mode without a frequency nothing can be said in seconds.
         let Some(bounds) = decode::bounds_in_units(DUE_BOUNDS, reading) else {
             return Ask { log, ..Ask::default() };
         };
-        let (linger_closed, linger_half_closed) = self.linger_rule().bounds(Some(reading)).for_kernel();
-        Ask { clock: self.clock, bounds, linger_closed, linger_half_closed, log, learn }
+        let stale_after = stale_after_units(self.settings.stale_after, Some(reading)).unwrap_or(u32::MAX);
+        Ask { clock: self.clock, bounds, stale_after, log }
     }
 
-    /// The rule by which stale entries linger, with the timeouts known so far.
-    #[must_use]
-    pub fn linger_rule(&self) -> LingerRule {
-        let facts = self.timeout_facts();
-        // Cilium's own word stands first.
-        let timeout = |class| facts.iter().find(|fact| fact.class == class).map(|fact| fact.value);
-        LingerRule {
-            stale_after: self.settings.stale_after,
-            fin_timeout: timeout(TimeoutClass::Fin).unwrap_or(USUAL_FIN_TIMEOUT),
-            tcp_timeout: timeout(TimeoutClass::Tcp),
-        }
-    }
-
-    /// What Cilium was told, what the collector was told, then what the entries tell.
+    /// What Cilium was told, then what the entries show.
     fn timeout_facts(&self) -> Vec<TimeoutFact> {
-        let mut facts: Vec<_> = self.agent.iter().flat_map(|agent| configured(&agent.ct_timeouts)).collect();
-        for fact in self.told.iter().copied().chain(self.timeouts.facts()) {
-            if !facts.iter().any(|known| (known.class, known.source) == (fact.class, fact.source)) {
-                facts.push(fact);
-            }
-        }
-        facts
+        let told = self.agent.iter().flat_map(|agent| configured(&agent.ct_timeouts));
+        let clock = Some(Reading { mode: self.clock, now: 0, hz: self.hz.unwrap_or(0) });
+        told.chain(self.timeouts.facts(clock)).collect()
     }
 
     /// Reads the copy of Cilium's configuration anew: it is mounted, and changes.
@@ -418,20 +399,10 @@ impl Collector {
         self.agent = timed(sources, "cilium_config", || agent_config::read_agent_config(host));
     }
 
-    fn reading(&self, raw: &RawScan) -> Reading {
-        Reading { mode: self.clock, now: low_half(raw.word(found::NOW)), hz: self.hz.unwrap_or(0) }
-    }
-
     fn target_states(&self) -> Vec<TargetState> {
         let walks: Vec<_> = self.known.values().filter_map(|known| known.last.as_ref()).collect();
         let decided = walks.iter().all(|walk| walk.decided) && self.clock != Clock::Undecided;
-        let tcp_known = self.timeout_facts().iter().any(|fact| fact.class == TimeoutClass::Tcp);
-        decode::targets(
-            &self.targets,
-            &walks.iter().flat_map(|walk| &walk.targets),
-            decided,
-            decided && tcp_known,
-        )
+        decode::targets(&self.targets, &walks.iter().map(|walk| &walk.targets), decided)
     }
 
     /// The configured interval, or longer where walking would take more than its share of a core.

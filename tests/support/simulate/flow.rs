@@ -17,6 +17,8 @@ use super::table::Table;
 pub const TCP_TIMEOUT: u32 = 8_000;
 /// `bpf-ct-timeout-regular-tcp-syn`, and of everything that is not TCP.
 pub const SHORT_TIMEOUT: u32 = 60;
+/// `monitor-aggregation-interval`.
+const REPORT_INTERVAL: u32 = 5;
 /// `bpf-ct-timeout-regular-tcp-fin`.
 pub const FIN_TIMEOUT: u32 = 10;
 
@@ -132,7 +134,7 @@ impl Flow {
             last_rx_report: if stage == Stage::Opening { 0 } else { at.now },
             ..CtValue::default()
         };
-        table.put_ct(map, self.out_key(), out);
+        put(map, self.out_key(), out, at, table);
         if self.server_local {
             let value = CtValue {
                 flags: mirrored(out.flags),
@@ -143,7 +145,7 @@ impl Flow {
                 last_rx_report: out.last_tx_report,
                 ..out
             };
-            table.put_ct(map, ct_key(Facing::In, self.client, self.server, self.protocol), value);
+            put(map, ct_key(Facing::In, self.client, self.server, self.protocol), value, at, table);
         }
         if let Some(frontend) = self.frontend {
             // Only the way forth passes the service, and its FIN sets both bits at once.
@@ -162,7 +164,7 @@ impl Flow {
                 ..CtValue::default()
             };
             let key = ct_key(Facing::Service, self.client, frontend.address, self.protocol);
-            table.put_ct(map, key, value);
+            put(map, key, value, at, table);
         }
     }
 
@@ -242,6 +244,35 @@ impl Flow {
     }
 }
 
+/// Writes an entry. One that is there keeps its reports, but where a flag is new or the last one is older than the report
+/// interval; a packet on a closed one opens it anew.
+fn put(map: MapName, key: Vec<u8>, value: CtValue, at: Moment, table: &mut Table) {
+    let before = table.ct(map, &key).filter(|before| !before.is_closed());
+    let report = |now: u32, seen: u8, last: u32, seen_before: u8| {
+        let is_due = seen & !seen_before != 0 || last + at.units.of(REPORT_INTERVAL) < at.now;
+        if is_due { now } else { last }
+    };
+    let value = match before {
+        None => value,
+        Some(before) => CtValue {
+            last_tx_report: report(
+                value.last_tx_report,
+                value.tx_flags_seen,
+                before.last_tx_report,
+                before.tx_flags_seen,
+            ),
+            last_rx_report: report(
+                value.last_rx_report,
+                value.rx_flags_seen,
+                before.last_rx_report,
+                before.rx_flags_seen,
+            ),
+            ..value
+        },
+    };
+    table.put_ct(map, key, value);
+}
+
 /// The same flags seen from the other end.
 const fn mirrored(flags: u16) -> u16 {
     let rest = flags & !(RX_CLOSING | TX_CLOSING);
@@ -255,7 +286,7 @@ const fn mirrored(flags: u16) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reference::{self, Silence};
+    use crate::reference;
     use std::collections::BTreeMap;
 
     const AT: Moment = Moment { now: 1_000, units: Units::Seconds };
@@ -264,12 +295,11 @@ mod tests {
     fn written(flow: &Flow, stage: Stage) -> BTreeMap<&'static str, (&'static str, u32)> {
         let mut table = Table::default();
         flow.write(stage, AT, &mut table);
-        let silence = Silence { stale_after: 600, fin_timeout: 10, tcp_timeout: None };
         table
             .records()
             .map(|(_, key, value)| {
                 let clock = reference::Clock::ktime(AT.now);
-                let class = reference::classify(key, &value, clock, silence, &[]).unwrap();
+                let class = reference::classify(key, &value, clock, 600, &[]).unwrap();
                 let lifetime = u32::from_ne_bytes(value[32..36].try_into().unwrap());
                 (class.direction, (class.state, lifetime - AT.now))
             })
@@ -309,6 +339,27 @@ mod tests {
         let udp = Flow { protocol: 17, ..flow(true, false) };
         let both = BTreeMap::from([("out", ("stateless", 60)), ("in", ("stateless", 60))]);
         assert_eq!(written(&udp, Stage::Established), both);
+    }
+
+    #[test]
+    fn a_syn_that_is_sent_again_is_reported_when_the_last_report_is_older_than_the_interval() {
+        let (flow, mut table) = (flow(false, false), Table::default());
+        let mut told = Vec::new();
+        for sent in [0, 1, 3, 7, 15, 31, 63] {
+            flow.write(Stage::Opening, Moment { now: 1_000 + sent, ..AT }, &mut table);
+            let value = table.ct(flow.ct_map(), &flow.out_key()).unwrap();
+            assert_eq!(value.lifetime, 1_060 + sent);
+            told.push((value.last_tx_report - 1_000, value.last_rx_report));
+        }
+        assert_eq!(told, [0, 0, 0, 7, 15, 31, 63].map(|report| (report, 0)));
+        flow.write(Stage::Established, Moment { now: 1_064, ..AT }, &mut table);
+        flow.write(Stage::Established, Moment { now: 1_069, ..AT }, &mut table);
+        let value = table.ct(flow.ct_map(), &flow.out_key()).unwrap();
+        // The answer brought flags that were new to both directions.
+        assert_eq!((value.last_tx_report, value.last_rx_report), (1_064, 1_064));
+        flow.write(Stage::Closed, Moment { now: 1_070, ..AT }, &mut table);
+        let value = table.ct(flow.ct_map(), &flow.out_key()).unwrap();
+        assert_eq!((value.last_tx_report, value.last_rx_report), (1_070, 1_070));
     }
 
     #[test]

@@ -398,7 +398,7 @@ fn share(count: usize, capacity: u32) -> f64 {
 mod tests {
     use super::*;
     use crate::cilium::MapName;
-    use crate::reference::{Silence, classify};
+    use crate::reference::classify;
     use std::collections::BTreeSet;
     use std::ops::Range;
 
@@ -463,7 +463,6 @@ mod tests {
 
     #[test]
     fn what_is_counted_is_what_the_reference_sees_on_both_clocks() {
-        let silence = Silence { stale_after: 600, fin_timeout: 10, tcp_timeout: None };
         for units in [Units::Seconds, Units::Jiffies { hz: 250 }] {
             let mut model = Model::new(Setup { units, ..setup(Scenario::Incident, 240) });
             // 165 seconds of the incident with three ticks each: some of every state is there.
@@ -478,7 +477,7 @@ mod tests {
                     counts.nat += 1;
                     continue;
                 }
-                let class = classify(key, &value, units.reference(now), silence, &[]).unwrap();
+                let class = classify(key, &value, units.reference(now), 600, &[]).unwrap();
                 counts.entries += 1;
                 counts.stale += usize::from(class.stale);
                 counts.opening += usize::from(class.state == "opening");

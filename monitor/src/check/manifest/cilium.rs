@@ -196,10 +196,11 @@ fn timeouts(
                 severity: Level::Warning,
             });
         } else if let Some(shown) = shown
-            && told.abs_diff(shown) > Duration::from_secs(1).max(told / 100)
+            && told.abs_diff(shown) > reference.timeout_tolerance
         {
             let after = "entries take it with their next packet";
-            findings.push(differs(id, key, &duration::format(told), &duration::format(shown), after));
+            let shown = duration::format(Duration::from_secs(shown.as_secs()));
+            findings.push(differs(id, key, &duration::format(told), &shown, after));
         }
     }
 }

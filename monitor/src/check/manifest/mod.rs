@@ -38,6 +38,8 @@ pub struct Reference<'a> {
     pub nat_capacity: Option<u64>,
     /// Timeouts that were read from the maps' entries, by their key in Cilium's configuration.
     pub timeouts: BTreeMap<&'static str, Duration>,
+    /// By how much those may differ from what is in force.
+    pub timeout_tolerance: Duration,
     /// The node's mounts, to compare volumes with.
     pub mounts: &'a [Mount],
 }

@@ -1,15 +1,13 @@
 //! Manifests as `ctmon check` tells of them.
 //!
 //! In: what is expected and, if there is one, the node's snapshot; what was found wrong with a manifest. Out: the
-//! [`Reference`] and [`Finding`]s. Must not: compare with a timeout the entries may be too quiet to show.
-
-use std::time::Duration;
+//! [`Reference`] and [`Finding`]s. Must not: compare with what is unknown.
 
 use super::{Manifest, ManifestFinding, Reference, manifest_findings};
 use crate::check::finding::own;
 use crate::check::{Finding, Level};
-use crate::config::{MountKind, Settings, TimeoutClass as Key};
-use crate::snapshot::{Snapshot, TimeoutClass, TimeoutSource};
+use crate::config::{MountKind, Settings};
+use crate::snapshot::{Snapshot, TimeoutSource};
 use crate::source::cilium::pins::Table;
 use crate::source::host::mounts::{Family, Mount};
 
@@ -41,29 +39,12 @@ pub fn reference<'a>(settings: &Settings, snapshot: Option<&Snapshot>, mounts: &
         timeouts: snapshot
             .timeouts
             .iter()
-            .filter(|fact| fact.source == TimeoutSource::Entries && is_certain(fact.value))
-            .map(|fact| (key(fact.class), fact.value))
+            .filter(|fact| fact.source == TimeoutSource::Entries)
+            .map(|fact| (fact.class.cilium_key(), fact.value))
             .collect(),
+        timeout_tolerance: snapshot.timeout_tolerance(),
         mounts,
     }
-}
-
-/// A round value was seen right after a packet; any other is what a quiet class happened to have left.
-fn is_certain(value: Duration) -> bool {
-    let seconds = value.as_secs();
-    seconds.is_multiple_of(600) || matches!(seconds, 10 | 30 | 60 | 8_000)
-}
-
-const fn key(class: TimeoutClass) -> &'static str {
-    let key = match class {
-        TimeoutClass::Tcp => Key::Tcp,
-        TimeoutClass::Any => Key::Any,
-        TimeoutClass::Syn => Key::Syn,
-        TimeoutClass::Fin => Key::Fin,
-        TimeoutClass::ServiceTcp => Key::ServiceTcp,
-        TimeoutClass::ServiceAny => Key::ServiceAny,
-    };
-    key.cilium_key()
 }
 
 /// What is wrong with the objects of one file; that it has none that matter could be a mistake, and is told.
@@ -127,12 +108,5 @@ mod tests {
         let reference = reference(&settings, None, &[]);
         assert_eq!(reference.mount_options, [(Family::Cifs, vec!["noatime".to_owned()])]);
         assert_eq!((reference.ct_tcp_capacity, reference.timeouts.len()), (None, 0));
-    }
-
-    #[test]
-    fn a_value_that_a_quiet_class_shows_is_no_timeout() {
-        let certain = |seconds| is_certain(Duration::from_secs(seconds));
-        assert!(certain(21_600) && certain(8_000) && certain(10));
-        assert!(!certain(7_100) && !certain(58));
     }
 }

@@ -157,6 +157,7 @@ fn the_config_map_is_compared_with_what_the_kernel_shows() {
             ct_tcp_capacity: Some(147_295),
             nat_capacity: Some(524_290),
             timeouts: BTreeMap::from([("bpf-ct-timeout-regular-tcp", Duration::from_secs(8000))]),
+            timeout_tolerance: Duration::from_secs(7),
             ..Reference::default()
         };
         let found = findings(&text, &reference);
@@ -176,6 +177,7 @@ fn the_config_map_is_compared_with_what_the_kernel_shows() {
         &[("CiliumNotInForce", "bpf-ct-timeout-regular-tcp is 6h here, the kernel shows 2h13m20s")],
     );
     check(&format!("{{{fixed}, bpf-ct-timeout-regular-tcp: 2h13m20s}}"), &[]);
+    check(&format!("{{{fixed}, bpf-ct-timeout-regular-tcp: 2h13m13s}}"), &[]);
     check(
         &format!("{{{fixed}, bpf-ct-timeout-regular-any: '60'}}"),
         &[("CiliumValueInvalid", "bpf-ct-timeout-regular-any is 60ns, less than a second")],

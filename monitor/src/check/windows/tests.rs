@@ -8,7 +8,7 @@ use super::super::history::History;
 use super::super::testing;
 use super::*;
 use crate::config::parse;
-use crate::snapshot::{CifsTarget, MapEvictions, TargetCell, TargetEvictions};
+use crate::snapshot::{CifsTarget, MapEvictions, SilentEntries, TargetEvictions};
 use crate::source::cilium::drops::Drops;
 use crate::source::host::logs::Reading;
 
@@ -49,18 +49,37 @@ fn a_rate_is_over_the_time_there_was() {
 }
 
 #[test]
-fn the_lowest_needs_a_whole_window() {
+fn the_lower_quartile_needs_a_whole_window_and_forgives_a_moment() {
     let told = |values: &[(u64, f64)], now| {
-        series(180, values).value(Over::Lowest, Duration::from_secs(now), Duration::from_secs(180))
+        series(180, values).value(Over::LowerQuartile, Duration::from_secs(now), Duration::from_secs(180))
     };
     let steady: Vec<_> = (0..=12).map(|step| (step * 15, 2.0)).collect();
     assert_eq!(told(&steady[..12], 165), None, "too young");
     assert_eq!(told(&steady, 180), Some(2.0));
-    let mut dip = steady.clone();
-    dip[6].1 = 0.0;
-    assert_eq!(told(&dip, 180), Some(0.0));
-    // Two snapshots in one piece: the lower one counts.
-    assert_eq!(told(&[(0, 2.0), (179, 2.0), (179, 1.0), (180, 2.0)], 180), Some(1.0));
+    let with_zeros = |zeros: &[usize]| {
+        let mut values = steady.clone();
+        for zero in zeros {
+            values[*zero].1 = 0.0;
+        }
+        told(&values, 180)
+    };
+    // Thirteen values: the quartile is the fourth.
+    assert_eq!(with_zeros(&[1, 5, 9]), Some(2.0));
+    assert_eq!(with_zeros(&[1, 5, 9, 12]), Some(0.0));
+    // One handshake that was slow is no reason.
+    assert_eq!(with_zeros(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12]), Some(0.0));
+}
+
+#[test]
+fn a_quartile_lies_where_prometheus_puts_it() {
+    let check =
+        |values: &[f64], expected| assert_eq!(lower_quartile(values.to_vec()), expected, "{values:?}");
+    check(&[], None);
+    check(&[3.0], Some(3.0));
+    check(&[4.0, 0.0], Some(1.0));
+    check(&[0.0, 4.0, 8.0], Some(2.0));
+    check(&[8.0, 0.0, 4.0, 12.0], Some(3.0));
+    check(&[1.0, 0.0, 2.0, 4.0, 3.0], Some(1.0));
 }
 
 #[test]
@@ -120,8 +139,9 @@ fn each_alert_is_found_by_what_its_expression_selects() {
             operations: Vec::new(),
         }];
         let smb = snapshot.targets.iter_mut().find(|state| state.service == "smb").unwrap();
-        smb.lingering_closed = Some(0);
-        smb.cells = vec![TargetCell { state: State::Opening, expired: Some(false), entries: 2 }];
+        // At every sixth scan a SYN was sent again a moment ago.
+        let unanswered = if step.is_multiple_of(6) { 0 } else { 2 };
+        smb.silent = Some(SilentEntries { unanswered, ..SilentEntries::default() });
         windows.observe(&snapshot, &settings);
         last = Some(snapshot);
     }
@@ -145,8 +165,8 @@ fn each_alert_is_found_by_what_its_expression_selects() {
         "CtmonLogPattern : pod logs matched the pattern no-backend 40 times in the last 15m",
         "CtmonNatMappingFailures : 1 packets a second found no port to be translated to in the last 10m: connections \
          out of the cluster fail",
-        "CtmonTargetUnanswered qnap: at every scan in the last 3m at least 2 connections to its service smb had sent a \
-         SYN and seen no answer",
+        "CtmonTargetUnanswered qnap: at three of four scans in the last 3m at least 2 connections to its service smb had \
+         sent a SYN and heard nothing",
     ];
     assert_eq!(found, expected);
     let off = parse("thresholds: {LiveEvictions: null, TargetUnanswered: null}").unwrap();

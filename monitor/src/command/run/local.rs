@@ -9,7 +9,7 @@ use hyper::StatusCode;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::super::{evictions, remembered};
+use super::super::{check, evictions};
 use crate::check::history::History;
 use crate::config::Settings;
 use crate::output::http::{LocalReply, LocalRoute};
@@ -44,7 +44,7 @@ pub(super) fn victims_route(last: watch::Receiver<LocalReply>) -> LocalRoute {
 
 /// The route that hands out what is remembered.
 pub(super) fn history_route(last: watch::Receiver<LocalReply>) -> LocalRoute {
-    route(remembered::PATH, last)
+    route(check::HISTORY_PATH, last)
 }
 
 fn route(path: &'static str, last: watch::Receiver<LocalReply>) -> LocalRoute {

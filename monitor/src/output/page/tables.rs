@@ -8,8 +8,6 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use monitor_abi::class::State;
-
 use super::Escaped;
 use crate::check::Finding;
 use crate::config::duration;
@@ -112,12 +110,6 @@ fn write_targets(out: &mut String, targets: &[TargetState]) -> fmt::Result {
     }
     head(out, &["Target", "Service", "Entries", "Stale", "Lingering", "Unanswered"])?;
     for state in targets {
-        let (closed, half) = (state.lingering_closed, state.lingering_half_closed);
-        let lingering = closed.or(half).map(|_| closed.unwrap_or(0) + half.unwrap_or(0));
-        let unanswered = |of: &TargetState| {
-            of.count(|cell| cell.state == State::Opening && cell.expired == Some(false)).to_string()
-        };
-        let is_known = state.cells.iter().all(|cell| cell.expired.is_some());
         write!(
             out,
             "<tr><th scope=\"row\">{}</th><td>{}</td>",
@@ -129,8 +121,8 @@ fn write_targets(out: &mut String, targets: &[TargetState]) -> fmt::Result {
             &[
                 state.count(|_| true).to_string(),
                 state.stale().to_string(),
-                known(lingering.map(|count| count.to_string())),
-                known(is_known.then(|| unanswered(state))),
+                known(state.silent.map(|silent| silent.lingering().to_string())),
+                known(state.silent.map(|silent| silent.unanswered.to_string())),
             ],
         )?;
     }
@@ -163,10 +155,12 @@ fn known(value: Option<String>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use monitor_abi::class::State;
+
     use super::*;
     use crate::check::{Level, testing};
     use crate::config::Settings;
-    use crate::snapshot::{MapState, TargetCell};
+    use crate::snapshot::{MapState, SilentEntries, TargetCell};
     use crate::source::cilium::pins::{self, MapProblem, ProblemReason};
 
     fn shown(snapshot: &Snapshot, findings: &[Finding]) -> String {
@@ -237,16 +231,21 @@ mod tests {
     fn a_target_shows_what_lingers_and_what_is_unanswered() {
         let mut snapshot = testing::nothing(&Settings::default());
         let cell = |state, expired, entries| TargetCell { state, expired, entries };
-        let state = |expired, lingering_closed| TargetState {
+        let state = |expired, silent| TargetState {
             target: "qnap".to_owned(),
             service: "smb".to_owned(),
             cells: vec![cell(State::Opening, expired, 3), cell(State::Closed, expired, 4)],
-            lingering_closed,
-            lingering_half_closed: None,
+            silent,
         };
-        snapshot.targets = vec![state(Some(false), Some(2)), state(None, None)];
+        let silent = SilentEntries {
+            lingering_closed: 2,
+            lingering_half_closed: 1,
+            unanswered: 1,
+            longest_unanswered: Some(Duration::from_secs(31)),
+        };
+        snapshot.targets = vec![state(Some(false), Some(silent)), state(None, None)];
         let text = shown(&snapshot, &[]);
-        assert!(text.contains("<td>smb</td><td>7</td><td>4</td><td>2</td><td>3</td>"), "{text}");
+        assert!(text.contains("<td>smb</td><td>7</td><td>4</td><td>3</td><td>1</td>"), "{text}");
         assert!(text.contains("<td>smb</td><td>7</td><td>4</td><td>unknown</td><td>unknown</td>"), "{text}");
     }
 }

@@ -19,15 +19,21 @@ const OLDEST: Metric = Metric::gauge(
     "ctmon_ct_oldest_expired_seconds",
     "How long ago the longest expired entry fell due, still waiting for the collector; 0 if there is none",
 );
-const TIMEOUT: Metric =
-    Metric::gauge("ctmon_ct_timeout_seconds", "Conntrack timeouts in force, by class and how they are known");
+const TIMEOUT: Metric = Metric::gauge(
+    "ctmon_ct_timeout_seconds",
+    "Conntrack timeouts in force, by class and how they are known; entries show up to a report interval too much",
+);
+const ODD_LIFETIME: Metric = Metric::gauge(
+    "ctmon_ct_odd_lifetime_entries",
+    "Entries with both closing bits that are kept as long as open ones: they hold their places for hours",
+);
 const CLOCK: Metric = Metric::gauge(
     "ctmon_clock_info",
     "The clock of conntrack lifetimes, how it was found, jiffies per second; always 1",
 );
 const NAT: Metric = Metric::gauge("ctmon_nat_entries", "NAT entries by direction");
 
-pub(super) const METRICS: &[Metric] = &[ENTRIES, PROTOCOL, DUE, OLDEST, TIMEOUT, CLOCK, NAT];
+pub(super) const METRICS: &[Metric] = &[ENTRIES, PROTOCOL, DUE, OLDEST, TIMEOUT, ODD_LIFETIME, CLOCK, NAT];
 
 pub(super) fn add(page: &mut Page, snapshot: &Snapshot) {
     for (map, present) in snapshot.present() {
@@ -70,6 +76,9 @@ pub(super) fn add(page: &mut Page, snapshot: &Snapshot) {
         }
         if let Some(oldest) = scan.oldest_expired {
             page.count(OLDEST, &[name], oldest);
+        }
+        if let Some(odd) = scan.odd_lifetimes {
+            page.count(ODD_LIFETIME, &[name], odd);
         }
     }
     for fact in &snapshot.timeouts {

@@ -90,6 +90,9 @@ pub(super) fn add(page: &mut Page, snapshot: &Snapshot, settings: &Settings) {
         page.sample(SCAN_INTERVAL, &[name], present.scan.interval.as_secs_f64());
         page.count(ODD, &[name, ("what", "flags")], present.scan.odd_flags);
         page.count(ODD, &[name, ("what", "nexthdr")], present.scan.odd_nexthdr);
+        if map.map.is_conntrack() {
+            page.count(ODD, &[name, ("what", "reports")], present.scan.no_report);
+        }
         let lru = if present.is_per_cpu() { "percpu" } else { "common" };
         let number = |value: u32| value.to_string();
         page.count(

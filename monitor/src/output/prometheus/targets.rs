@@ -17,6 +17,10 @@ const LINGERING: Metric = Metric::gauge(
     "ctmon_target_lingering_entries",
     "Stale entries that have been silent for stale_after or longer. The goal is 0",
 );
+const UNANSWERED: Metric = Metric::gauge(
+    "ctmon_target_unanswered_entries",
+    "Connections that lead out, wait for their first answer, and have heard nothing for two units of the clock",
+);
 
 const SOCKETS: Metric = Metric::gauge(
     "ctmon_target_sockets",
@@ -31,7 +35,7 @@ const KEEPALIVE: Metric = Metric::gauge(
     "Established sockets to the target that are known to use keepalive: the sysctls act on no others",
 );
 
-pub(super) const METRICS: &[Metric] = &[ENTRIES, STALE, LINGERING, SOCKETS, STALLED, KEEPALIVE];
+pub(super) const METRICS: &[Metric] = &[ENTRIES, STALE, LINGERING, UNANSWERED, SOCKETS, STALLED, KEEPALIVE];
 
 pub(super) fn add(page: &mut Page, snapshot: &Snapshot) {
     for state in &snapshot.targets {
@@ -50,12 +54,13 @@ pub(super) fn add(page: &mut Page, snapshot: &Snapshot) {
             );
         }
         page.count(STALE, &[target, service], state.stale());
-        for (kind, entries) in
-            [("closed", state.lingering_closed), ("half_closed", state.lingering_half_closed)]
-        {
-            if let Some(entries) = entries {
+        if let Some(silent) = &state.silent {
+            for (kind, entries) in
+                [("closed", silent.lingering_closed), ("half_closed", silent.lingering_half_closed)]
+            {
                 page.count(LINGERING, &[target, service, ("kind", kind)], entries);
             }
+            page.count(UNANSWERED, &[target, service], silent.unanswered);
         }
     }
     if let Some(sockets) = &snapshot.host.sockets {

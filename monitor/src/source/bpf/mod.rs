@@ -63,6 +63,7 @@ pub struct Kernel {
     found: Array<MapData, [u64; found::LEN]>,
     pending: Array<MapData, [u64; pending::LEN]>,
     cells: Array<MapData, [u64; CHUNK]>,
+    timeouts: Array<MapData, [u64; CHUNK]>,
     filter: Array<MapData, [u64; FILTER_WORDS]>,
     targets_v4: LpmTrie<MapData, [u8; 4], u32>,
     targets_v6: LpmTrie<MapData, [u8; 16], u32>,
@@ -89,24 +90,10 @@ impl Kernel {
         })
     }
 
-    /// Loads only what shows entries: it cannot count before [`Self::load_counting`].
+    /// Loads only what shows entries: it cannot count.
     pub fn load_to_show() -> Result<Self, LoadError> {
         let loader = loader();
         with_types(|types| Self::load_by(&mut with_btf(loader, types), OBJECT, &types.btf, Programs::Show))
-    }
-
-    /// Loads what counts as well; links made before do not have it.
-    pub fn load_counting(&mut self) -> Result<(), LoadError> {
-        if self.programs == Programs::All {
-            return Ok(());
-        }
-        with_types(|types| {
-            for shape in SHAPES {
-                load_iterator(&mut self.bpf, counts(shape), &types.btf)?;
-            }
-            self.programs = Programs::All;
-            Ok(())
-        })
     }
 
     /// Follows evictions in another way from now on.
@@ -159,6 +146,7 @@ impl Kernel {
             found: take(&mut bpf, "FOUND")?,
             pending: take(&mut bpf, "PENDING")?,
             cells: take(&mut bpf, "CELLS")?,
+            timeouts: take(&mut bpf, "TIMEOUTS")?,
             filter: take(&mut bpf, "FILTER")?,
             targets_v4: take(&mut bpf, "TARGETS_V4")?,
             targets_v6: take(&mut bpf, "TARGETS_V6")?,
@@ -220,6 +208,10 @@ impl Kernel {
         for index in (0..).take(chunks) {
             self.cells.set(index, [0; CHUNK], 0).map_err(in_map("CELLS"))?;
         }
+        let shows_timeouts = matches!(link.shape, Shape::Ct4 | Shape::Ct6);
+        if shows_timeouts {
+            self.timeouts.set(0, [0; CHUNK], 0).map_err(in_map("TIMEOUTS"))?;
+        }
         let reads = drain::count_reads(sys::start_iterator(counter.as_fd()).map_err(ScanError::Start)?)
             .map_err(ScanError::Read)?;
         let found = self.finish()?;
@@ -228,7 +220,11 @@ impl Kernel {
             cells.extend_from_slice(&self.cells.get(&index, 0).map_err(in_map("CELLS"))?);
         }
         let target_cells = cells.split_off(CHUNK * MAP_CHUNKS);
-        Ok(RawScan { found, cells, target_cells, reads })
+        let mut timeouts = Vec::new();
+        if shows_timeouts {
+            timeouts.extend_from_slice(&self.timeouts.get(&0, 0).map_err(in_map("TIMEOUTS"))?);
+        }
+        Ok(RawScan { found, cells, target_cells, timeouts, reads })
     }
 
     /// Walks the map and hands every entry to `each` until it says stop. Returns the clocks at the start.
@@ -274,10 +270,8 @@ impl Kernel {
         let [families, t1, t2, t3, t4, t5, t6] = self.target_words();
         let words: [u64; ask::LEN] = [
             ask.clock as u64,
-            signed(ask.linger_closed),
-            signed(ask.linger_half_closed),
+            u64::from(ask.stale_after),
             u64::from(ask.log),
-            u64::from(ask.learn),
             b0,
             b1,
             b2,

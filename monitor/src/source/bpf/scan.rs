@@ -2,7 +2,7 @@
 //!
 //! In: settings in the clock's own units. Out: raw counters. Must not: interpret them.
 
-use monitor_abi::scan::{Clock, NEVER, found};
+use monitor_abi::scan::{Clock, found};
 
 /// What a scan is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,26 +10,15 @@ pub struct Ask {
     pub clock: Clock,
     /// Bounds of the due classes in clock units.
     pub bounds: [i32; 11],
-    /// A closed entry lingers below this many units left.
-    pub linger_closed: i32,
-    /// A half-closed entry lingers below this many units left; [`NEVER`] while the TCP timeout is unknown.
-    pub linger_half_closed: i32,
+    /// Clock units after which a stale entry lingers.
+    pub stale_after: u32,
     /// Log the first entry of each kind that Cilium does not define.
     pub log: bool,
-    /// Record the most units left by class, for the timeouts.
-    pub learn: bool,
 }
 
 impl Default for Ask {
     fn default() -> Self {
-        Self {
-            clock: Clock::Undecided,
-            bounds: [0; 11],
-            linger_closed: NEVER,
-            linger_half_closed: NEVER,
-            log: false,
-            learn: false,
-        }
+        Self { clock: Clock::Undecided, bounds: [0; 11], stale_after: u32::MAX, log: false }
     }
 }
 
@@ -49,6 +38,8 @@ pub struct RawScan {
     pub cells: Vec<u64>,
     /// `cell::target_cell` counters; empty where targets were not asked for.
     pub target_cells: Vec<u64>,
+    /// Entries by the timeout they show, see `monitor_abi::timeout`; nothing for NAT maps.
+    pub timeouts: Vec<u64>,
     /// `read` calls the walk took.
     pub reads: u64,
 }

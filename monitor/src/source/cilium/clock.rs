@@ -60,6 +60,34 @@ impl Reading {
         }
     }
 
+    /// A duration in units, rounded up: the first number of units that is at least so long. `None` while the clock is
+    /// undecided.
+    #[must_use]
+    pub fn units_of_at_least(self, duration: Duration) -> Option<u64> {
+        let (unit, per_second) = match self.mode {
+            Clock::Undecided => return None,
+            Clock::Ktime => (1, 1),
+            Clock::Jiffies if self.hz == 0 => return None,
+            Clock::Jiffies => (1 << JIFFIES_SHIFT, u128::from(self.hz)),
+        };
+        let scaled = duration.as_nanos().saturating_mul(per_second).div_ceil(unit * 1_000_000_000);
+        Some(u64::try_from(scaled).unwrap_or(u64::MAX))
+    }
+
+    /// How long so many units are; `None` while the clock is undecided.
+    #[must_use]
+    pub fn duration(self, units: u64) -> Option<Duration> {
+        match self.mode {
+            Clock::Undecided => None,
+            Clock::Ktime => Some(Duration::from_secs(units)),
+            Clock::Jiffies => {
+                let micros = u128::from(units) * (1_000_000 << JIFFIES_SHIFT);
+                let micros = micros.checked_div(self.hz.into())?;
+                Some(Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX)))
+            }
+        }
+    }
+
     /// Seconds of one unit, rounded up: what ages are known to. `None` while the clock is undecided.
     #[must_use]
     pub const fn unit(self) -> Option<u64> {
@@ -111,6 +139,8 @@ mod tests {
         assert_eq!(clock.seconds_left(23_454), Some(21_594));
         assert_eq!(clock.seconds_left(1800), Some(-60));
         assert_eq!(clock.units(Duration::from_secs(600)), Some(600));
+        assert_eq!(clock.units_of_at_least(Duration::from_millis(1_500)), Some(2));
+        assert_eq!(clock.duration(10), Some(Duration::from_secs(10)));
     }
 
     #[test]
@@ -130,11 +160,30 @@ mod tests {
     }
 
     #[test]
+    fn durations_in_units_of_jiffies_are_rounded_where_it_is_said() {
+        let check = |hz, seconds, down, up| {
+            let (clock, duration) = (Reading::jiffies(0, hz), Duration::from_secs(seconds));
+            assert_eq!((clock.units(duration), clock.units_of_at_least(duration)), (Some(down), Some(up)));
+            let seconds_of = |units| clock.seconds(units).unwrap();
+            assert!(seconds_of(up) >= seconds && seconds_of(up - 1) < seconds, "{hz} {seconds}");
+        };
+        check(100, 10, 3, 4);
+        check(250, 10, 9, 10);
+        check(1000, 10, 39, 40);
+        check(250, 600, 585, 586);
+        check(1000, 256, 1000, 1000);
+        assert_eq!(Reading::jiffies(0, 100).duration(3), Some(Duration::from_millis(7_680)));
+        assert_eq!(Reading::jiffies(0, 250).duration(9), Some(Duration::from_millis(9_216)));
+    }
+
+    #[test]
     fn an_undecided_clock_says_nothing() {
         let clock = Reading { mode: Clock::Undecided, now: 5, hz: 250 };
         assert_eq!(clock.seconds_left(1), None);
         assert_eq!(clock.expired(1), None);
         assert_eq!(clock.units(Duration::from_secs(1)), None);
-        assert_eq!(Reading::jiffies(5, 0).seconds_left(1), None, "HZ 0 is no HZ");
+        assert_eq!((clock.units_of_at_least(Duration::from_secs(1)), clock.duration(1)), (None, None));
+        let no_hz = Reading::jiffies(5, 0);
+        assert_eq!((no_hz.seconds_left(1), no_hz.duration(1)), (None, None), "HZ 0 is no HZ");
     }
 }

@@ -5,8 +5,9 @@
 
 use monitor_abi::cilium::{CtEntry, TUPLE_F_IN, ct_flag};
 use monitor_abi::class::{Direction, Protocol, State};
+use monitor_abi::silence;
 
-use super::clock::Reading;
+use super::clock::{Clock, Reading};
 use super::tuple::{Endpoint, LayoutError, Tuple};
 
 /// The names Cilium's CLI prints for the bits of the flag word, in its order.
@@ -114,6 +115,25 @@ impl CtRow {
     #[must_use]
     pub fn expired(&self, now: Option<Reading>) -> Option<bool> {
         now?.expired(self.lifetime)
+    }
+
+    /// The later of both reports; `None` if there was none.
+    #[must_use]
+    pub fn last_report(&self) -> Option<u32> {
+        Some(self.last_tx_report.max(self.last_rx_report)).filter(|report| *report != 0)
+    }
+
+    /// Clock units since the later report; `None` if there was none, and while the clock is unknown.
+    #[must_use]
+    pub fn silent_units(&self, now: Option<Reading>) -> Option<u32> {
+        let now = now.filter(|now| now.mode != Clock::Undecided)?;
+        Some(silence::silent(now.now, self.last_report()?))
+    }
+
+    /// The same in seconds, rounded down.
+    #[must_use]
+    pub fn silent(&self, now: Option<Reading>) -> Option<u64> {
+        now?.seconds(self.silent_units(now)?.into())
     }
 
     /// The end that is not the local endpoint.

@@ -7,7 +7,6 @@ pub mod ct;
 pub mod detect;
 pub mod drops;
 pub mod judge;
-pub mod linger;
 pub mod nat;
 pub mod pins;
 pub mod prefix;

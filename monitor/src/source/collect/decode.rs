@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use monitor_abi::cell::{decode_map_cell, decode_target_cell};
+use monitor_abi::cell::{MAX_PAIRS, decode_map_cell, decode_target_cell, longest_unanswered};
 use monitor_abi::class::{Due, State};
 use monitor_abi::scan::found;
 
-use crate::snapshot::{Cell, MapScan, TargetCell, TargetState};
+use crate::snapshot::{Cell, MapScan, SilentEntries, TargetCell, TargetState};
 use crate::source::bpf::RawScan;
 use crate::source::cilium::clock::{Clock, Reading};
 use crate::source::cilium::pins::MapName;
@@ -19,9 +19,19 @@ use crate::source::cilium::target::TargetIndex;
 pub(super) struct PairCell {
     pub pair: usize,
     pub state: State,
-    pub lingering: bool,
+    /// For too long, see `monitor_abi::silence`.
+    pub silent: bool,
     pub expired: bool,
     pub entries: u64,
+}
+
+/// The targets' counters of one walk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct PairCells {
+    /// Without the empty ones.
+    pub cells: Vec<PairCell>,
+    /// The longest silence of an unanswered entry, of pairs that have some.
+    pub longest: Vec<(usize, Duration)>,
 }
 
 /// What one walk counted, without the empty cells.
@@ -58,32 +68,35 @@ pub(super) fn map_scan(
         oldest_expired: if name.is_conntrack() { reading.seconds(overdue) } else { None },
         odd_flags: raw.word(found::ODD_FLAGS),
         odd_nexthdr: raw.word(found::ODD_NEXTHDR),
+        no_report: raw.word(found::NO_REPORT),
+        odd_lifetimes: None,
     }
 }
 
-/// The targets' counters of one walk, without the empty ones.
-pub(super) fn pair_cells(raw: &RawScan) -> Vec<PairCell> {
-    (0_u32..)
-        .zip(&raw.target_cells)
-        .filter(|(_, entries)| **entries > 0)
-        .filter_map(|(index, entries)| {
-            let (pair, state, lingering, expired) = decode_target_cell(index)?;
-            Some(PairCell { pair, state, lingering, expired, entries: *entries })
-        })
-        .collect()
+/// What one walk counted of the targets.
+pub(super) fn pair_cells(raw: &RawScan, reading: Reading) -> PairCells {
+    let counted = (0_u32..).zip(&raw.target_cells).filter(|(_, entries)| **entries > 0);
+    let cells = counted.filter_map(|(index, entries)| {
+        let (pair, state, silent, expired) = decode_target_cell(index)?;
+        Some(PairCell { pair, state, silent, expired, entries: *entries })
+    });
+    let longest = (0_u32..).zip(0..MAX_PAIRS).filter_map(|(number, pair)| {
+        let units = raw.target_cells.get(longest_unanswered(number) as usize).filter(|units| **units > 0)?;
+        Some((pair, reading.duration(*units)?))
+    });
+    PairCells { cells: cells.collect(), longest: longest.collect() }
 }
 
 /// Sums the walks by target and service.
 pub(super) fn targets<'a>(
     index: &TargetIndex,
-    cells: &(impl Iterator<Item = &'a PairCell> + Clone),
+    walks: &(impl Iterator<Item = &'a PairCells> + Clone),
     decided: bool,
-    tcp_timeout_known: bool,
 ) -> Vec<TargetState> {
     let build = |(pair, (target, service)): (usize, (&str, &str))| {
-        let mine = || cells.clone().filter(move |cell| cell.pair == pair);
+        let mine = || walks.clone().flat_map(|walk| &walk.cells).filter(move |cell| cell.pair == pair);
         let sum = |pass: &dyn Fn(&PairCell) -> bool| {
-            mine().filter(|cell| pass(cell)).map(|cell| cell.entries).sum()
+            mine().filter(|cell| pass(cell)).map(|cell| cell.entries).sum::<u64>()
         };
         let expiries: &[Option<bool>] = if decided { &[Some(false), Some(true)] } else { &[None] };
         let cells = State::ALL.iter().flat_map(|&state| {
@@ -95,13 +108,18 @@ pub(super) fn targets<'a>(
                 }),
             })
         });
+        let longest = walks.clone().flat_map(|walk| &walk.longest).filter(|(known, _)| *known == pair);
+        let silent = || SilentEntries {
+            lingering_closed: sum(&|cell| cell.silent && cell.state == State::Closed),
+            lingering_half_closed: sum(&|cell| cell.silent && cell.state.is_half_closed()),
+            unanswered: sum(&|cell| cell.silent && cell.state == State::Opening),
+            longest_unanswered: longest.map(|(_, silent)| *silent).max(),
+        };
         TargetState {
             target: target.to_owned(),
             service: service.to_owned(),
             cells: cells.collect(),
-            lingering_closed: decided.then(|| sum(&|cell| cell.lingering && cell.state == State::Closed)),
-            lingering_half_closed: tcp_timeout_known
-                .then(|| sum(&|cell| cell.lingering && cell.state.is_half_closed())),
+            silent: decided.then(silent),
         }
     };
     index.pairs().enumerate().map(build).collect()
@@ -181,6 +199,7 @@ mod tests {
                 found: std::array::from_fn(|word| found[word]),
                 cells: vec![0; CHUNK * MAP_CHUNKS],
                 target_cells: vec![0; CHUNK * TARGET_CHUNKS],
+                timeouts: vec![0; CHUNK],
                 reads: 1,
             };
             for (cell, entries) in cells {
@@ -206,18 +225,23 @@ mod tests {
             prop_assert!(scan.cells.iter().all(|cell| cell.due == cell.due.shown()));
             prop_assert!(scan.implausible <= real);
 
-            let pairs = pair_cells(&raw);
+            let pairs = pair_cells(&raw, reading);
             let index = TargetIndex::new(vec![TargetSpec {
                 name: "all".to_owned(),
                 prefixes: vec![([0, 0, 0, 0].into(), 0)],
                 services: Vec::new(),
             }]).unwrap();
             for decided in [false, true] {
-                let states = targets(&index, &pairs.iter(), decided, decided);
-                let mine: u64 = pairs.iter().filter(|cell| cell.pair == 0).map(|cell| cell.entries).sum();
+                let states = targets(&index, &[&pairs].into_iter(), decided);
+                let mine = || pairs.cells.iter().filter(|cell| cell.pair == 0);
                 prop_assert_eq!(states.len(), 1);
-                prop_assert_eq!(states[0].count(|_| true), mine);
-                prop_assert_eq!(states[0].lingering_closed.is_some(), decided);
+                prop_assert_eq!(states[0].count(|_| true), mine().map(|cell| cell.entries).sum::<u64>());
+                prop_assert_eq!(states[0].silent.is_some(), decided);
+                if let Some(silent) = states[0].silent {
+                    let judged = mine().filter(|cell| cell.silent && (cell.state.is_stale() || cell.state == State::Opening));
+                    let sum: u64 = judged.map(|cell| cell.entries).sum();
+                    prop_assert_eq!(silent.lingering() + silent.unanswered, sum);
+                }
             }
         }
     }

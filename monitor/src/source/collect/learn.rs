@@ -1,29 +1,22 @@
-//! What a scan needs to be asked: the clock, its frequency, the timeouts.
+//! What a scan needs to be asked: the clock and its frequency.
 //!
-//! In: a collector with open maps. Out: its clock, HZ and timeouts, found out from the entries themselves.
-//! Must not: walk more than it needs: a few thousand entries tell the clock, one walk the timeouts.
+//! In: a collector with open maps. Out: its clock and HZ, found out from the entries themselves.
+//! Must not: walk more than it needs: a few thousand entries tell the clock.
 
 use std::time::Duration;
 
-use monitor_abi::class::State;
-use monitor_abi::scan::{Clock, found};
+use monitor_abi::scan::Clock;
 
-use super::{Collector, Learn};
-use crate::snapshot::{TimeoutClass, TimeoutFact};
-use crate::source::bpf::{Ask, RawScan, sys};
-use crate::source::cilium::agent_config;
-use crate::source::cilium::clock::Reading;
+use super::Collector;
 use crate::source::cilium::detect::{self, Votes};
-use crate::source::cilium::pins::{MapName, Table};
 use crate::source::cilium::timeouts::Timeouts;
-use crate::source::host::HostError;
 
 /// Lifetimes looked at per map to find the clock.
 const SAMPLED: u32 = 4096;
 
 impl Collector {
-    /// Learns what a scan needs to be asked: the clock, its frequency, the TCP timeout.
-    pub fn learn(&mut self, what: Learn) {
+    /// Learns what a scan needs to be asked: the clock and its frequency.
+    pub fn learn(&mut self) {
         if self.clock == Clock::Undecided {
             self.clock = self.detect();
             if self.clock != Clock::Undecided {
@@ -33,33 +26,6 @@ impl Collector {
         if self.hz.is_none() {
             self.hz = self.measure_hz();
         }
-        if what == Learn::Clock {
-            return;
-        }
-        let unknown = !self.timeout_facts().iter().any(|fact| fact.class == TimeoutClass::Tcp);
-        if unknown && self.clock != Clock::Undecided {
-            // Once: the threshold of half-closed entries needs the timeout before the walk that counts them.
-            // What is odd is logged by the walk that counts it.
-            let ask = Ask { log: false, learn: true, ..self.ask(sys::monotonic()) };
-            let mut seen = Vec::new();
-            for (name, known) in self.known.iter().filter(|(name, _)| name.table == Table::CtTcp) {
-                if let Ok(raw) = self.kernel.scan(&known.link, &ask) {
-                    seen.extend(most_left(name, &raw, self.reading(&raw)));
-                }
-            }
-            self.timeouts.observe(seen);
-        }
-    }
-
-    /// Takes timeouts over from who has followed these maps for longer.
-    pub fn tell_timeouts(&mut self, told: Vec<TimeoutFact>) {
-        self.told = told;
-    }
-
-    /// Takes them over from Cilium's own configuration, where the user pointed at it.
-    pub fn follow_agent_config(&mut self) -> Result<(), HostError> {
-        self.agent = agent_config::read_agent_config(&self.settings.host)?;
-        Ok(())
     }
 
     fn detect(&mut self) -> Clock {
@@ -106,28 +72,5 @@ impl Collector {
             self.clock = Clock::Undecided;
             self.timeouts = Timeouts::default();
         }
-    }
-}
-
-/// The most seconds left of each timeout class a walk saw.
-pub(super) fn most_left(name: &MapName, raw: &RawScan, reading: Reading) -> Vec<(TimeoutClass, u64)> {
-    let seconds = |word: usize| reading.seconds(raw.word(word)).unwrap_or(0);
-    let most = |base: usize, states: &[State]| {
-        states.iter().map(|state| seconds(base + *state as usize)).max().unwrap_or(0)
-    };
-    let lasting = [State::Established, State::RxClosing, State::TxClosing];
-    let (regular, service) = (found::MOST_LEFT, found::MOST_LEFT_SERVICE);
-    match name.table {
-        Table::CtTcp => vec![
-            (TimeoutClass::Tcp, most(regular, &lasting)),
-            (TimeoutClass::Syn, most(regular, &[State::Opening])),
-            (TimeoutClass::Fin, most(regular, &[State::Closed])),
-            (TimeoutClass::ServiceTcp, most(service, &lasting)),
-        ],
-        Table::CtAny => vec![
-            (TimeoutClass::Any, most(regular, &[State::Stateless])),
-            (TimeoutClass::ServiceAny, most(service, &[State::Stateless])),
-        ],
-        Table::Nat => Vec::new(),
     }
 }

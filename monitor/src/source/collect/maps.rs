@@ -6,7 +6,7 @@
 use std::os::fd::AsFd;
 
 use super::{Collector, Walked, scan_problem};
-use crate::source::bpf::{Link, LoadError};
+use crate::source::bpf::Link;
 use crate::source::cilium::pins::{self, MapName, MapProblem, OpenMap};
 
 /// A map between two collections.
@@ -38,15 +38,6 @@ impl Collector {
                 (names, 0, Some(format!("failed to list {}: {error}", directory.display())))
             }
         }
-    }
-
-    /// Loads the programs that count, where only those that show entries were, and links the maps to them.
-    pub fn load_counting(&mut self) -> Result<(), LoadError> {
-        self.kernel.load_counting()?;
-        // A link holds what was loaded when it was made.
-        self.known.clear();
-        self.open_all();
-        Ok(())
     }
 
     /// Opens the pin anew, so that a map Cilium re-created is noticed; keeps the old link while the id stays, and

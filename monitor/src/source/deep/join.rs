@@ -27,16 +27,16 @@ use crate::source::host::sockets::{Socket, TcpState};
 
 /// Suspects kept for the next scan, per kind and map; beyond them counts are too low.
 pub const MOST_SUSPECTS: usize = 1 << 18;
-/// An entry is a ghost if its last packet is at least this old.
-const SILENT: Duration = Duration::from_secs(60);
+/// An entry is a ghost if it has been silent for so many seconds: its last packet is a minute old at least, the time that
+/// an ended socket stays, and the report that tells may be six seconds behind.
+const SILENT: u64 = 66;
 
 /// What rows are judged by.
 pub struct Context<'a> {
     pub fingerprints: &'a Fingerprints,
     pub targets: &'a TargetIndex,
-    /// Timeouts of established and of opening connections; `None` while unknown.
+    /// The timeout of established connections; `None` while unknown.
     pub tcp_timeout: Option<Duration>,
-    pub syn_timeout: Option<Duration>,
     pub host: Option<HostView>,
 }
 
@@ -179,15 +179,9 @@ impl<'a> Join<'a> {
         if self.sockets.contains(&(row.initiator, row.responder)) {
             return;
         }
-        let timeout =
-            if row.state == State::Opening { self.context.syn_timeout } else { self.context.tcp_timeout };
-        let silent = timeout
-            .and_then(|timeout| i64::try_from(timeout.as_secs()).ok())
-            .zip(row.remaining(clock))
-            .map(|(timeout, left)| timeout - left);
-        match silent {
+        match row.silent(clock) {
             None => self.ghosts_known = false,
-            Some(silent) if silent.cast_unsigned() >= SILENT.as_secs() && silent > 0 => {
+            Some(silent) if silent >= SILENT => {
                 if let Some(counts) = self.targets.get_mut(target) {
                     counts.ghosts += 1;
                 }
@@ -348,8 +342,14 @@ mod tests {
         let ports = [responder.port.to_be_bytes(), initiator.port.to_be_bytes()].concat();
         let key = [octets(initiator), octets(responder), ports, vec![6, direction as u8]].concat();
         let mut value = [0; 56];
+        let timeout = match flags & 0x13 {
+            0x00 => 60,
+            0x13 => 10,
+            _ => 8_000,
+        };
         value[32..36].copy_from_slice(&u32::try_from(10_000 + left).unwrap().to_ne_bytes());
         value[36..38].copy_from_slice(&flags.to_ne_bytes());
+        value[52..56].copy_from_slice(&u32::try_from(10_000 + left - timeout).unwrap().to_ne_bytes());
         CtRow::decode(&key, &value).unwrap()
     }
 
@@ -391,7 +391,7 @@ mod tests {
         host: Option<HostView>,
     ) -> Context<'a> {
         let timeout = |seconds| Some(Duration::from_secs(seconds));
-        Context { fingerprints: prints, targets, tcp_timeout: timeout(8_000), syn_timeout: timeout(60), host }
+        Context { fingerprints: prints, targets, tcp_timeout: timeout(8_000), host }
     }
 
     /// Orphans and half pairs that two scans of the same entries confirm.
@@ -514,10 +514,10 @@ mod tests {
         let rows = [
             ct(NODE, NAS, Direction::Out, 0x10, 1_000),
             ct("192.168.42.254:43299", NAS, Direction::Out, 0x10, 1_000),
-            ct("192.168.42.254:43300", NAS, Direction::Out, 0x10, 7_940),
-            ct("192.168.42.254:43301", NAS, Direction::Out, 0x10, 7_941),
+            ct("192.168.42.254:43300", NAS, Direction::Out, 0x10, 7_934),
+            ct("192.168.42.254:43301", NAS, Direction::Out, 0x10, 7_935),
             ct("192.168.42.254:43302", NAS, Direction::Out, 0x13, -700),
-            ct("192.168.42.254:43303", NAS, Direction::Out, 0x00, -1),
+            ct("192.168.42.254:43303", NAS, Direction::Out, 0x00, -6),
             ct(POD, NAS, Direction::Out, 0x10, 1_000),
         ];
         let joined = join(&context, &rows, &[], None);

@@ -122,7 +122,6 @@ impl DeepScan {
             fingerprints: &self.fingerprints,
             targets,
             tcp_timeout: snapshot.timeout(TimeoutClass::Tcp),
-            syn_timeout: snapshot.timeout(TimeoutClass::Syn),
             host,
         };
         let groups = groups(&collector.open_maps());

@@ -1,0 +1,300 @@
+//! How long entries have been silent: the walk in the kernel, `list`, `check` and the page on the same maps.
+//!
+//! In: generated maps on both clocks, the capture, and entries that broke what was inferred before. Out: pass or fail.
+//! Must not: need an entry to be judged twice: everything here is known in the first scan.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, ensure};
+use support::cilium::{self, MapName};
+use support::clock::Clock;
+use support::daemon::Finished;
+use support::fixture::{self, Lifetimes, Record};
+use support::generate::{self, Family, Generator};
+use support::http;
+use support::node::{Node, PATIENCE, second, whole};
+use support::reference::{self, classify};
+use support::simulate::entry::{CtValue, Facing, RX_CLOSING, SEEN_NON_SYN, TCP, TX_CLOSING, ct_key};
+use support::sys::Map;
+
+use crate::daemon::{END, start};
+
+const CLOSED: u16 = SEEN_NON_SYN | RX_CLOSING | TX_CLOSING;
+const STALE_AFTER: i64 = 600;
+
+const ALL: &str = "
+listen: '127.0.0.1:0'
+targets_from_host: false
+deep_interval: 0s
+targets: [{name: all, addresses: [0.0.0.0/0, '::/0']}]
+";
+const QNAP: &str = "
+targets_from_host: false
+deep_interval: 0s
+targets: [{name: qnap, addresses: [192.168.100.180], services: [{name: smb, ports: [445]}]}]
+";
+
+/// What all entries together are said to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Said {
+    lingering: u64,
+    unanswered: u64,
+}
+
+/// Nothing near a border: what passes between two runs of the program changes nothing. Entries without a report are warned
+/// about, and those that Cilium does not define.
+fn is_steady(Record { key, value }: &Record, clock: reference::Clock) -> Result<bool> {
+    let class = classify(key, value, clock, STALE_AFTER, &[])?;
+    let field = |offset: usize| -> Result<u32> {
+        Ok(u32::from_ne_bytes(value.get(offset..offset + 4).context("short value")?.try_into()?))
+    };
+    let left = clock.seconds_left(field(32)?);
+    let far_from_due = matches!(left, -100_000..-2_000 | 2_000..7_000 | 100_000..110_000);
+    let last = i64::from(field(48)?.max(field(52)?));
+    let far_from_silent = match class.silent.map(|units| clock.seconds_of(units)) {
+        Some(20..=300 | 900..) => true,
+        Some(0) => last > i64::from(clock.now) + 100_000,
+        _ => false,
+    };
+    let flags =
+        u16::from_ne_bytes([*value.get(36).context("short value")?, *value.get(37).context("short value")?]);
+    let odd =
+        flags & 0xf800 != 0 || key.last_chunk().is_none_or(|[nexthdr, flags]| *nexthdr == 0 || *flags > 7);
+    Ok(far_from_due && far_from_silent && !odd)
+}
+
+/// Sets both reports: lately or long ago, in one direction or both, and ahead of the clock.
+fn report(Record { key: _, value }: &mut Record, number: usize, clock: reference::Clock) -> Result<()> {
+    const AGO: [[Option<i64>; 2]; 6] = [
+        [Some(100), None],
+        [None, Some(100)],
+        [Some(1_500), Some(1_900)],
+        [Some(1_900), Some(1_500)],
+        [Some(1_900), Some(100)],
+        [Some(-200_000), Some(1_900)],
+    ];
+    let ago = AGO.get(number % AGO.len()).context("no such pair")?;
+    for (offset, seconds) in [48, 52].into_iter().zip(ago) {
+        let report = seconds.map_or(0, |seconds| i64::from(clock.now) - clock.units(seconds));
+        let to = value.get_mut(offset..offset + 4).context("short value")?;
+        to.copy_from_slice(&u32::try_from(report)?.to_ne_bytes());
+    }
+    Ok(())
+}
+
+/// What `scrape`, `list`, `check` and the daemon's page say, each on its own; fails unless they agree.
+fn agreed(node: &Node) -> Result<Said> {
+    let page = node.scrape()?;
+    let metrics = Said {
+        lingering: whole(page.sum("ctmon_target_lingering_entries", &[]))?,
+        unanswered: whole(page.sum("ctmon_target_unanswered_entries", &[]))?,
+    };
+    let listed = Said {
+        lingering: node.count(&["list", "--count", "--lingering"])?,
+        unanswered: node.count(&["list", "--count", "--unanswered"])?,
+    };
+    ensure!(listed == metrics, "the metrics say {metrics:?}, list {listed:?}");
+    let mut lines = Said::default();
+    for line in node.said(&["list", "-o", "json"])?.lines() {
+        let entry: serde_json::Value = serde_json::from_str(line)?;
+        let is =
+            |key: &str| entry.get(key).and_then(serde_json::Value::as_bool).with_context(|| line.to_owned());
+        let silent = entry.get("silent_seconds").and_then(serde_json::Value::as_i64);
+        let silent = silent.with_context(|| line.to_owned())?;
+        ensure!(is("lingering")? == (is("stale")? && silent >= STALE_AFTER), "{line}");
+        lines.lingering += u64::from(is("lingering")?);
+        lines.unanswered += u64::from(is("unanswered")?);
+    }
+    ensure!(lines == metrics, "the metrics say {metrics:?}, the lines of list {lines:?}");
+    let checked = found_lingering(node)?;
+    ensure!(checked == metrics.lingering, "the metrics say {metrics:?}, check {checked}");
+    Ok(metrics)
+}
+
+/// The closed and half-closed entries that `check` finds lingering.
+fn found_lingering(node: &Node) -> Result<u64> {
+    let Finished { status, stdout, stderr } =
+        node.ctmon(&["check", "-o", "json", "--only", "StaleConnections"])?;
+    ensure!(matches!(status.code(), Some(0 | 1)) && stderr.is_empty(), "ended with {status}: {stderr}");
+    // A target is found once for each severity: the heaviest of its findings has the same numbers as the others.
+    let mut by_target = BTreeMap::new();
+    for line in stdout.lines() {
+        let finding: serde_json::Value = serde_json::from_str(line)?;
+        let text =
+            |key: &str| finding.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        let numbers: Vec<u64> = text("evidence").split(' ').filter_map(|word| word.parse().ok()).collect();
+        let [closed, half_closed, _] = numbers.as_slice() else { anyhow::bail!("no numbers: {line}") };
+        by_target.insert(text("target"), closed + half_closed);
+    }
+    Ok(by_target.values().sum())
+}
+
+/// The columns Lingering and Unanswered of the daemon's page at `/`.
+fn shown_on_the_page(node: &Node) -> Result<Said> {
+    let mut running = start(node)?;
+    running.daemon.wait_for_http(running.address, "/readyz", PATIENCE)?;
+    let page = http::get(running.address, "/")?.text()?.to_owned();
+    let (_, targets) = page.split_once("<h2>Targets</h2>").context("no targets on the page")?;
+    let mut said = Said::default();
+    for row in targets.split("<tr>").filter(|row| row.starts_with("<th scope=\"row\">")) {
+        let cells: Vec<_> =
+            row.split("<td>").filter_map(|cell| cell.split_once("</td>")).map(|(cell, _)| cell).collect();
+        let [_service, _entries, _stale, lingering, unanswered] = cells.as_slice() else {
+            anyhow::bail!("{row}")
+        };
+        said.lingering += lingering.parse::<u64>()?;
+        said.unanswered += unanswered.parse::<u64>()?;
+    }
+    ensure!(running.daemon.stop(END)?.success(), "{}", running.daemon.output());
+    Ok(said)
+}
+
+/// Whether this machine has been up for too short a time for entries of so many seconds ago.
+fn is_too_young(seconds: u32) -> Result<bool> {
+    let young = second()? < seconds;
+    if young {
+        println!("ctmon-skip: entries silent since long need an uptime of {seconds} s");
+    }
+    Ok(young)
+}
+
+/// Generated maps of both families on one clock.
+fn check_generated(clock: Clock, seed: u64) -> Result<()> {
+    let node = Node::new(ALL)?;
+    let reading = clock.units().reference(clock.now()?);
+    let mut expected = Said::default();
+    let mut maps = Vec::new();
+    for (name, family) in [(MapName::Ct4, Family::V4), (MapName::Ct6, Family::V6)] {
+        let mut records = Vec::new();
+        let generated = Generator::new(seed, reading, &[]).conntrack(family, 20_000)?;
+        for (mut record, number) in generated.into_iter().zip(0..) {
+            report(&mut record, number, reading)?;
+            if is_steady(&record, reading)? {
+                let class = classify(&record.key, &record.value, reading, STALE_AFTER, &[])?;
+                expected.lingering += u64::from(class.lingering == Some(true));
+                expected.unanswered += u64::from(class.unanswered == Some(true));
+                records.push(record);
+            }
+        }
+        let map = cilium::create(&node.bpffs, name, name.pin(), 65_536, 0)?;
+        generate::put(&map, &records)?;
+        maps.push(map);
+    }
+    ensure!(expected.lingering > 100 && expected.unanswered > 30, "too few to prove anything: {expected:?}");
+    assert_eq!(agreed(&node)?, expected);
+    assert_eq!(shown_on_the_page(&node)?, expected);
+    assert_eq!(
+        whole(node.scrape()?.sum("ctmon_ct_entries", &[("expired", "true")]))?,
+        node.count(&["list", "--count", "--expired"])?
+    );
+    Ok(())
+}
+
+#[test]
+fn whoever_tells_what_is_silent_tells_the_same_of_generated_entries_in_jiffies() -> Result<()> {
+    check_generated(Clock::jiffies()?, 3)
+}
+
+#[test]
+fn whoever_tells_what_is_silent_tells_the_same_of_generated_entries_in_seconds() -> Result<()> {
+    if is_too_young(2_000)? {
+        return Ok(());
+    }
+    check_generated(Clock::ktime(), 4)
+}
+
+#[test]
+fn whoever_tells_what_is_silent_tells_the_same_of_the_capture() -> Result<()> {
+    const AGE: u32 = 700;
+    if is_too_young(AGE + 200)? {
+        return Ok(());
+    }
+    let node = Node::new(&format!("{ALL}clock: ktime\n"))?;
+    let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedTo(second()? - AGE))?;
+    let said = agreed(&node)?;
+    assert_eq!(said, shown_on_the_page(&node)?);
+    // By then everything stale has been silent for more than ten minutes, and no SYN waits any more.
+    let stale = whole(node.scrape()?.sum("ctmon_target_stale_entries", &[]))?;
+    assert_eq!(said, Said { lingering: stale, unanswered: 0 });
+    Ok(())
+}
+
+#[test]
+fn the_capture_as_it_was_taken_has_connections_without_an_answer_and_nothing_that_lingers() -> Result<()> {
+    // In half a minute the SYNs run out of time: where that passed meanwhile, once more.
+    for _ in 0..10 {
+        let node = Node::new(&format!("{ALL}clock: ktime\n"))?;
+        let now = second()?;
+        let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedTo(now))?;
+        let said = agreed(&node)?;
+        if second()? < now + 40 {
+            assert_eq!(said, Said { lingering: 0, unanswered: 8 });
+            return Ok(());
+        }
+    }
+    anyhow::bail!("one look at the maps took 40 s, ten times over")
+}
+
+/// A pod's connection to the server's share: flags, lifetime and last report in seconds from now.
+fn insert(map: &Map, port: u16, flags: u16, left: i64, report: i64) -> Result<()> {
+    let now = i64::from(second()?);
+    let at = |seconds: i64| u32::try_from(now + seconds);
+    let (pod, share) =
+        (std::net::SocketAddr::new("10.244.0.14".parse()?, port), "192.168.100.180:445".parse()?);
+    let value = CtValue { flags, lifetime: at(left)?, last_tx_report: at(report)?, ..CtValue::default() };
+    map.update(&ct_key(Facing::Out, pod, share, TCP), &value.to_bytes())
+}
+
+/// Two processors reset a connection at once: both closing bits, and the lifetime of an open one.
+#[test]
+fn one_reset_among_thousands_that_kept_the_whole_lifetime_makes_nothing_linger() -> Result<()> {
+    if is_too_young(700)? {
+        return Ok(());
+    }
+    let node = Node::new(QNAP)?;
+    let map = cilium::create(&node.bpffs, MapName::Ct4, MapName::Ct4.pin(), 131_072, 0)?;
+    for port in 10_000..35_000 {
+        insert(&map, port, CLOSED, -20, -30)?;
+    }
+    insert(&map, 40_000, CLOSED, 7_964, -36)?;
+    for port in 41_000..41_030 {
+        insert(&map, port, SEEN_NON_SYN, 7_990, -10)?;
+    }
+    let page = node.scrape()?;
+    let timeout =
+        |class: &str| page.value("ctmon_ct_timeout_seconds", &[("class", class), ("source", "entries")]);
+    assert_eq!((timeout("fin"), timeout("tcp")), (Some(10.0), Some(8_000.0)));
+    assert_eq!(page.sum("ctmon_target_stale_entries", &[("target", "qnap")]), Some(25_001.0));
+    assert_eq!(page.sum("ctmon_target_lingering_entries", &[("target", "qnap")]), Some(0.0));
+    assert_eq!(page.sum("ctmon_ct_odd_lifetime_entries", &[]), Some(1.0));
+    assert_eq!((node.count(&["list", "--count", "--lingering"])?, found_lingering(&node)?), (0, 0));
+    // Silent for ten minutes, it lingers as any other does.
+    insert(&map, 40_000, CLOSED, 7_390, -610)?;
+    insert(&map, 40_001, CLOSED, -600, -610)?;
+    insert(&map, 40_002, SEEN_NON_SYN | RX_CLOSING, 7_390, -610)?;
+    assert_eq!((node.count(&["list", "--count", "--lingering"])?, found_lingering(&node)?), (3, 3));
+    Ok(())
+}
+
+#[test]
+fn handshakes_in_flight_are_not_unanswered_and_one_without_an_answer_is() -> Result<()> {
+    let node = Node::new(QNAP)?;
+    let map = cilium::create(&node.bpffs, MapName::Ct4, MapName::Ct4.pin(), 512, 0)?;
+    let unanswered = || {
+        let page = node.scrape()?;
+        let count =
+            page.value("ctmon_target_unanswered_entries", &[("target", "qnap"), ("target_service", "smb")]);
+        Ok::<_, anyhow::Error>((whole(count)?, node.count(&["list", "--count", "--unanswered"])?))
+    };
+    // Their reports lie ahead, as if they had been made while this ran: however slow it runs, they are in flight.
+    for port in 40_000..40_009 {
+        insert(&map, port, 0, 4_060, 4_000)?;
+    }
+    assert_eq!(unanswered()?, (0, 0));
+    insert(&map, 41_000, 0, 3_600, -5)?;
+    assert_eq!(unanswered()?, (1, 1));
+    // Given up: its time has passed.
+    insert(&map, 41_000, 0, -1, -61)?;
+    assert_eq!(unanswered()?, (0, 0));
+    Ok(())
+}
