@@ -6,6 +6,7 @@
 pub mod deep;
 mod host;
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use monitor_abi::class::{Direction, Due, Expiry, Protocol, State, VictimState};
@@ -46,6 +47,8 @@ pub struct Snapshot {
     pub maps_skipped: usize,
     /// Entries by target and service, in configuration order; the last service of each target is `other`.
     pub targets: Vec<TargetState>,
+    /// Where unanswered connections come from; empty unless a command asked for it.
+    pub callers: Vec<Callers>,
     pub evictions: Evictions,
     /// Whether the kernel tells how many entries a map holds, and why not.
     pub map_count: map_count::plan::Plan,
@@ -219,6 +222,15 @@ pub struct TargetState {
     pub cells: Vec<TargetCell>,
     /// What has been silent for too long; `None` while the clock is unknown.
     pub silent: Option<SilentEntries>,
+}
+
+/// Who waits for the first answer of a service of a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Callers {
+    pub target: String,
+    pub service: String,
+    /// The most frequent first.
+    pub from: Vec<IpAddr>,
 }
 
 /// Entries of a target that have been silent for too long.

@@ -235,6 +235,8 @@ pub(crate) fn scan(cells: Vec<Cell>, at: Duration, oldest: u64) -> MapScan {
         implausible: 0,
         odd_flags: 0,
         odd_nexthdr: 0,
+        no_report: 0,
+        odd_lifetimes: None,
     }
 }
 

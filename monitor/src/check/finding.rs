@@ -8,7 +8,7 @@ use monitor_abi::scan::Clock;
 use super::alerts::{OVERDUE, Reading, expected_capacity};
 use super::catalog::Severity;
 use super::history::History;
-use super::{collector, deep, expected, storage, tuning};
+use super::{collector, deep, expected, storage, tuning, unanswered};
 use crate::config::{Settings, duration};
 use crate::snapshot::{Content, Snapshot};
 use crate::source::bpf::plan::{Mode, Plan, Reason};
@@ -86,6 +86,7 @@ pub fn findings(
         }
     }
     all.extend(history.iter().flat_map(|history| history.findings(settings)));
+    all.extend(unanswered::findings(snapshot, history, settings));
     all.extend(tuning::findings(snapshot, settings));
     all.extend(unknowns(snapshot));
     all.extend(circumstances(snapshot));

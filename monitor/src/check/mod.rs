@@ -17,6 +17,7 @@ pub mod storage;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tuning;
+mod unanswered;
 pub mod windows;
 
 pub use alerts::{Reading, readings};

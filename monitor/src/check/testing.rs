@@ -98,6 +98,7 @@ pub(crate) fn snapshot(host: &Host, settings: &Settings) -> Snapshot {
             })
             .collect(),
         evictions: Evictions::default(),
+        callers: vec![],
         map_count: Default::default(),
         agent: None,
         drops: None,

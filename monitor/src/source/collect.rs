@@ -3,6 +3,7 @@
 //! In: the loaded programs, the bpffs root, settings. Out: a [`Snapshot`].
 //! Must not: fail as a whole. What one map or one source cannot tell stands in its own place, with the reason.
 
+mod callers;
 mod counts;
 mod decode;
 mod evictions;
@@ -265,6 +266,7 @@ impl Collector {
             maps_skipped,
             targets: self.target_states(),
             evictions,
+            callers: Vec::new(),
             map_count: self.kernel.counter().plan().clone(),
             agent: self.agent.clone(),
             drops,
