@@ -119,6 +119,10 @@ pub struct MapState {
 
 /// What is behind a pin.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are a few dozen at the most, nearly all of them present"
+)]
 pub enum Content {
     /// No pin: normal where the feature is off.
     Absent,

@@ -179,7 +179,7 @@ fn planted_orphans_half_pairs_and_collisions_are_found_and_nothing_else() -> Res
     field.nat_out(at("10.244.0.13", 8_080)?, at("198.51.100.4", 33_000)?, at(NODE, 30_080)?)?;
     // Collisions: two dead ones, one alive; from another port, or to a low one, is none.
     let closed = SEEN_NON_SYN | RX_CLOSING | TX_CLOSING;
-    for (port, flags, left) in [(52_000, closed, -4_000), (52_001, SEEN_NON_SYN, -5), (52_002, 0, 55)] {
+    for (port, flags, left) in [(52_000, closed, -1_000), (52_001, SEEN_NON_SYN, -5), (52_002, 0, 55)] {
         field.ct(Facing::In, smb, at("10.244.0.14", port)?, flags, left)?;
     }
     field.ct(Facing::In, at(NAS, 50_445)?, at("10.244.0.14", 52_003)?, SEEN_NON_SYN, LIVING)?;

@@ -295,8 +295,10 @@ fn load_value(length: usize, clock: Clock, random: &mut Random) -> Result<Vec<u8
         90..95 => (0x0011, 8_000, random.below(8_000).cast_signed()),
         _ => (0x0012, 8_000, random.below(8_000).cast_signed()),
     };
-    let lifetime = i64::from(clock.now) + clock.units(left);
-    let last_packet = lifetime - clock.units(timeout);
+    // On a machine that has booted just now nothing was heard before its first units.
+    let timeout = clock.units(timeout);
+    let lifetime = (i64::from(clock.now) + clock.units(left)).max(timeout + 12);
+    let last_packet = lifetime - timeout;
     // Closed ones ignore packets after their last FIN or RST; of others the last report is up to an interval older. One
     // direction was reported last, and which one is anybody's guess.
     let lag = if flags == 0x0013 { 0 } else { i64::try_from(random.below(6))? };
@@ -307,7 +309,7 @@ fn load_value(length: usize, clock: Clock, random: &mut Random) -> Result<Vec<u8
     let fields = [(32, lifetime), (48, reports[0]), (52, reports[1])];
     for (offset, time) in fields {
         if let Some(to) = value.get_mut(offset..offset + 4) {
-            to.copy_from_slice(&u32::try_from(time.max(1))?.to_ne_bytes());
+            to.copy_from_slice(&u32::try_from(time)?.to_ne_bytes());
         }
     }
     if let Some(to) = value.get_mut(36..38) {

@@ -116,7 +116,7 @@ pub fn classify(
     let left = clock.seconds_left(fields.lifetime);
     let silent = silent(&fields, clock);
     let expired = fields.lifetime < clock.now;
-    let stale = matches!(state, "rx_closing" | "tx_closing" | "closed");
+    let is_stale = matches!(state, "rx_closing" | "tx_closing" | "closed");
     let waiting = state == "opening" && direction == "out" && !expired;
     Ok(Class {
         direction,
@@ -124,9 +124,9 @@ pub fn classify(
         protocol,
         expired,
         due: due(left),
-        stale,
+        stale: is_stale,
         silent,
-        lingering: if stale {
+        lingering: if is_stale {
             silent.map(|silent| clock.seconds_of(silent) >= stale_after)
         } else {
             Some(false)
@@ -339,17 +339,17 @@ mod tests {
 
     #[test]
     fn lingering_and_unanswered_follow_the_later_report() {
+        const NEVER: i64 = i64::MAX;
         let said = |flags, left: i64, reports: [i64; 2]| {
             let now = 1_000_000;
             let (key, mut value) = entry(flags, u32::try_from(i64::from(now) + left).unwrap());
             for (offset, ago) in [48, 52].into_iter().zip(reports) {
-                let report = if ago == i64::MAX { 0 } else { i64::from(now) - ago };
+                let report = if ago == NEVER { 0 } else { i64::from(now) - ago };
                 value[offset..offset + 4].copy_from_slice(&u32::try_from(report).unwrap().to_ne_bytes());
             }
             let class = classify(&key, &value, Clock::ktime(now), 600, &[]).unwrap();
             (class.silent, class.lingering, class.unanswered)
         };
-        const NEVER: i64 = i64::MAX;
         let no = Some(false);
         // Whatever is left: half-closed entries are judged as closed ones are.
         for (flags, left) in [(0x13, -590), (0x11, 21_000), (0x12, -9_999)] {

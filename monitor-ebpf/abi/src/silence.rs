@@ -29,14 +29,14 @@ pub fn last_report(reports: u64, opaque: impl FnOnce(u64) -> u64) -> u32 {
     let (tx, rx) = (reports & 0xffff_ffff, reports >> 32);
     let rise = rx.wrapping_sub(tx);
     let falls = opaque(rise >> 63);
-    (tx + (rise & falls.wrapping_sub(1))) as u32
+    ((tx + (rise & falls.wrapping_sub(1))) & 0xffff_ffff) as u32
 }
 
 /// Units since the report. 0 for one that is not over yet: it was written while the clock was being read, or is torn.
 #[inline(always)]
 #[must_use]
 pub const fn silent(now: u32, report: u32) -> u32 {
-    positive((now as u64).wrapping_sub(report as u64)) as u32
+    (positive((now as u64).wrapping_sub(report as u64)) & 0xffff_ffff) as u32
 }
 
 /// Whether an entry of this state and direction has been silent for too long: a stale one lingers then, an opening one

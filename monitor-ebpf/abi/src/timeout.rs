@@ -58,8 +58,8 @@ impl Class {
     pub const fn number_of(state: u8, direction: u8) -> u8 {
         // Directions 2 and 3 are SERVICE and RELATED.
         let (service, related) = (direction >> 1 & 1, direction & direction >> 1 & 1);
-        let index = (state & 7) | related * 7 | service << 3;
-        (Self::NUMBERS >> (index as u32 * 4)) as u8 & 7
+        let index = (state & 7) | (related * 7) | (service << 3);
+        ((Self::NUMBERS >> (index as u32 * 4)) & 7) as u8
     }
 }
 
@@ -74,7 +74,7 @@ const SLOTS: usize = CHUNK / CLASSES;
 #[must_use]
 pub const fn places(class: u8, value: u32) -> [usize; 2] {
     let first = (class & 7) as usize * SLOTS + (value as usize & (SLOTS - 1));
-    [first, first ^ SLOTS / 2]
+    [first, first ^ (SLOTS / 2)]
 }
 
 /// What stands at a place after one more entry showed the value; `None` if another value has it.

@@ -33,6 +33,7 @@ pub struct SelectArgs {
 
 /// Arguments that select conntrack entries.
 #[derive(Args, Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct CtSelectArgs {
     #[command(flatten)]
     pub select: SelectArgs,
