@@ -26,6 +26,8 @@ const NEVER: Duration = Duration::from_secs(46_800);
 const WORTH: f64 = 1.1;
 /// Nor is one of fewer entries.
 const FEW: f64 = 100.0;
+/// A map that fills further between two passes may be too small.
+const CROWDED: f64 = 0.25;
 
 /// Where this node is heading.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,6 +84,8 @@ enum Help {
     Shorten,
     /// The map is what is too small.
     Size,
+    /// Nothing has to.
+    Nothing,
     /// It is not known yet what would.
     Unknown,
 }
@@ -224,7 +228,11 @@ impl Outlook {
                 format!("the collector's last pass was {} ago and removed {removed}", whole(age))
             }
             (Some(age), None) => format!("the collector's last pass was {} ago", whole(age)),
-            (None, _) => "no pass of the collector was seen yet".to_owned(),
+            (None, _) if self.oldest.is_zero() => "no pass of the collector was seen yet".to_owned(),
+            (None, _) => format!(
+                "no pass of the collector was seen yet, and of what is dead the oldest since {}",
+                whole(self.oldest)
+            ),
         };
         let apart = self.interval.map_or_else(String::new, |interval| {
             let trend = match self.before {
@@ -313,9 +321,11 @@ impl Outlook {
     #[must_use]
     pub fn general_advice(&self) -> String {
         let heaviest = self.maps.iter().max_by(|a, b| a.share().total_cmp(&b.share()));
+        let worth = heaviest.is_some_and(|map| map.settles > map.at_five * WORTH + FEW);
         match self.help(heaviest) {
-            help @ (Help::Agent | Help::Fix | Help::Shorten) => help.words(self, heaviest),
-            Help::Size | Help::Unknown => String::new(),
+            help @ Help::Agent => help.words(self, heaviest),
+            help @ (Help::Fix | Help::Shorten) if worth => help.words(self, heaviest),
+            Help::Fix | Help::Shorten | Help::Size | Help::Unknown | Help::Nothing => String::new(),
         }
     }
 
@@ -331,10 +341,10 @@ impl Outlook {
         // The oldest dead entry proves how long there was no pass, whoever saw one.
         let apart = self.interval.unwrap_or_default().max(self.oldest);
         let Some(map) = map else { return if apart > FIVE { Help::Fix } else { Help::Unknown } };
-        if map.settles > map.at_five * WORTH + FEW {
+        if map.settles > map.at_five * WORTH {
             return if fixed.is_some() { Help::Shorten } else { Help::Fix };
         }
-        Help::Size
+        if map.settles > map.capacity * CROWDED { Help::Size } else { Help::Nothing }
     }
 }
 
@@ -376,6 +386,7 @@ impl Help {
                      them) or a bigger map ({key}) help, {five}"
                 )
             }
+            Self::Nothing => String::new(),
             Self::Unknown => {
                 "what would help is not known yet: two passes tell, or the running daemon (--daemon), or \
                               Cilium's configuration (--cilium-config)"

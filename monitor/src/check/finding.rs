@@ -8,7 +8,7 @@ use monitor_abi::scan::Clock;
 use super::alerts::{OVERDUE, Reading, expected_capacity};
 use super::catalog::Severity;
 use super::history::History;
-use super::{collector, deep, expected, storage, tuning, unanswered};
+use super::{collector, deep, expected, held, storage, tuning, unanswered};
 use crate::config::{Settings, duration};
 use crate::snapshot::{Content, Snapshot};
 use crate::source::bpf::plan::{Mode, Plan, Reason};
@@ -77,7 +77,7 @@ pub fn findings(
     // Tuning has a finding for each sysctl and mount instead of one for each reading.
     let active = |reading: &&Reading| reading.active && reading.alert.name != tuning::ALERT;
     for reading in readings.iter().filter(active) {
-        let finding = held(explain(reading, snapshot, settings), reading, history, settings);
+        let finding = held::told(explain(reading, snapshot, settings), reading, history, settings);
         // Of one alert on one series only the gravest severity is told.
         match all.iter_mut().find(|known| same_series(known, &finding)) {
             Some(known) if known.level < finding.level => *known = finding,
@@ -95,32 +95,6 @@ pub fn findings(
     all.extend(storage::circumstances(snapshot, settings));
     all.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     all
-}
-
-/// Alerts whose condition comes and goes with every pass: how long it holds is what counts.
-const BETWEEN_PASSES: [&str; 2] = ["CtmonCollectionLagging", "CtmonCollectionSlow"];
-
-/// Says since when it has been so, and waits as the alert does where that is known.
-fn held(mut finding: Finding, reading: &Reading, history: Option<&History>, settings: &Settings) -> Finding {
-    let alert = reading.alert;
-    if !BETWEEN_PASSES.contains(&alert.name) {
-        return finding;
-    }
-    let hold = settings.thresholds.get(alert.name, alert.severity).map_or(alert.hold, |rule| rule.hold);
-    let whole = |time: std::time::Duration| duration::format(std::time::Duration::from_secs(time.as_secs()));
-    let since = match history.and_then(|history| history.held(reading)) {
-        None => "; since when cannot be told: ask beside the daemon of this node".to_owned(),
-        Some(active) if active.held >= hold => format!("; so for {}", whole(active.held)),
-        Some(active) if active.from_the_start => {
-            format!("; so for {} at least: the daemon has not watched for longer", whole(active.held))
-        }
-        Some(active) => {
-            finding.level = Level::Info;
-            format!("; so for {}, the alert waits for {}", whole(active.held), whole(hold))
-        }
-    };
-    finding.evidence.push_str(&since);
-    finding
 }
 
 fn same_series(a: &Finding, b: &Finding) -> bool {
@@ -223,7 +197,8 @@ fn collection(reading: &Reading, snapshot: &Snapshot) -> (String, String) {
     let dead = scan.count(|cell| OVERDUE.contains(&cell.due));
     let oldest = duration::format(std::time::Duration::from_secs(scan.oldest_expired.unwrap_or(0)));
     let outlook = collector::outlook(snapshot);
-    let words = outlook.as_ref().map_or_else(String::new, |outlook| format!("; {}", outlook.words()));
+    // Where that leads is told once, for all maps.
+    let words = outlook.as_ref().map_or_else(String::new, |outlook| format!("; {}", outlook.passes()));
     let evidence = format!(
         "{dead} of {} entries are past their lifetime, the oldest since {oldest}; the map holds {}{words}",
         scan.entries, present.capacity

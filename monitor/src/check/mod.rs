@@ -10,6 +10,7 @@ pub mod crossing;
 mod deep;
 mod expected;
 pub mod finding;
+mod held;
 pub mod history;
 pub mod manifest;
 pub mod plateau;
