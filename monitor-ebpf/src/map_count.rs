@@ -32,7 +32,7 @@ extern "C" fn map_count(ctx: *const MapCtx) -> i32 {
         return 0;
     }
     let id = id_of(map);
-    let Some(counted) = FOLLOWED.get_ptr_mut(&id) else { return 0 };
+    let Some(counted) = FOLLOWED.get_ptr_mut(id) else { return 0 };
     let entries = elements_of(map);
     // SAFETY: a map value of this type; the helper takes nothing.
     unsafe { *counted = [entries, bpf_ktime_get_ns()] };

@@ -2,7 +2,14 @@
 //!
 //! In: the simulated node, at any speed. Out: pass or fail. Must not: need a kernel: nothing is measured here.
 
+#[expect(clippy::cast_precision_loss, reason = "simulated entries are far below 2^52")]
 mod forecast;
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "simulated seconds are small and not negative"
+)]
 mod passes;
 mod watched;
 

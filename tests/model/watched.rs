@@ -213,12 +213,12 @@ pub(crate) const CAPACITY: u64 = 131_072;
 /// The class of an entry with so many seconds left.
 pub(crate) fn due(left: i64) -> Due {
     match left {
-        ..-43_199 => Due::Overdue12h,
-        ..-3_599 => Due::Overdue1h,
-        ..-599 => Due::Overdue10m,
-        ..0 => Due::Overdue,
-        ..11 => Due::Within10s,
-        ..61 => Due::Within60s,
+        ..=-43_200 => Due::Overdue12h,
+        -43_199..=-3_600 => Due::Overdue1h,
+        -3_599..=-600 => Due::Overdue10m,
+        -599..=-1 => Due::Overdue,
+        0..=10 => Due::Within10s,
+        11..=60 => Due::Within60s,
         _ => Due::Within8000s,
     }
 }

@@ -103,7 +103,7 @@ impl Node {
             match collector.callers() {
                 Ok(callers) => snapshot.callers = callers,
                 Err(error) => {
-                    tracing::warn!(%error, "failed to find out where unanswered connections come from")
+                    tracing::warn!(%error, "failed to find out where unanswered connections come from");
                 }
             }
         }

@@ -24,19 +24,19 @@ struct Case {
 
 const QUIET: Case = Case { living: 3_000, dead: 0, oldest: 0, capacity: 524_288, gc: None, fixed: None };
 
-fn seconds(number: u64) -> Option<Duration> {
-    Some(Duration::from_secs(number))
+const fn seconds(number: u64) -> Duration {
+    Duration::from_secs(number)
 }
 
-fn gc(interval: u64, before: u64, removed: u64) -> Option<GcFacts> {
-    Some(GcFacts {
+fn gc(interval: u64, before: u64, removed: u64) -> GcFacts {
+    GcFacts {
         passes: 3,
-        last_pass_age: seconds(20),
+        last_pass_age: Some(seconds(20)),
         last_removed: Some(removed),
-        interval: seconds(interval),
-        interval_before: seconds(before),
+        interval: Some(seconds(interval)),
+        interval_before: Some(seconds(before)),
         dying: None,
-    })
+    }
 }
 
 fn seen(case: Case) -> Outlook {
@@ -55,7 +55,8 @@ fn seen(case: Case) -> Outlook {
         vec![cell(State::Established, Due::Within8000s, living), cell(State::Closed, Due::Overdue, dead)];
     let map = pins::global_maps().into_iter().next().unwrap();
     snapshot.maps = vec![MapState { map, content: Content::Present(present), recreations: 0 }];
-    snapshot.agent = fixed.map(|fixed| AgentConfig { gc_interval: seconds(fixed), ..AgentConfig::default() });
+    snapshot.agent =
+        fixed.map(|fixed| AgentConfig { gc_interval: Some(seconds(fixed)), ..AgentConfig::default() });
     outlook(&snapshot).unwrap()
 }
 
@@ -95,11 +96,11 @@ fn a_fixed_short_interval_wants_a_bigger_map_or_less_churn() {
                 would make it worse";
     check(Case { fixed: Some(30), ..busy }, &["the configuration says 30s"], size);
     check(
-        Case { gc: gc(30, 30, 80_000), ..busy },
+        Case { gc: Some(gc(30, 30, 80_000)), ..busy },
         &["passes are 30s apart, as before: a fixed interval"],
         size,
     );
-    for case in [busy, Case { fixed: Some(30), ..busy }, Case { gc: gc(30, 30, 80_000), ..busy }] {
+    for case in [busy, Case { fixed: Some(30), ..busy }, Case { gc: Some(gc(30, 30, 80_000)), ..busy }] {
         let outlook = seen(case);
         assert!(!outlook.advice(TCP).contains("conntrackGCInterval"), "{}", outlook.advice(TCP));
         assert_eq!(outlook.general_advice(), "", "{}", outlook.words());
@@ -115,7 +116,7 @@ fn a_fixed_long_interval_wants_a_shorter_one() {
         "the interval is fixed, and longer",
     );
     check(
-        Case { gc: gc(3_600, 3_600, 3_600), ..slow },
+        Case { gc: Some(gc(3_600, 3_600, 3_600)), ..slow },
         &["a fixed interval"],
         "the interval is fixed, and longer",
     );
@@ -153,7 +154,8 @@ fn where_five_minutes_change_nothing_there_is_no_remedy() {
 
 #[test]
 fn the_interval_is_told_with_its_trend() {
-    let with = |interval, before| Case { dead: 600, oldest: 590, gc: gc(interval, before, 1_204), ..QUIET };
+    let with =
+        |interval, before| Case { dead: 600, oldest: 590, gc: Some(gc(interval, before, 1_204)), ..QUIET };
     check(
         with(675, 450),
         &["last pass was 20s ago and removed 1204, passes are 11m15s apart and grow (7m30s before)"],
