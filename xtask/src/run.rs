@@ -136,7 +136,7 @@ fn introduce(paths: &Paths, bpffs: &Path) {
     say("  ctmon_target_stale_entries      closed connections towards the NAS pile up");
     say("  ctmon_target_lingering_entries  those that nothing will collect in time");
     say("  ctmon_ct_oldest_expired_seconds the collector falls behind");
-    say("  ctmon_target_entries{state=\"opening\"}  new connections are not answered any more");
+    say("  ctmon_target_unanswered_entries new connections are not answered any more");
     say("  ctmon_alert_active              what of it is worth waking somebody for");
     say("or ask it from another terminal");
     for verb in ["check", "top", "list --target qnap --stale --limit 20"] {
