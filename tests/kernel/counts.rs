@@ -12,7 +12,7 @@ use support::cilium::{self, MapName};
 use support::http;
 use support::node::{Node, PATIENCE, second};
 use support::page::Page;
-use support::simulate::entry::{CtValue, Facing, TCP, ct_key};
+use support::simulate::entry::{CtValue, Facing, RX_CLOSING, SEEN_NON_SYN, TCP, TX_CLOSING, ct_key};
 use support::sys::Map;
 
 use crate::daemon::{END, start};
@@ -107,6 +107,50 @@ fn the_daemon_reads_the_count_between_its_walks() -> Result<()> {
             of_map("ctmon_map_entries") == Some(0.0) && of_map("ctmon_map_peak_entries") == Some(500.0);
         Ok(seen.then_some(()))
     })?;
+    ensure!(running.daemon.stop(END)?.success(), "{}", running.daemon.output());
+    Ok(())
+}
+
+/// Closed for so long that they are dead, or open; of one pod.
+fn fill(map: &Map, numbers: Range<u16>, flags: u16, lifetime: u32) -> Result<Vec<Vec<u8>>> {
+    let add = |number: u16| {
+        let key = ct_key(Facing::Out, ([10, 244, 0, 7], number).into(), ([10, 0, 0, 2], 80).into(), TCP);
+        map.update(&key, &CtValue { flags, lifetime, ..CtValue::default() }.to_bytes())?;
+        Ok(key)
+    };
+    numbers.map(add).collect()
+}
+
+#[test]
+fn a_deleted_pod_is_no_pass_and_a_pass_is_one() -> Result<()> {
+    const CLOSED: u16 = SEEN_NON_SYN | RX_CLOSING | TX_CLOSING;
+    let node = Node::new(&CONFIG.replace("interval: 1s", "interval: 3s"))?;
+    let map = cilium::create(&node.bpffs, MapName::Ct4, MapName::Ct4.pin(), 4_096, 0)?;
+    let now = second()?;
+    let dead = fill(&map, 1_024..1_224, CLOSED, now.saturating_sub(10))?;
+    let living = fill(&map, 2_024..2_074, SEEN_NON_SYN, now + 8_000)?;
+    insert(&map, 40_001..40_003)?;
+    let mut running = start(&node)?;
+    let entries = |page: &Page| page.value("ctmon_map_entries", &[("map_name", "ct4_global")]);
+    let passes = |page: &Page| page.value("ctmon_gc_passes_total", &[("map_name", "ct4_global")]);
+    running.page(|page| entries(page) == Some(252.0))?;
+    // The agent scrubs a deleted pod's entries key by key, dead or alive.
+    for key in dead.iter().chain(&living) {
+        map.delete(key)?;
+    }
+    let page = running.page(|page| entries(page) == Some(2.0))?;
+    let scans = |page: &Page| page.value("ctmon_scans_total", &[]);
+    let seen = scans(&page).context("no scans")?;
+    let page = running.page(|page| scans(page).is_some_and(|scans| scans >= seen + 3.0))?;
+    ensure!(passes(&page) == Some(0.0), "a deleted pod was taken for a pass");
+    let dead = fill(&map, 1_024..1_224, CLOSED, second()?.saturating_sub(10))?;
+    running.page(|page| entries(page) == Some(202.0))?;
+    for key in &dead {
+        map.delete(key)?;
+    }
+    let page = running.page(|page| passes(page) == Some(1.0))?;
+    let removed = page.value("ctmon_gc_last_removed_entries", &[("map_name", "ct4_global")]);
+    ensure!(removed == Some(200.0), "{removed:?} of 200 removed");
     ensure!(running.daemon.stop(END)?.success(), "{}", running.daemon.output());
     Ok(())
 }

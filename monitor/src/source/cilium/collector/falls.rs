@@ -3,10 +3,13 @@
 //! In: counts. Out: falls, each until it stopped falling. Must not: say why it fell, or grow: only what came since the last
 //! walks is kept.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Falls kept at the most, the latest.
 const MOST: usize = 64;
+/// Seconds that tell what comes while the count falls.
+const LATELY: usize = 7;
 /// What the last second says of how fast entries come, against what was known before.
 const WEIGHT: f64 = 0.3;
 
@@ -25,8 +28,10 @@ pub(super) struct Fall {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trace {
     last: Option<(Duration, u64)>,
-    /// Entries that come in a second.
+    /// Entries that come in a second, smoothed.
     rise: f64,
+    /// The same of the last seconds: one that brought many says nothing of the next.
+    rises: VecDeque<f64>,
     open: Option<Fall>,
     falls: Vec<Fall>,
 }
@@ -52,11 +57,12 @@ impl Trace {
             return;
         }
         if entries < before {
+            let median = median(&self.rises);
             let new = Fall { from: before_at, until: at, before, after: entries, inserted: 0.0 };
             let fall = self.open.get_or_insert(new);
             fall.until = at;
             fall.after = entries;
-            fall.inserted += self.rise * elapsed;
+            fall.inserted += median * elapsed;
             return;
         }
         self.falls.extend(self.open.take());
@@ -65,6 +71,10 @@ impl Trace {
         }
         let rise = super::as_f64(entries - before) / elapsed;
         self.rise += (rise - self.rise) * WEIGHT;
+        self.rises.push_back(rise);
+        if self.rises.len() > LATELY {
+            self.rises.pop_front();
+        }
     }
 
     /// What may go within two seconds without a fall, because as much comes.
@@ -91,6 +101,12 @@ impl Trace {
     pub(super) fn forget(&mut self, before: Duration) {
         self.falls.retain(|fall| fall.until > before);
     }
+}
+
+fn median(rises: &VecDeque<f64>) -> f64 {
+    let mut sorted: Vec<f64> = rises.iter().copied().collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
 }
 
 #[cfg(test)]
@@ -122,6 +138,15 @@ mod tests {
         trace.add(Duration::from_secs(60), 2_000);
         let fall = trace.since(Duration::ZERO)[0];
         assert_eq!((fall.removed(), fall.blur()), (6_900 - 2_000 + 100, 100));
+    }
+
+    #[test]
+    fn one_second_that_brought_many_says_nothing_of_the_next() {
+        let mut trace = Trace::default();
+        for (second, entries) in (0..).zip([2, 2, 2, 2, 202, 202, 2]) {
+            trace.add(Duration::from_secs(second), entries);
+        }
+        assert_eq!(trace.since(Duration::ZERO)[0].removed(), 200);
     }
 
     #[test]
