@@ -389,11 +389,11 @@ fn tables_are_aligned_and_repeat_the_header_where_the_family_changes() {
     assert_eq!(
         lines,
         [
-            "MAP              PROTO  DIR     STATE       INITIATOR             RESPONDER                 LEFT \
-             TARGET                   FLAGS",
-            "ct4_global       tcp    service established 10.10.0.5:38820       10.96.0.10:445           5h59m \
+            "MAP              PROTO  DIR     STATE       INITIATOR             RESPONDER                 LEFT   \
+             SILENT TARGET                   FLAGS",
+            "ct4_global       tcp    service established 10.10.0.5:38820       10.96.0.10:445           5h59m       6s \
              -                        SeenNonSyn",
-            "ct4_global       tcp    out     rx_closing  192.168.100.10:59764  192.168.100.180:3260     5h59m \
+            "ct4_global       tcp    out     rx_closing  192.168.100.10:59764  192.168.100.180:3260     5h59m       6s \
              qnap/iscsi               RxClosing,SeenNonSyn",
         ]
     );

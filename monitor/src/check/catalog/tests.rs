@@ -46,7 +46,7 @@ fn a_metric_is_never_named_without_its_prefix() {
     each(|alert, expr| {
         assert!(expr.contains("ctmon_"), "{expr}");
         // What remains without strings, durations, numbers and our metrics is the language's.
-        let known = "sum without and or on group_left max increase rate predict_linear min_over_time max_over_time absent up";
+        let known = "sum without and or on group_left max increase rate predict_linear max_over_time quantile_over_time absent up";
         let labels =
             "alert severity job state expired kind map_name reason lru instance pod direction target_service";
         let text: String = expr.split('"').step_by(2).collect::<Vec<_>>().join(" ");
