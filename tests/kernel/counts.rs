@@ -26,7 +26,7 @@ const PER_CPU: u32 = 2;
 const FUNCTION: &str = " bpf_map_sum_elem_count";
 
 /// Whether this kernel counts.
-fn tells() -> Result<bool> {
+pub(crate) fn tells() -> Result<bool> {
     let symbols = std::fs::read_to_string("/proc/kallsyms").context("no list of symbols")?;
     let tells = symbols.lines().any(|line| line.ends_with(FUNCTION));
     if !tells {
