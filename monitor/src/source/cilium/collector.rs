@@ -15,7 +15,7 @@ mod verdict;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use self::between::{Between, Found, UNDER_WAY, by_counts, by_walks};
+use self::between::{Between, Found, ONE_PASS, UNDER_WAY, by_counts, by_walks};
 use self::falls::Trace;
 pub use self::seen::Seen;
 use super::pins::MapName;
@@ -58,10 +58,14 @@ struct MapWatch {
 struct Family {
     passes: u64,
     last: Option<Duration>,
+    /// Those before it, the latest first.
+    earlier: [Option<Duration>; 8],
     /// The time between two passes with none between them, and the one before that.
     waits: [Option<Duration>; 2],
     /// When something was that may have been a pass.
     doubt: Option<Duration>,
+    /// The last pass was told by the other family.
+    lent: bool,
 }
 
 /// Entries that die a second.
@@ -105,7 +109,7 @@ impl CollectorWatch {
         self.lend(passed);
     }
 
-    /// Compares the latest walks of a family's maps with those before. Whether a pass was found, and when.
+    /// Compares the latest walks of a family's maps with those before. Whether a pass was found that was due, and when.
     fn compare(&mut self, v6: bool) -> Option<Duration> {
         let maps = || self.maps.iter().filter(|(name, _)| name.v6 == v6);
         let walks = || maps().filter_map(|(name, map)| Some((name, map, map.before?, map.seen?)));
@@ -122,17 +126,17 @@ impl CollectorWatch {
         if !walks.is_empty() && between.found.is_empty() && !between.disturbed && between.doubt.is_none() {
             between = by_walks(&walks, &family);
         }
-        let last = between.found.last().map(|found| found.at);
-        self.settle(v6, between);
-        last
+        self.settle(v6, between)
     }
 
     /// Writes down what was between the walks; the latest are those to compare with from now on.
-    fn settle(&mut self, v6: bool, between: Between) {
+    fn settle(&mut self, v6: bool, between: Between) -> Option<Duration> {
         let Between { found, doubt, disturbed, under_way: _ } = between;
         let mut family = self.family(v6);
+        let mut due = None;
         for pass in &found {
-            family.pass(pass.at, pass.oldest);
+            due = family.foresees(pass.at).then_some(pass.at);
+            family.pass(pass.at, pass.oldest, &self.family(!v6));
         }
         if let Some(doubt) = doubt {
             family.doubt = Some(doubt);
@@ -158,9 +162,11 @@ impl CollectorWatch {
             }
             map.trace.forget(seen.at);
         }
+        due
     }
 
-    /// A pass over one family goes for the other too, where nothing says otherwise: there may be nothing dead to tell.
+    /// A pass that was due goes through both families: it counts for the other too, where there may be nothing dead to tell.
+    /// One that a signal brought goes through its own.
     fn lend(&mut self, passed: [Option<Duration>; 2]) {
         for (v6, lender) in [(false, passed.last()), (true, passed.first())] {
             let own = passed.get(usize::from(v6)).copied().flatten();
@@ -171,11 +177,15 @@ impl CollectorWatch {
                 seen.dead > 0 && seen.oldest > since
             };
             let mut family = self.family(v6);
-            if maps().next().is_none() || maps().any(stayed) || family.last.is_some_and(|last| last >= at) {
+            if maps().next().is_none()
+                || maps().any(stayed)
+                || family.last.is_some_and(|last| last + ONE_PASS >= at)
+            {
                 continue;
             }
             let lent = self.family(!v6);
             family.passes += 1;
+            family.lent = true;
             (family.last, family.waits, family.doubt) = (Some(at), lent.waits, lent.doubt);
             if let Some(place) = self.families.get_mut(usize::from(v6)) {
                 *place = family;
@@ -195,7 +205,8 @@ impl CollectorWatch {
     pub fn facts(&self, name: &MapName, now: Duration) -> Option<GcFacts> {
         let map = self.maps.get(name)?;
         map.seen?;
-        let Family { passes, last, waits: [wait, before], doubt: _ } = self.family(name.v6);
+        let Family { passes, last, waits: [wait, before], earlier: _, doubt: _, lent: _ } =
+            self.family(name.v6);
         // For so long there was no pass for certain: what would have been taken is there.
         let family = self.maps.iter().filter(|(other, _)| other.v6 == name.v6);
         let proven = family.filter_map(|(_, map)| map.seen).map(|seen| {
@@ -215,15 +226,30 @@ impl CollectorWatch {
 }
 
 impl Family {
-    fn pass(&mut self, at: Duration, oldest: Duration) {
+    fn pass(&mut self, at: Duration, oldest: Duration, other: &Self) {
+        let known = self.last.is_some_and(|last| at.abs_diff(last) <= ONE_PASS);
+        if std::mem::take(&mut self.lent) && known {
+            return;
+        }
         let wait = self.last.map(|last| at.saturating_sub(last));
-        // Another pass between the two would have taken what was dead by then. At regular intervals that leaves no room
-        // for one, once something was dead for more than half of the time.
+        // Another pass between the two would have taken what was dead by then. Where the interval stays, or grows by half as
+        // Cilium lets it, that leaves no room for one once something was dead for five eighths of the time.
         let doubted = self.doubt.is_some_and(|doubt| self.last.is_none_or(|last| doubt > last));
-        if let Some(wait) = wait.filter(|wait| oldest * 2 > *wait && !doubted) {
+        // The other family saw one in between, of which nothing here says that it went through that family alone.
+        let between = |passed: Duration| {
+            self.last.is_some_and(|last| passed > last + ONE_PASS && passed + ONE_PASS < at)
+                && oldest < at.saturating_sub(passed) + ONE_PASS
+        };
+        let doubted =
+            doubted || other.last.iter().chain(other.earlier.iter().flatten()).copied().any(between);
+        if let Some(wait) = wait.filter(|wait| oldest * 8 > *wait * 5 && !doubted) {
             self.waits = [Some(wait), self.waits.first().copied().flatten()];
         }
         self.passes += 1;
+        self.earlier.rotate_right(1);
+        if let Some(first) = self.earlier.first_mut() {
+            *first = self.last;
+        }
         self.last = Some(at);
     }
 

@@ -13,7 +13,7 @@ use super::{Family, MapWatch, TELLING, as_f64, rounded};
 use crate::source::cilium::pins::MapName;
 
 /// Falls of several maps that begin so close to each other are one pass.
-const ONE_PASS: Duration = Duration::from_secs(3);
+pub(super) const ONE_PASS: Duration = Duration::from_secs(3);
 /// A walk so soon after a fall may have met the pass on its way through the maps: the next one decides.
 pub(super) const UNDER_WAY: Duration = Duration::from_secs(2);
 
@@ -140,7 +140,7 @@ pub(super) fn by_walks(walks: &Walks<'_>, family: &Family) -> Between {
             let elapsed = walks.iter().map(|(_, _, before, seen)| seen.at.saturating_sub(before.at)).max();
             let elapsed = elapsed.unwrap_or_default();
             // The oldest went with the first pass after the walk. Where there may have been two since, it was that one.
-            let single = family.last.is_some_and(|last| at.saturating_sub(last) > elapsed * 2);
+            let single = family.last.is_some_and(|last| at.saturating_sub(last) + UNDER_WAY >= elapsed * 2);
             let until = if single { at.saturating_sub(first) } else { Duration::ZERO };
             let oldest = walks.iter().filter(|(_, _, before, _)| before.dead > 0);
             let oldest = oldest.map(|(_, _, before, _)| Duration::from_secs(before.oldest) + until).max();

@@ -77,12 +77,15 @@ fn maps_of_a_family_are_heard_together() {
 fn a_family_without_dead_entries_takes_over_what_the_other_tells() {
     let mut watch = CollectorWatch::default();
     let both = |at, dead, oldest| [(tcp(), walk(at, dead, 0, 0, oldest)), (tcp_v6(), walk(at, 0, 0, 0, 0))];
-    for walks in [both(0, 30, 290), both(15, 0, 0), both(300, 20, 280), both(315, 0, 0)] {
-        watch.observe(walks.iter().map(|(name, seen)| (name, 1, Some(*seen))));
+    for pass in 0..4 {
+        for walks in [both(300 * pass, 30, 290), both(300 * pass + 15, 0, 0)] {
+            watch.observe(walks.iter().map(|(name, seen)| (name, 1, Some(*seen))));
+        }
     }
-    let (v4, v6) = (facts(&watch, &tcp(), 320), facts(&watch, &tcp_v6(), 320));
-    assert_eq!((v4.passes, v6.passes), (2, 2));
-    assert_eq!((v4.interval, v6.interval), (Some(Duration::from_secs(300)), Some(Duration::from_secs(300))));
+    let (v4, v6) = (facts(&watch, &tcp(), 920), facts(&watch, &tcp_v6(), 920));
+    assert_eq!((v4.passes, v6.passes), (4, 2), "those that were due");
+    assert_eq!((v4.interval, v4.last_pass_age), (v6.interval, v6.last_pass_age));
+    assert_eq!(v4.interval, Some(Duration::from_secs(300)));
 }
 
 #[test]
