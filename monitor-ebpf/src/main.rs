@@ -31,6 +31,7 @@ mod empty_iter;
 mod evict;
 mod evict_empty;
 mod iter_ctx;
+mod map_count;
 mod maps;
 mod nat_iter;
 mod opaque;

@@ -8,7 +8,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie};
 use monitor_abi::cell::{CHUNK, MAP_CHUNKS, TARGET_CHUNKS};
 use monitor_abi::evict;
-use monitor_abi::scan::{FILTER_WORDS, FILTERS, MAX_PORTS, MAX_PREFIXES, ask, found, pending};
+use monitor_abi::scan::{FILTER_WORDS, FILTERS, FOLLOWED_MAPS, MAX_PORTS, MAX_PREFIXES, ask, found, pending};
 
 /// What this scan is asked for. An array of one: its lookup is inlined into a few instructions.
 #[map]
@@ -52,6 +52,11 @@ pub(crate) static PORTS: HashMap<u32, u32> = HashMap::with_max_entries(MAX_PORTS
 /// An always empty map of ctmon's own: walking it runs a program once, with no element.
 #[map]
 pub(crate) static NOTHING: HashMap<u32, u32> = HashMap::with_max_entries(1, 0);
+
+/// Maps whose entries the kernel counts, by id: how many there are, and when that was. A hash of ctmon's own: the
+/// iterator comes by every map of the machine, and asks for each whether it is one of a few dozen.
+#[map]
+pub(crate) static FOLLOWED: HashMap<u32, [u64; 2]> = HashMap::with_max_entries(FOLLOWED_MAPS, 0);
 
 /// What the eviction programs are told.
 #[map]

@@ -6,12 +6,14 @@
 pub mod deep;
 mod host;
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use monitor_abi::class::{Direction, Due, Expiry, Protocol, State, VictimState};
 use monitor_abi::scan::Clock;
 
 use self::deep::DeepFacts;
+use crate::source::bpf::map_count;
 use crate::source::bpf::plan::Plan;
 use crate::source::cilium::agent_config::AgentConfig;
 use crate::source::cilium::clock::Reading;
@@ -45,7 +47,11 @@ pub struct Snapshot {
     pub maps_skipped: usize,
     /// Entries by target and service, in configuration order; the last service of each target is `other`.
     pub targets: Vec<TargetState>,
+    /// Where unanswered connections come from; empty unless a command asked for it.
+    pub callers: Vec<Callers>,
     pub evictions: Evictions,
+    /// Whether the kernel tells how many entries a map holds, and why not.
+    pub map_count: map_count::plan::Plan,
     /// What Cilium was told; `None` unless a copy of its configuration was named and could be read.
     pub agent: Option<AgentConfig>,
     /// What the datapath dropped; `None` where its counters are not there or cannot be read.
@@ -142,20 +148,37 @@ pub struct PresentMap {
     /// What the kernel accounts to the map.
     pub memory_bytes: Option<u64>,
     pub scan: MapScan,
+    /// The kernel's own count of its entries; `None` where it does not tell, see [`Snapshot::map_count`].
+    pub kernel: Option<KernelCount>,
     /// What was seen of Cilium's collector; `None` for NAT maps and while the clock is unknown.
     pub gc: Option<GcFacts>,
 }
 
+/// The kernel's own count of a map's entries, read each second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelCount {
+    /// Right before the walk.
+    pub entries: u64,
+    /// The highest since the last snapshot.
+    pub peak: u64,
+}
+
 /// Passes of Cilium's collector over one map, as far as they were seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct GcFacts {
+    /// Passes that could be told; several within a second, or within a walk where the kernel does not count, are one.
     pub passes: u64,
     /// `None` before the first pass.
     pub last_pass_age: Option<Duration>,
     /// Entries the last pass removed.
     pub last_removed: Option<u64>,
-    /// Time between the last two passes, or since the last one where that is longer already; `None` before the second.
+    /// Time between the last two passes with none between them for certain, or since the last one where it is longer
+    /// already for certain; `None` before the second.
     pub interval: Option<Duration>,
+    /// The same of the passes before: how the interval changes.
+    pub interval_before: Option<Duration>,
+    /// Entries of the map that die a second; `None` until deaths were counted for a while.
+    pub dying: Option<f64>,
 }
 
 /// What a walk counted.
@@ -203,6 +226,15 @@ pub struct TargetState {
     pub cells: Vec<TargetCell>,
     /// What has been silent for too long; `None` while the clock is unknown.
     pub silent: Option<SilentEntries>,
+}
+
+/// Who waits for the first answer of a service of a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Callers {
+    pub target: String,
+    pub service: String,
+    /// The most frequent first.
+    pub from: Vec<IpAddr>,
 }
 
 /// Entries of a target that have been silent for too long.

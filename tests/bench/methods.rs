@@ -88,7 +88,7 @@ impl<'m> Methods<'m> {
         let mut empty = EbpfLoader::new().btf(Some(&btf)).load(OBJECT)?;
         bpf::load_iterator(&mut empty, "empty", &btf)?;
         let program: &Iter = empty.program("empty").context("no empty program")?.try_into()?;
-        let empty_link = sys::link_iterator(program.fd()?.as_fd(), open.fd.as_fd())?;
+        let empty_link = sys::link_iterator(program.fd()?.as_fd(), Some(open.fd.as_fd()))?;
         let mut bounds = [0; 11];
         for (bound, seconds) in bounds.iter_mut().zip(DUE_BOUNDS) {
             *bound = i32::try_from(seconds)?;

@@ -22,6 +22,8 @@ use support::sys::{self, Capability, Signal};
 
 use support::node::{Node, PATIENCE, whole};
 
+use crate::counts;
+
 /// How long an end may take. One second is the promise; the rest is for emulated processors on busy machines.
 pub(crate) const END: Duration = Duration::from_secs(30);
 
@@ -394,6 +396,9 @@ fn two_capabilities_are_enough() -> Result<()> {
     assert_eq!(whole(page.sum("ctmon_map_entries", &[]))?, 991);
     assert_eq!(whole(page.sum("ctmon_target_stale_entries", &[]))?, 183);
     assert_eq!(whole(page.sum("ctmon_map_problem", &[]))?, 0);
+    if counts::tells()? {
+        assert_eq!(whole(page.sum("ctmon_map_kernel_entries", &[]))?, 991);
+    }
     assert_eq!(running.daemon.stop(END)?.code(), Some(0));
 
     let listed = run_with(&node, &["list", "--count", "--stale", "--address", "192.168.100.180"], &TWO)?;

@@ -12,6 +12,8 @@ pub(crate) const METRICS: &[(&str, &[&str])] = &[
     ("ctmon_map_entries", &["map_name"]),
     ("ctmon_map_capacity", &["map_name"]),
     ("ctmon_map_fill_ratio", &["map_name"]),
+    ("ctmon_map_kernel_entries", &["map_name"]),
+    ("ctmon_map_peak_entries", &["map_name"]),
     ("ctmon_map_expected_capacity", &["map_name"]),
     ("ctmon_map_memory_bytes", &["map_name"]),
     ("ctmon_map_percpu_share", &["map_name"]),

@@ -158,6 +158,8 @@ fn it_uses_only_metrics_and_labels_of_the_contract() -> Result<()> {
         unused,
         [
             "ctmon_map_present",
+            "ctmon_map_kernel_entries",
+            "ctmon_map_peak_entries",
             "ctmon_ct_odd_lifetime_entries",
             "ctmon_target_keepalive_sockets",
             "ctmon_eviction_recursion_misses_total",

@@ -2,13 +2,25 @@
 //!
 //! In: the simulated node, at any speed. Out: pass or fail. Must not: need a kernel: nothing is measured here.
 
+#[expect(clippy::cast_precision_loss, reason = "simulated entries are far below 2^52")]
+mod forecast;
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "simulated seconds are small and not negative"
+)]
+mod passes;
 mod reach;
+mod watched;
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use monitor::snapshot::Cell;
 use monitor::source::cilium::collector::{CollectorWatch, Seen};
 use monitor::source::cilium::pins;
+use monitor_abi::class::{Direction, Protocol, State};
 use support::cilium::MapName;
 use support::clock::Units;
 use support::simulate::model::{Model, Setup};
@@ -24,27 +36,30 @@ fn look(model: &Model, at: Duration, now: u32, units: Units) -> Result<Seen> {
         Units::Seconds => 1,
         Units::Jiffies { hz } => 256_u64.div_ceil(hz.into()),
     };
-    let mut seen = Seen { at, living: 0, dead: 0, dead_closed: 0, dead_related: 0, oldest: 0, unit };
+    let seconds = |units_left: i64| match units {
+        Units::Seconds => units_left,
+        Units::Jiffies { hz } => (units_left * 256).div_euclid(i64::from(hz)),
+    };
+    let (mut cells, mut oldest) = (Vec::new(), 0);
     for (map, _, value) in model.table().records() {
         if map != MapName::Ct4 {
             continue;
         }
         let lifetime = u32::from_ne_bytes(value.get(32..36).context("short")?.try_into()?);
         let flags = u16::from_ne_bytes(value.get(36..38).context("short")?.try_into()?);
-        if lifetime >= now {
-            seen.living += 1;
-            continue;
-        }
-        seen.dead += 1;
-        seen.dead_closed += u64::from(flags & 3 == 3);
-        let late = u64::from(now - lifetime);
-        let late = match units {
-            Units::Seconds => late,
-            Units::Jiffies { hz } => late * 256 / u64::from(hz),
-        };
-        seen.oldest = seen.oldest.max(late);
+        let left = i64::from(lifetime) - i64::from(now);
+        oldest = oldest.max(u64::try_from(seconds(left.min(0)).abs())?);
+        let state = if flags & 3 == 3 { State::Closed } else { State::Established };
+        cells.push(Cell {
+            direction: Direction::Out,
+            state,
+            // What is dead in the clock's own units is dead.
+            due: watched::due(if left < 0 { seconds(left).min(-1) } else { seconds(left) }),
+            protocol: Protocol::Tcp,
+            entries: 1,
+        });
     }
-    Ok(seen)
+    Seen::of(&watched::scan(cells, at, oldest), unit, 295_414).context("no clock")
 }
 
 fn recover(units: Units) -> Result<()> {

@@ -105,6 +105,10 @@ pub const fn port_key(target: u32, nexthdr: u8, port: u16) -> u32 {
     (target & 0xff) << 24 | (nexthdr as u32) << 16 | port as u32
 }
 
+/// Maps whose entries the kernel counts, at the most: six of a node and 32 per-cluster ones, with room for those that
+/// were re-created and are not taken off yet.
+pub const FOLLOWED_MAPS: u32 = 64;
+
 /// Words in one of the two address filters: 65,536 bits.
 pub const FILTER_WORDS: usize = 1024;
 /// Elements of the filter map: v4 high, v4 low, v6 high, v6 low.

@@ -9,7 +9,7 @@ use super::alerts::{OVERDUE, Reading, expected_capacity};
 use super::catalog::Severity;
 use super::catalog::conntrack::{MAP_FILLING, MAP_FULL};
 use super::history::History;
-use super::{collector, deep, expected, storage, tuning};
+use super::{collector, deep, expected, held, storage, tuning, unanswered};
 use crate::config::{Settings, duration};
 use crate::snapshot::{Content, Snapshot};
 use crate::source::bpf::plan::{Mode, Plan, Reason};
@@ -80,7 +80,7 @@ pub fn findings(
         reading.active && reading.alert.name != tuning::ALERT && !is_outdone(reading, readings)
     };
     for reading in readings.iter().filter(active) {
-        let finding = explain(reading, snapshot, settings);
+        let finding = held::told(explain(reading, snapshot, settings), reading, history, settings);
         // Of one alert on one series only the gravest severity is told.
         match all.iter_mut().find(|known| same_series(known, &finding)) {
             Some(known) if known.level < finding.level => *known = finding,
@@ -89,6 +89,7 @@ pub fn findings(
         }
     }
     all.extend(history.iter().flat_map(|history| history.findings(settings)));
+    all.extend(unanswered::findings(snapshot, history, settings));
     all.extend(tuning::findings(snapshot, settings));
     all.extend(unknowns(snapshot));
     all.extend(circumstances(snapshot));
@@ -152,11 +153,8 @@ fn explain(reading: &Reading, snapshot: &Snapshot, settings: &Settings) -> Findi
 
 const UNREADABLE: &str =
     "nothing ctmon shows covers this map; compare the pin with `bpftool map show pinned PATH`";
-const COLLECTOR: &str = "the remedy is a fixed or capped interval of Cilium's collector: `conntrackGCInterval: 5m` \
-                         (Helm) or `conntrack-gc-max-interval`; a bigger map makes it worse";
-
 fn filling(reading: &Reading, snapshot: &Snapshot) -> (String, String) {
-    let Some((_, present)) = snapshot.present().find(|(map, _)| map.map.name == reading.map_name) else {
+    let Some((map, present)) = snapshot.present().find(|(map, _)| map.map.name == reading.map_name) else {
         return (String::new(), String::new());
     };
     let (entries, capacity) = (present.scan.entries, present.capacity);
@@ -166,8 +164,9 @@ fn filling(reading: &Reading, snapshot: &Snapshot) -> (String, String) {
          entries of live connections without a word",
         reading.value * 100.0
     );
-    let advice = if dead * 2 > entries {
-        format!("most of it is dead: {COLLECTOR}")
+    let outlook = collector::outlook(snapshot).filter(|_| dead * 2 > entries && map.map.is_conntrack());
+    let advice = if let Some(outlook) = outlook {
+        format!("most of it is dead: {}", outlook.advice(&map.map.name))
     } else {
         "`ctmon top` tells who fills the map; bpf.ctTcpMax, bpf.ctAnyMax and bpf.natMax set the sizes"
             .to_owned()
@@ -191,7 +190,12 @@ fn lingering(reading: &Reading, snapshot: &Snapshot, settings: &Settings) -> (St
          (`ctmon list --lingering`), or lower bpf-ct-timeout-regular-tcp"
             .to_owned()
     } else {
-        format!("closed entries wait for the collector: {COLLECTOR}")
+        let remedy = collector::outlook(snapshot).map(|outlook| outlook.general_advice()).unwrap_or_default();
+        if remedy.is_empty() {
+            "closed entries wait for the collector: its next pass takes them".to_owned()
+        } else {
+            format!("closed entries wait for the collector: {remedy}")
+        }
     };
     (evidence, advice)
 }
@@ -203,15 +207,14 @@ fn collection(reading: &Reading, snapshot: &Snapshot) -> (String, String) {
     let scan = &present.scan;
     let dead = scan.count(|cell| OVERDUE.contains(&cell.due));
     let oldest = duration::format(std::time::Duration::from_secs(scan.oldest_expired.unwrap_or(0)));
-    let passes = present.gc.as_ref().and_then(collector::passes);
-    let passes = passes.map_or_else(String::new, |words| format!("; {words}"));
-    let outlook =
-        collector::outlook(snapshot).map_or_else(String::new, |outlook| format!("; {}", outlook.words()));
+    let outlook = collector::outlook(snapshot);
+    // Where that leads is told once, for all maps.
+    let words = outlook.as_ref().map_or_else(String::new, |outlook| format!("; {}", outlook.passes()));
     let evidence = format!(
-        "{dead} of {} entries are past their lifetime, the oldest since {oldest}; the map holds {}{passes}{outlook}",
+        "{dead} of {} entries are past their lifetime, the oldest since {oldest}; the map holds {}{words}",
         scan.entries, present.capacity
     );
-    (evidence, COLLECTOR.to_owned())
+    (evidence, outlook.map(|outlook| outlook.advice(&reading.map_name)).unwrap_or_default())
 }
 
 fn smaller(reading: &Reading, snapshot: &Snapshot, settings: &Settings) -> (String, String) {
@@ -294,8 +297,13 @@ fn circumstances(snapshot: &Snapshot) -> Vec<Finding> {
     let mut all = Vec::new();
     all.extend(per_cpu(snapshot));
     all.extend(tracking(&snapshot.evictions.tracking));
-    if let Some(outlook) = collector::outlook(snapshot).filter(collector::Outlook::mostly_dead) {
-        all.push(own("collector", Level::Info, &outlook.words(), COLLECTOR));
+    if let Some(outlook) = collector::outlook(snapshot) {
+        let mut words = outlook.words();
+        if !snapshot.map_count.works() {
+            words.push_str("; passes are told by walks alone, since ");
+            words.push_str(&snapshot.map_count.words());
+        }
+        all.push(own("collector", Level::Info, &words, &outlook.general_advice()));
     }
     if snapshot.maps_skipped > 0 {
         all.push(own(

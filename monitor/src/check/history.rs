@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use super::catalog::{Alert, PREFIX};
+use super::alerts::Reading;
+use super::catalog::{Alert, PREFIX, Severity};
+use super::crossing::Crossings;
 use super::files::Files;
 use super::finding::{Finding, Level, format_number, own};
 use super::windows::Windows;
@@ -20,15 +22,31 @@ pub struct History {
     pub looked: Vec<Looked>,
     /// The files it was given.
     pub files: Files,
+    /// How long what one snapshot tells has been so.
+    pub active: Vec<Active>,
 }
 
 /// A map that the daemon follows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Followed {
     pub map_name: String,
     pub id: u32,
     /// What it saw of Cilium's collector.
     pub gc: Option<GcFacts>,
+}
+
+/// A condition that holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Active {
+    pub alert: String,
+    pub severity: Severity,
+    /// Empty where it does not apply.
+    pub map_name: String,
+    /// Empty where it does not apply.
+    pub target: String,
+    pub held: Duration,
+    /// It held when the daemon began to look: since when is not known.
+    pub from_the_start: bool,
 }
 
 /// What the window of one alert holds on one series.
@@ -49,7 +67,7 @@ pub struct Looked {
 impl History {
     /// What the daemon remembers at this snapshot.
     #[must_use]
-    pub fn of(windows: &Windows, snapshot: &Snapshot, settings: &Settings) -> Self {
+    pub fn of(windows: &Windows, crossings: &Crossings, snapshot: &Snapshot, settings: &Settings) -> Self {
         let maps = snapshot.present().map(|(map, present)| Followed {
             map_name: map.map.name.clone(),
             id: present.id,
@@ -59,6 +77,7 @@ impl History {
             maps: maps.collect(),
             looked: windows.look(snapshot.monotonic, settings),
             files: Files::default(),
+            active: crossings.active(snapshot.monotonic),
         }
     }
 
@@ -70,6 +89,17 @@ impl History {
 
     fn followed(&self, name: &str, id: u32) -> Option<&Followed> {
         self.maps.iter().find(|known| known.map_name == name && known.id == id)
+    }
+
+    /// How long a reading has been active; `None` where the daemon does not know it.
+    #[must_use]
+    pub fn held(&self, reading: &Reading) -> Option<&Active> {
+        self.active.iter().find(|active| {
+            active.alert == reading.alert.name
+                && active.severity == reading.alert.severity
+                && active.map_name == reading.map_name
+                && active.target == reading.target
+        })
     }
 
     /// Lends the snapshot what was seen of the collector.

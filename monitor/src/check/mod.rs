@@ -11,6 +11,7 @@ mod deep;
 mod expected;
 pub mod files;
 pub mod finding;
+mod held;
 pub mod history;
 pub mod manifest;
 pub mod plateau;
@@ -18,6 +19,7 @@ pub mod storage;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tuning;
+mod unanswered;
 pub mod windows;
 
 pub use alerts::{Reading, readings};

@@ -10,6 +10,7 @@ use crate::snapshot::{
     ClockFacts, Evictions, HostTargetFacts, MapScan, PresentMap, Snapshot, SocketState, TargetSocket,
     TargetState, Totals,
 };
+use crate::source::bpf::map_count;
 use crate::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
 use crate::source::host::Host;
 use crate::source::host::collect::{HostCollector, Storage, Wanted};
@@ -98,6 +99,8 @@ pub(crate) fn snapshot(host: &Host, settings: &Settings) -> Snapshot {
             })
             .collect(),
         evictions: Evictions::default(),
+        callers: vec![],
+        map_count: map_count::plan::Plan::default(),
         agent: None,
         drops: None,
         deep: None,
@@ -129,6 +132,7 @@ pub(crate) fn walked(entries: u64) -> PresentMap {
             no_report: 0,
             odd_lifetimes: None,
         },
+        kernel: None,
         gc: None,
     }
 }

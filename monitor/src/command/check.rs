@@ -101,6 +101,14 @@ impl Node {
         if !settings.deep_interval.is_zero() {
             scan_deep(&mut collector, &mut snapshot, settings);
         }
+        if snapshot.targets.iter().any(|state| state.silent.is_some_and(|silent| silent.unanswered > 0)) {
+            match collector.callers() {
+                Ok(callers) => snapshot.callers = callers,
+                Err(error) => {
+                    tracing::warn!(%error, "failed to find out where unanswered connections come from");
+                }
+            }
+        }
         if let Ok(history) = &remembered {
             history.tell(&mut snapshot);
         }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::catalog::ALERTS;
+use crate::check::catalog::{ALERTS, Severity};
 use crate::check::files::Files;
-use crate::check::history::{Followed, History, Looked};
+use crate::check::history::{Active, Followed, History, Looked};
 use crate::snapshot::GcFacts;
 
 /// What the daemon serves.
@@ -19,6 +19,8 @@ pub struct Document {
     windows: Vec<WindowObject>,
     #[serde(default)]
     files: FilesObject,
+    #[serde(default)]
+    active: Vec<ActiveObject>,
 }
 
 /// A map, and the passes of Cilium's collector over it; `null` where they are not followed.
@@ -36,6 +38,10 @@ struct CollectorObject {
     last_pass_age_seconds: Option<f64>,
     last_removed: Option<u64>,
     interval_seconds: Option<f64>,
+    #[serde(default)]
+    interval_before_seconds: Option<f64>,
+    #[serde(default)]
+    dying_per_second: Option<f64>,
 }
 
 /// One series of one alert that looks back.
@@ -58,17 +64,61 @@ struct FilesObject {
     certificate_left_seconds: Option<f64>,
 }
 
+/// A condition that holds, and for how long it did at the least.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct ActiveObject {
+    alert: String,
+    severity: String,
+    map_name: String,
+    target: String,
+    held_seconds: f64,
+    from_the_start: bool,
+}
+
+impl From<&GcFacts> for CollectorObject {
+    fn from(facts: &GcFacts) -> Self {
+        let GcFacts { passes, last_pass_age, last_removed, interval, interval_before, dying } = *facts;
+        let seconds = |duration: Option<Duration>| duration.map(|duration| duration.as_secs_f64());
+        Self {
+            passes,
+            last_pass_age_seconds: seconds(last_pass_age),
+            last_removed,
+            interval_seconds: seconds(interval),
+            interval_before_seconds: seconds(interval_before),
+            dying_per_second: dying,
+        }
+    }
+}
+
+impl From<CollectorObject> for GcFacts {
+    fn from(object: CollectorObject) -> Self {
+        let CollectorObject {
+            passes,
+            last_pass_age_seconds,
+            last_removed,
+            interval_seconds,
+            interval_before_seconds,
+            dying_per_second,
+        } = object;
+        let duration =
+            |seconds: Option<f64>| seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        Self {
+            passes,
+            last_pass_age: duration(last_pass_age_seconds),
+            last_removed,
+            interval: duration(interval_seconds),
+            interval_before: duration(interval_before_seconds),
+            dying: dying_per_second,
+        }
+    }
+}
+
 impl From<&History> for Document {
-    fn from(History { maps, looked, files }: &History) -> Self {
+    fn from(History { maps, looked, files, active }: &History) -> Self {
         let maps = maps.iter().map(|Followed { map_name, id, gc }| MapObject {
             map_name: map_name.clone(),
             id: *id,
-            collector: gc.map(|GcFacts { passes, last_pass_age, last_removed, interval }| CollectorObject {
-                passes,
-                last_pass_age_seconds: last_pass_age.map(|age| age.as_secs_f64()),
-                last_removed,
-                interval_seconds: interval.map(|interval| interval.as_secs_f64()),
-            }),
+            collector: gc.as_ref().map(CollectorObject::from),
         });
         let windows =
             looked.iter().map(|Looked { alert, map_name, target, subject, window, value }| WindowObject {
@@ -82,25 +132,29 @@ impl From<&History> for Document {
             });
         let Files { config_refused, web_refused, certificate_left } = *files;
         let files = FilesObject { config_refused, web_refused, certificate_left_seconds: certificate_left };
-        Self { maps: maps.collect(), windows: windows.collect(), files }
+        let active =
+            active.iter().map(|Active { alert, severity, map_name, target, held, from_the_start }| {
+                ActiveObject {
+                    alert: alert.clone(),
+                    severity: severity.name().to_owned(),
+                    map_name: map_name.clone(),
+                    target: target.clone(),
+                    held_seconds: held.as_secs_f64(),
+                    from_the_start: *from_the_start,
+                }
+            });
+        Self { maps: maps.collect(), windows: windows.collect(), files, active: active.collect() }
     }
 }
 
 impl From<Document> for History {
     /// Alerts this version does not know are left out.
-    fn from(Document { maps, windows, files }: Document) -> Self {
+    fn from(Document { maps, windows, files, active }: Document) -> Self {
         let duration = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
         let maps = maps.into_iter().map(|MapObject { map_name, id, collector }| Followed {
             map_name,
             id,
-            gc: collector.map(
-                |CollectorObject { passes, last_pass_age_seconds, last_removed, interval_seconds }| GcFacts {
-                    passes,
-                    last_pass_age: last_pass_age_seconds.map(duration),
-                    last_removed,
-                    interval: interval_seconds.map(duration),
-                },
-            ),
+            gc: collector.map(GcFacts::from),
         });
         let looked = windows.into_iter().filter_map(|window| {
             let WindowObject { alert, severity, map_name, target, subject, window_seconds, value } = window;
@@ -110,7 +164,12 @@ impl From<Document> for History {
         });
         let FilesObject { config_refused, web_refused, certificate_left_seconds } = files;
         let files = Files { config_refused, web_refused, certificate_left: certificate_left_seconds };
-        Self { maps: maps.collect(), looked: looked.collect(), files }
+        let active = active.into_iter().filter_map(|object| {
+            let ActiveObject { alert, severity, map_name, target, held_seconds, from_the_start } = object;
+            let severity = *Severity::ALL.iter().find(|known| known.name() == severity)?;
+            Some(Active { alert, severity, map_name, target, held: duration(held_seconds), from_the_start })
+        });
+        Self { maps: maps.collect(), looked: looked.collect(), files, active: active.collect() }
     }
 }
 
@@ -125,6 +184,8 @@ mod tests {
             last_pass_age: Some(Duration::from_millis(90_500)),
             last_removed: Some(1_204),
             interval: None,
+            interval_before: Some(Duration::from_secs(300)),
+            dying: Some(0.25),
         };
         let looked = ALERTS.iter().zip(0_u8..).map(|(alert, number)| Looked {
             alert,
@@ -141,6 +202,14 @@ mod tests {
             ],
             looked: looked.collect(),
             files: Files { config_refused: true, web_refused: Some(false), certificate_left: Some(-1.5) },
+            active: vec![Active {
+                alert: "CtmonCollectionLagging".to_owned(),
+                severity: Severity::Warning,
+                map_name: "ct4_global".to_owned(),
+                target: String::new(),
+                held: Duration::from_secs(90),
+                from_the_start: true,
+            }],
         };
         let document = Document::from(&history);
         let text = serde_json::to_string(&document).unwrap();
@@ -149,6 +218,7 @@ mod tests {
         let again = History::from(read);
         assert_eq!(again.maps, history.maps);
         assert_eq!(again.files, history.files);
+        assert_eq!(again.active, history.active);
         assert_eq!(Document::from(&again), document);
     }
 

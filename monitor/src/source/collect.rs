@@ -3,6 +3,8 @@
 //! In: the loaded programs, the bpffs root, settings. Out: a [`Snapshot`].
 //! Must not: fail as a whole. What one map or one source cannot tell stands in its own place, with the reason.
 
+mod callers;
+mod counts;
 mod decode;
 mod evictions;
 mod learn;
@@ -18,6 +20,7 @@ use std::time::{Duration, SystemTime};
 use monitor_abi::class::DUE_BOUNDS;
 use monitor_abi::scan::{Clock, found};
 
+use self::counts::Counts;
 use self::evictions::{Ledger, Moment};
 use self::maps::{Known, Seen};
 use super::bpf::plan::Choice;
@@ -88,6 +91,9 @@ pub struct Collector {
     timeouts: Timeouts,
     agent: Option<AgentConfig>,
     gc: CollectorWatch,
+    /// The kernel's own counts since the last collection.
+    counts: Counts,
+    count_logged: Option<Duration>,
     totals: Totals,
     logged: Option<Duration>,
     ledger: Ledger,
@@ -125,6 +131,8 @@ impl Collector {
             timeouts: Timeouts::default(),
             agent: None,
             gc: CollectorWatch::default(),
+            counts: Counts::default(),
+            count_logged: None,
             totals: Totals::default(),
             logged: None,
             ledger: Ledger::default(),
@@ -229,9 +237,11 @@ impl Collector {
         if let Err(error) = self.kernel.tracker().tell(self.clock, targets) {
             tracing::warn!(%error, "failed to tell the eviction program its clock");
         }
+        self.count();
         let mut maps: Vec<_> =
             opened.into_iter().map(|(opened, name)| self.walk(name, opened, monotonic)).collect();
         self.watch_collector(&mut maps, monotonic);
+        self.counts.begin();
         self.watch_timeouts(&mut maps);
         let evictions = self.settle(wall, monotonic);
         self.check_clock();
@@ -260,6 +270,8 @@ impl Collector {
             maps_skipped,
             targets: self.target_states(),
             evictions,
+            callers: Vec::new(),
+            map_count: self.kernel.counter().plan().clone(),
             agent: self.agent.clone(),
             drops,
             deep: None,
@@ -331,6 +343,7 @@ impl Collector {
             percpu_share: cpus.and_then(|cpus| info.max_entries.checked_div(cpus)),
             memory_bytes: memory_bytes(&self.settings, known.open.fd.as_raw_fd()),
             scan: last.scan.clone(),
+            kernel: self.counts.of(info.id),
             gc: None,
         }))
     }
@@ -340,7 +353,11 @@ impl Collector {
         let unit = Reading { mode: self.clock, now: 0, hz: self.hz.unwrap_or(0) }.unit();
         self.gc.observe(maps.iter().filter(|map| map.map.is_conntrack()).filter_map(|map| {
             let Content::Present(present) = &map.content else { return None };
-            Some((&map.map, present.id, unit.and_then(|unit| collector::Seen::of(&present.scan, unit))))
+            Some((
+                &map.map,
+                present.id,
+                unit.and_then(|unit| collector::Seen::of(&present.scan, unit, present.capacity.into())),
+            ))
         }));
         for map in maps {
             if let Content::Present(present) = &mut map.content {

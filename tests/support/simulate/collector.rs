@@ -16,16 +16,18 @@ pub const SHORTEST: Duration = Duration::from_secs(10);
 pub const LONGEST: Duration = Duration::from_secs(12 * 3600);
 
 /// The collector's interval and what configuration says of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Collector {
     interval: Duration,
     fixed: Option<Duration>,
     cap: Option<Duration>,
+    /// Half the interval is waited while any map is fuller than this.
+    hurried_above: Option<f64>,
 }
 
 impl Default for Collector {
     fn default() -> Self {
-        Self { interval: START, fixed: None, cap: None }
+        Self { interval: START, fixed: None, cap: None, hurried_above: None }
     }
 }
 
@@ -33,19 +35,34 @@ impl Collector {
     /// `conntrack-gc-interval` set: the rule is off.
     #[must_use]
     pub const fn fixed(interval: Duration) -> Self {
-        Self { interval, fixed: Some(interval), cap: None }
+        Self { interval, fixed: Some(interval), cap: None, hurried_above: None }
     }
 
     /// `conntrack-gc-max-interval` set.
     #[must_use]
     pub fn capped(cap: Duration) -> Self {
-        Self { interval: START.min(cap), fixed: None, cap: Some(cap) }
+        Self { interval: START.min(cap), cap: Some(cap), ..Self::default() }
+    }
+
+    /// As on Cilium's main branch: above three quarters of pressure only half the interval is waited.
+    #[must_use]
+    pub fn hurried() -> Self {
+        Self { hurried_above: Some(0.75), ..Self::default() }
     }
 
     /// The present interval.
     #[must_use]
     pub fn interval(&self) -> Duration {
         self.cap.map_or(self.interval, |cap| self.interval.min(cap))
+    }
+
+    /// The same after so many seconds since the last pass, with the fullest map filled to `pressure`: a pass that a
+    /// signal brought early is taken for what it would have deleted had it come in time. What is waited now.
+    pub fn finish_pass_after(&mut self, deleted_ratio: f64, waited: Option<f64>, pressure: f64) -> Duration {
+        let expected = self.interval.as_secs_f64();
+        let early = waited.filter(|waited| *waited > 0.0 && *waited < expected);
+        let wait = self.finish_pass(early.map_or(deleted_ratio, |waited| deleted_ratio * expected / waited));
+        if self.hurried_above.is_some_and(|above| pressure > above) { wait / 2 } else { wait }
     }
 
     /// Learns what a pass did: the highest share of `max_entries` it deleted in any map. Gives the next interval.
@@ -103,6 +120,17 @@ mod tests {
             collector.finish_pass(1.0);
         }
         assert_eq!(collector.interval(), SHORTEST);
+    }
+
+    #[test]
+    fn an_early_pass_is_scaled_and_pressure_halves_the_wait() {
+        let after = |collector: &mut Collector, ratio, waited, pressure| {
+            collector.finish_pass_after(ratio, waited, pressure).as_secs()
+        };
+        assert_eq!(after(&mut Collector::default(), 0.04, Some(30.0), 0.0), 180, "0.4 of the map in time");
+        assert_eq!(after(&mut Collector::default(), 0.04, Some(400.0), 0.9), 450, "late is not scaled");
+        assert_eq!(after(&mut Collector::hurried(), 0.1, None, 0.7), 300);
+        assert_eq!(after(&mut Collector::hurried(), 0.1, None, 0.8), 150);
     }
 
     #[test]

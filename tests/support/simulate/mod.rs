@@ -6,6 +6,7 @@
 pub mod collector;
 pub mod entry;
 pub mod flow;
+pub mod gc;
 pub mod model;
 pub mod node;
 pub mod phase;

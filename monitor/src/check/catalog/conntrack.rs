@@ -88,8 +88,8 @@ pub(super) const COLLECTION_LAGGING: Alert = Alert {
     description: "{{ if gt $value 1.0 }}An entry of {{ $labels.map_name }} on $NODE has been dead for \
                   {{ $value | humanizeDuration }}, longer than Cilium's collector ever waits\
                   {{ else }}Dead entries take {{ $value | humanizePercentage }} of {{ $labels.map_name }} on \
-                  $NODE{{ end }}. The collector lengthens its own interval up to 12 h: fix it with \
-                  conntrackGCInterval.",
+                  $NODE{{ end }}. How the collector's interval is set there decides what \
+                  helps: `ctmon check` on the node tells.",
     ..BASE
 };
 

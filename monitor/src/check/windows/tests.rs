@@ -3,6 +3,7 @@
 //! In: values at seconds, snapshots. Out: pass or fail. Must not: read a clock or the node.
 
 use super::super::catalog::{ALERTS, DecidedBy};
+use super::super::crossing::Crossings;
 use super::super::history::History;
 use super::super::testing;
 use super::*;
@@ -144,7 +145,7 @@ fn each_alert_is_found_by_what_its_expression_selects() {
         windows.observe(&snapshot, &settings);
         last = Some(snapshot);
     }
-    let history = History::of(&windows, &last.unwrap(), &settings);
+    let history = History::of(&windows, &Crossings::default(), &last.unwrap(), &settings);
     let mut found: Vec<_> = history
         .findings(&settings)
         .into_iter()

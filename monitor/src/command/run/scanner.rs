@@ -28,6 +28,10 @@ use crate::source::cilium::drops::Drops;
 use crate::source::collect::{CollectSettings, Collector, SHARE_OF_A_CORE};
 use crate::source::deep::DeepScan;
 
+/// The time between two looks at the kernel's own counts: what tells a pass of Cilium's collector from other things
+/// happens within moments.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+
 /// What the scan thread is told.
 pub(super) enum Order {
     /// Follow these settings from now on.
@@ -132,7 +136,7 @@ impl Scanner {
     /// Reads the alerts, logs what crossed a threshold, publishes.
     fn judge(&mut self, snapshot: &Snapshot, taken: Instant) -> Result<(), ()> {
         let readings = readings(snapshot, &self.settings);
-        self.tell(&readings);
+        self.tell(&readings, snapshot.monotonic);
         self.windows.observe(snapshot, &self.settings);
         self.publish(snapshot, &readings, taken)
     }
@@ -167,8 +171,8 @@ impl Scanner {
     }
 
     /// Logs every threshold crossed, once each way.
-    fn tell(&mut self, readings: &[Reading]) {
-        for crossing in self.crossings.next(readings) {
+    fn tell(&mut self, readings: &[Reading], now: Duration) {
+        for crossing in self.crossings.next(readings, now) {
             let Reading { alert, map_name, target, value, threshold, active: _ } = &crossing.reading;
             let severity = alert.severity.name();
             if crossing.began {
@@ -204,7 +208,7 @@ impl Scanner {
             tracing::error!(error = %io::Error::other(error), "failed to render the metrics page");
             return Ok(());
         }
-        let mut history = History::of(&self.windows, snapshot, &self.settings);
+        let mut history = History::of(&self.windows, &self.crossings, snapshot, &self.settings);
         history.files = self.files(web.as_ref());
         let findings = findings(readings, snapshot, Some(&history), &self.settings);
         let view = View { snapshot, findings: &findings };
@@ -227,8 +231,23 @@ impl Scanner {
         }
     }
 
+    /// Waits for the next turn, and lets the kernel count meanwhile.
     fn wait_until(&mut self, next: Instant) -> Wait {
-        match self.inbox.recv_timeout(next.saturating_duration_since(Instant::now())) {
+        loop {
+            let now = Instant::now();
+            let count = now + COUNT_EVERY;
+            if count >= next {
+                return self.wait_for_orders(next);
+            }
+            match self.wait_for_orders(count) {
+                Wait::Due => self.collector.count(),
+                other => return other,
+            }
+        }
+    }
+
+    fn wait_for_orders(&mut self, until: Instant) -> Wait {
+        match self.inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(Order::Settings(order)) => {
                 let (settings, collect, reload) = *order;
                 self.settings = settings;

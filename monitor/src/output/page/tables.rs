@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::Escaped;
 use crate::check::Finding;
+use crate::check::collector::outlook;
 use crate::config::duration;
 use crate::snapshot::{Content, PresentMap, Snapshot, TargetState};
 
@@ -28,6 +29,7 @@ pub(super) fn write(out: &mut String, view: &View<'_>) -> fmt::Result {
     let View { snapshot, findings } = *view;
     write_findings(out, findings)?;
     write_maps(out, snapshot)?;
+    write_collector(out, snapshot)?;
     write_targets(out, &snapshot.targets)
 }
 
@@ -80,6 +82,17 @@ fn write_maps(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
         }
     }
     out.push_str("</tbody>\n</table>\n");
+    Ok(())
+}
+
+/// What Cilium's collector does, and where that leads: numbers of this node, no address.
+fn write_collector(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
+    let Some(outlook) = outlook(snapshot) else { return Ok(()) };
+    writeln!(out, "<h2>Collector of dead entries</h2>\n<p>{}.</p>", Escaped(&outlook.words()))?;
+    let advice = outlook.general_advice();
+    if !advice.is_empty() {
+        writeln!(out, "<p>What helps: {}.</p>", Escaped(&advice))?;
+    }
     Ok(())
 }
 
@@ -225,6 +238,19 @@ mod tests {
             assert!(text.contains(&expected), "{expected} is not in {text}");
         }
         assert!(!text.contains(&names[3]), "{text}");
+        assert!(!text.contains("<h2>Collector"), "the clock of one map is unknown: {text}");
+    }
+
+    #[test]
+    fn the_collector_has_its_line() {
+        let mut snapshot = testing::nothing(&Settings::default());
+        let map = pins::global_maps().remove(0);
+        snapshot.maps = vec![MapState { map, content: present(1_024, Some(90)), recreations: 0 }];
+        let text = shown(&snapshot, &[]);
+        assert!(
+            text.contains("<h2>Collector of dead entries</h2>\n<p>no pass of the collector was seen yet"),
+            "{text}"
+        );
     }
 
     #[test]

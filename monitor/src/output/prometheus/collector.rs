@@ -9,12 +9,14 @@ const AGE: Metric = Metric::gauge(
 );
 const INTERVAL: Metric = Metric::gauge(
     "ctmon_gc_interval_estimate_seconds",
-    "Time between the collector's last two passes, or since the last one where that is longer; absent before the second",
+    "Time between the collector's last two passes, or since the last one where something dead proves it longer; absent before the second",
 );
 const REMOVED: Metric =
     Metric::gauge("ctmon_gc_last_removed_entries", "Entries the collector's last pass removed");
-const PASSES: Metric =
-    Metric::counter("ctmon_gc_passes_total", "Passes of Cilium's collector seen since the process began");
+const PASSES: Metric = Metric::counter(
+    "ctmon_gc_passes_total",
+    "Passes of Cilium's collector seen since the process began; those within one second count as one",
+);
 
 pub(super) const METRICS: &[Metric] = &[AGE, INTERVAL, REMOVED, PASSES];
 

@@ -10,6 +10,14 @@ const PRESENT: Metric = Metric::gauge("ctmon_map_present", "Whether the map is p
 const ENTRIES: Metric = Metric::gauge("ctmon_map_entries", "Entries in the map, dead ones included");
 const CAPACITY: Metric = Metric::gauge("ctmon_map_capacity", "Entries the map may hold (max_entries)");
 const FILL: Metric = Metric::gauge("ctmon_map_fill_ratio", "Entries over capacity, 0 to 1");
+const KERNEL: Metric = Metric::gauge(
+    "ctmon_map_kernel_entries",
+    "Entries in the map as the kernel itself counts them; absent before Linux 6.6",
+);
+const PEAK: Metric = Metric::gauge(
+    "ctmon_map_peak_entries",
+    "The highest of the kernel's counts, read each second, since the snapshot before; absent before Linux 6.6",
+);
 const EXPECTED: Metric =
     Metric::gauge("ctmon_map_expected_capacity", "Entries the map is expected to hold, as configured");
 const MEMORY: Metric = Metric::gauge(
@@ -44,6 +52,8 @@ pub(super) const METRICS: &[Metric] = &[
     ENTRIES,
     CAPACITY,
     FILL,
+    KERNEL,
+    PEAK,
     EXPECTED,
     MEMORY,
     SHARE,
@@ -76,6 +86,8 @@ pub(super) fn add(page: &mut Page, snapshot: &Snapshot, settings: &Settings) {
         page.count(ENTRIES, &[name], present.scan.entries);
         page.count(CAPACITY, &[name], u64::from(present.capacity));
         page.sample(FILL, &[name], present.fill());
+        page.maybe(KERNEL, &[name], present.kernel.map(|count| count.entries as f64));
+        page.maybe(PEAK, &[name], present.kernel.map(|count| count.peak as f64));
         let expected = expected_capacity(&map.map.name, settings);
         page.maybe(EXPECTED, &[name], expected.map(|expected| expected as f64));
         page.maybe(MEMORY, &[name], present.memory_bytes.map(|bytes| bytes as f64));

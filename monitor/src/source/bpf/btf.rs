@@ -7,6 +7,9 @@
 
 use aya::{Btf, BtfError, Endianness};
 
+/// What counts a map's elements, Linux 6.6 and later.
+pub(super) const COUNT_FUNCTION: &str = "bpf_map_sum_elem_count";
+
 const PATH: &str = "/sys/kernel/btf/vmlinux";
 const MAGIC: u16 = 0xeb9f;
 
@@ -22,13 +25,17 @@ pub(super) struct KernelTypes {
     pub(super) places: Places,
 }
 
-/// Where the program that follows evictions finds what it needs.
+/// Where the programs that follow evictions and ask for counts find what they need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Places {
     /// Whether the kernel has the function that is attached to.
     pub(super) function: bool,
     /// Bytes from an element's LRU node to its key.
     pub(super) key_offset: Option<u32>,
+    /// The number of the type of the kernel's function that counts a map's elements.
+    pub(super) count_function: Option<u32>,
+    /// Bytes from the start of a map to its id.
+    pub(super) map_id: Option<u32>,
 }
 
 impl KernelTypes {
@@ -78,12 +85,21 @@ impl<'a> Types<'a> {
                 .zip(node)
                 .and_then(|(key, node)| key.checked_sub(node))
                 .filter(|offset| *offset < 256),
+            count_function: self.function_number(COUNT_FUNCTION),
+            map_id: self.offset_of("bpf_map", "id"),
         }
     }
 
     /// Whether the kernel has a function of this name that programs may attach to.
     pub(super) fn has_function(&self, name: &str) -> bool {
         self.all().any(|found| found.kind == KIND_FUNC && self.is_called(found, name))
+    }
+
+    /// The number of a function's type.
+    pub(super) fn function_number(&self, name: &str) -> Option<u32> {
+        let at = self.all().position(|found| found.kind == KIND_FUNC && self.is_called(found, name))?;
+        // Types count from 1.
+        u32::try_from(at + 1).ok()
     }
 
     /// Bytes from the start of a structure to a member of it, which may lie in an anonymous part.
@@ -212,6 +228,7 @@ pub(super) mod tests {
         let types = Types::new(&bytes).unwrap();
         assert!(types.has_function("evict"));
         assert!(!types.has_function("htab_elem") && !types.has_function("evic"));
+        assert_eq!([types.function_number("evict"), types.function_number("htab_elem")], [Some(5), None]);
     }
 
     #[test]

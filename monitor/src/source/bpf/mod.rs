@@ -11,6 +11,7 @@ pub mod plan;
 mod drain;
 mod error;
 pub mod evict;
+pub mod map_count;
 mod scan;
 pub mod sys;
 
@@ -28,6 +29,7 @@ use monitor_abi::scan::{FILTER_WORDS, ask, found, pending};
 use self::btf::KernelTypes;
 pub use self::error::{LoadError, ScanError};
 use self::evict::Tracker;
+use self::map_count::MapCounter;
 use self::plan::Choice;
 pub use self::scan::{Ask, Clocks, RawScan};
 use super::cilium::pins::Shape;
@@ -75,6 +77,7 @@ pub struct Kernel {
     programs: Programs,
     loaded: Option<KernelTables>,
     tracker: Tracker,
+    counter: MapCounter,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
 
@@ -83,8 +86,10 @@ impl Kernel {
     pub fn load_watching(choice: Choice) -> Result<Self, LoadError> {
         let loader = loader();
         with_types(|types| {
-            let mut kernel = Self::load_by(&mut with_btf(loader, types), &types.btf, Programs::All)?;
+            let (object, facts) = map_count::prepare(OBJECT, &types.places);
+            let mut kernel = Self::load_by(&mut with_btf(loader, types), &object, &types.btf, Programs::All)?;
             kernel.tracker.start(&mut kernel.bpf, types, choice);
+            kernel.counter.start(&mut kernel.bpf, &types.btf, facts);
             Ok(kernel)
         })
     }
@@ -97,7 +102,7 @@ impl Kernel {
     /// Loads only what shows entries: it cannot count.
     pub fn load_to_show() -> Result<Self, LoadError> {
         let loader = loader();
-        with_types(|types| Self::load_by(&mut with_btf(loader, types), &types.btf, Programs::Show))
+        with_types(|types| Self::load_by(&mut with_btf(loader, types), OBJECT, &types.btf, Programs::Show))
     }
 
     /// Follows evictions in another way from now on.
@@ -113,14 +118,24 @@ impl Kernel {
         &mut self.tracker
     }
 
-    /// Loads the programs with a BTF that the caller shares with other loaders.
-    pub fn load_with(btf: &Btf) -> Result<Self, LoadError> {
-        Self::load_by(EbpfLoader::new().btf(Some(btf)), btf, Programs::All)
+    /// What asks the kernel how many entries maps hold.
+    pub fn counter(&mut self) -> &mut MapCounter {
+        &mut self.counter
     }
 
-    fn load_by(loader: &mut EbpfLoader<'_>, btf: &Btf, programs: Programs) -> Result<Self, LoadError> {
-        Self::check_built()?;
-        let mut bpf = loader.load(OBJECT).map_err(|source| LoadError::Object(Box::new(source)))?;
+    /// Loads the programs with a BTF that the caller shares with other loaders.
+    pub fn load_with(btf: &Btf) -> Result<Self, LoadError> {
+        Self::load_by(EbpfLoader::new().btf(Some(btf)), OBJECT, btf, Programs::All)
+    }
+
+    fn load_by(
+        loader: &mut EbpfLoader<'_>,
+        object: &[u8],
+        btf: &Btf,
+        programs: Programs,
+    ) -> Result<Self, LoadError> {
+        check_object(object)?;
+        let mut bpf = loader.load(object).map_err(|source| LoadError::Object(Box::new(source)))?;
         for shape in SHAPES {
             load_iterator(&mut bpf, shows(shape), btf)?;
             if programs == Programs::All {
@@ -131,7 +146,9 @@ impl Kernel {
         // Without a logger set up the records would only fill their ring.
         let logger = EbpfLogger::init(&mut bpf).ok();
         let nothing = match bpf.map("NOTHING") {
-            Some(Map::HashMap(map)) => link(&bpf, "clock", map.fd().as_fd()).map_err(LoadError::Clock)?,
+            Some(Map::HashMap(map)) => {
+                link(&bpf, "clock", Some(map.fd().as_fd())).map_err(LoadError::Clock)?
+            }
             _ => return Err(LoadError::Missing { name: "NOTHING" }),
         };
         Ok(Self {
@@ -148,6 +165,7 @@ impl Kernel {
             programs,
             loaded: None,
             tracker: Tracker::new(&mut bpf)?,
+            counter: MapCounter::new(&mut bpf)?,
             logger,
             bpf,
         })
@@ -156,10 +174,10 @@ impl Kernel {
     /// Links the programs for this shape to a map; the link stays for as many walks as wanted.
     pub fn link(&self, shape: Shape, map: BorrowedFd<'_>) -> Result<Link, ScanError> {
         let count = match self.programs {
-            Programs::All => Some(link(&self.bpf, counts(shape), map)?),
+            Programs::All => Some(link(&self.bpf, counts(shape), Some(map))?),
             Programs::Show => None,
         };
-        Ok(Link { count, show: link(&self.bpf, shows(shape), map)?, shape })
+        Ok(Link { count, show: link(&self.bpf, shows(shape), Some(map))?, shape })
     }
 
     /// Replaces the target tables: what is gone is removed first, so that no entry finds a stale pair for long.
@@ -370,7 +388,7 @@ pub fn load_iterator(bpf: &mut Ebpf, name: &'static str, btf: &Btf) -> Result<()
     program.load("bpf_map_elem", btf).map_err(|source| LoadError::Program { name, source: Box::new(source) })
 }
 
-fn link(bpf: &Ebpf, name: &'static str, map: BorrowedFd<'_>) -> Result<OwnedFd, ScanError> {
+fn link(bpf: &Ebpf, name: &'static str, map: Option<BorrowedFd<'_>>) -> Result<OwnedFd, ScanError> {
     let program: &Iter = bpf
         .program(name)
         .and_then(|program| program.try_into().ok())

@@ -17,7 +17,7 @@ pub(super) const COUNT: &str = "evict_count";
 
 /// Loads each program that may be wanted; they stay loaded.
 pub(super) fn facts(bpf: &mut Ebpf, types: &KernelTypes, choice: Choice) -> Facts {
-    let Places { function, key_offset } = types.places;
+    let Places { function, key_offset, count_function: _, map_id: _ } = types.places;
     if !function || choice == Choice::Off {
         return Facts { function, ..Facts::default() };
     }
@@ -47,7 +47,7 @@ pub(super) fn refused(call: &str, name: &str, error: &ProgramError) -> String {
 }
 
 /// An error in one line: of the verifier's log only the end tells why.
-fn words(error: &ProgramError) -> String {
+pub(super) fn words(error: &ProgramError) -> String {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();

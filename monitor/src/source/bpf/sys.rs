@@ -154,8 +154,9 @@ pub fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
     object_info::<ProgInfo>(program).map(|info| info.recursion_misses)
 }
 
-/// Links an iterator program to one map. The library's `attach` cannot name the map.
-pub fn link_iterator(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+/// Links an iterator program to one map, or, if it walks something else, to all there is of that. The library's
+/// `attach` cannot name the map.
+pub fn link_iterator(program: BorrowedFd<'_>, map: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attr {
         prog_fd: u32,
@@ -167,14 +168,14 @@ pub fn link_iterator(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result
         padding: u32,
     }
     // `union bpf_iter_link_info`: for map elements one descriptor.
-    let map_fd = raw(map);
+    let map_fd = map.map(raw);
     let mut attr = Attr {
         prog_fd: raw(program),
         target_fd: 0,
         attach_type: BPF_TRACE_ITER,
         flags: 0,
-        iter_info: &raw const map_fd as u64,
-        iter_info_len: 4,
+        iter_info: map_fd.as_ref().map_or(0, |fd| std::ptr::from_ref(fd) as u64),
+        iter_info_len: if map_fd.is_some() { 4 } else { 0 },
         padding: 0,
     };
     bpf_fd(BPF_LINK_CREATE, &mut attr)
