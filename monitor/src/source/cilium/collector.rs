@@ -109,8 +109,8 @@ impl CollectorWatch {
         self.lend(passed);
     }
 
-    /// Compares the latest walks of a family's maps with those before. Whether a pass was found that was due, and when.
-    fn compare(&mut self, v6: bool) -> Option<Duration> {
+    /// Compares the latest walks of a family's maps with those before. Whether that was decided, and when a pass was that was due.
+    fn compare(&mut self, v6: bool) -> (bool, Option<Duration>) {
         let maps = || self.maps.iter().filter(|(name, _)| name.v6 == v6);
         let walks = || maps().filter_map(|(name, map)| Some((name, map, map.before?, map.seen?)));
         let walks: Vec<_> = walks().collect();
@@ -120,13 +120,13 @@ impl CollectorWatch {
         let waited = walks.iter().map(|(_, _, before, seen)| seen.at.saturating_sub(before.at)).max();
         let ahead = || walks.iter().any(|(_, map, before, seen)| map.is_behind(before, seen));
         if counted && waited < Some(PATIENCE) && (between.under_way || ahead()) {
-            return None;
+            return (false, None);
         }
         // Passes that follow each other faster than counts are read leave no fall.
         if !walks.is_empty() && between.found.is_empty() && !between.disturbed && between.doubt.is_none() {
             between = by_walks(&walks, &family);
         }
-        self.settle(v6, between)
+        (true, self.settle(v6, between))
     }
 
     /// Writes down what was between the walks; the latest are those to compare with from now on.
@@ -167,10 +167,10 @@ impl CollectorWatch {
 
     /// A pass that was due goes through both families: it counts for the other too, where there may be nothing dead to tell.
     /// One that a signal brought goes through its own.
-    fn lend(&mut self, passed: [Option<Duration>; 2]) {
+    fn lend(&mut self, passed: [(bool, Option<Duration>); 2]) {
         for (v6, lender) in [(false, passed.last()), (true, passed.first())] {
-            let own = passed.get(usize::from(v6)).copied().flatten();
-            let (Some(&Some(at)), None) = (lender, own) else { continue };
+            let own = passed.get(usize::from(v6));
+            let (Some(&(_, Some(at))), Some(&(true, None))) = (lender, own) else { continue };
             let maps = || self.maps.iter().filter(|(name, _)| name.v6 == v6).filter_map(|(_, map)| map.seen);
             let stayed = |seen: Seen| {
                 let since = verdict::seconds(seen.at.saturating_sub(at)) + seen.unit + 1;

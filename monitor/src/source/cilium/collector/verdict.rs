@@ -72,6 +72,11 @@ pub(super) fn by_count(
         let unknown = before.closed_since_may_be_dead(until);
         return if unknown { Opinion::Doubtful } else { Opinion::Against };
     }
+    // The dead are so young that they cannot be told from those that died since, and as many are there.
+    let told_apart = before.oldest + seconds(after.at.saturating_sub(before.at)) > since;
+    if before.dead >= TELLING && !told_apart && after.dead * 2 > before.dead {
+        return Opinion::Perhaps;
+    }
     if least >= TELLING || (fresh && before.is_telling()) {
         return Opinion::For;
     }
