@@ -9,13 +9,11 @@
     reason = "everything printed goes through output::terminal"
 )]
 
+pub mod model;
+
 pub mod source;
 
 pub mod config;
-
-mod one_line;
-
-pub mod snapshot;
 
 pub mod check;
 

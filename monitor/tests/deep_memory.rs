@@ -8,9 +8,9 @@ mod peak;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use monitor::source::cilium::ct::CtRow;
-use monitor::source::cilium::nat::NatRow;
-use monitor::source::cilium::target::{TargetIndex, TargetSpec};
+use monitor::model::ct::CtRow;
+use monitor::model::nat::NatRow;
+use monitor::model::target::{TargetIndex, TargetSpec};
 use monitor::source::deep::fingerprint::Fingerprints;
 use monitor::source::deep::join::{Context, Join, Suspects};
 use monitor::source::deep::ports::PortTable;

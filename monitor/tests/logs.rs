@@ -6,13 +6,14 @@
 mod peak;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use monitor::config::LogPattern;
-use monitor::snapshot::{HostState, HostTargetFacts, SourceState};
-use monitor::source::cilium::target::TargetIndex;
+use monitor::model::host::logs::LogPattern;
+use monitor::model::snapshot::{HostState, HostTargetFacts, SourceState};
+use monitor::model::target::TargetIndex;
 use monitor::source::descriptors;
 use monitor::source::host::Host;
 use monitor::source::host::collect::{HostCollector, Storage, Wanted};

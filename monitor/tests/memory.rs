@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use monitor::command::list::{self, ListArgs};
 use monitor::command::top::{self, TopArgs};
-use monitor::source::cilium::clock::Reading;
-use monitor::source::cilium::judge::Judge;
-use monitor::source::cilium::target::TargetIndex;
-use monitor::source::cilium::walk::{Step, Visitor};
+use monitor::model::clock::Reading;
+use monitor::model::judge::Judge;
+use monitor::model::target::TargetIndex;
+use monitor::model::walk::{Step, Visitor};
 
 /// Three times what the table of remote ends holds; that its index may double once more, much later, is in the sum
 /// that the table asserts when it is compiled.

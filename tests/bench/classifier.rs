@@ -4,10 +4,10 @@
 //! Must not: do less than the programs do; [`Classifier::check`] compares every counter.
 
 use anyhow::{Result, ensure};
+use monitor::model::clock::Reading;
+use monitor::model::ct::CtRow;
+use monitor::model::target::TargetIndex;
 use monitor::source::bpf::{Ask, RawScan};
-use monitor::source::cilium::clock::Reading;
-use monitor::source::cilium::ct::CtRow;
-use monitor::source::cilium::target::TargetIndex;
 use monitor_abi::cell::{CHUNK, MAP_CHUNKS, TARGET_CHUNKS, longest_unanswered, map_cell, target_cell};
 use monitor_abi::cilium::{TUPLE_F_KNOWN, ct_flag};
 use monitor_abi::class::{Due, State};

@@ -5,19 +5,22 @@
 
 use std::fs::File;
 use std::hint::black_box;
-use std::io::{ErrorKind, Read as _};
+use std::io::ErrorKind;
+use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Context as _;
+use anyhow::{Result, ensure};
 use aya::programs::Iter;
 use aya::{Btf, Ebpf, EbpfLoader};
+use monitor::model::map_name;
+use monitor::model::target::{ServiceSpec, TargetIndex, TargetSpec};
 use monitor::source::bpf::{self, Ask, Kernel, Link, OBJECT, sys};
 use monitor::source::cilium::pins;
-use monitor::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
 use monitor_abi::class::DUE_BOUNDS;
 use monitor_abi::scan::{Clock, found};
 use support::bpffs::Bpffs;
@@ -75,9 +78,8 @@ pub(crate) struct Methods<'m> {
 
 impl<'m> Methods<'m> {
     pub(crate) fn new(bpffs: &Bpffs, map: &'m Map, now: u32) -> Result<Self> {
-        let name = pins::global_maps().into_iter().next().context("no maps")?;
-        let open = name
-            .open(bpffs.root())
+        let name = map_name::global_maps().into_iter().next().context("no maps")?;
+        let open = pins::open(&name, bpffs.root())
             .map_err(|problem| anyhow::anyhow!(problem.detail))?
             .context("the map is not pinned")?;
         let btf = Btf::from_sys_fs()?;

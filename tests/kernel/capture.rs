@@ -7,15 +7,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
-use monitor::snapshot::{Content, PresentMap, Snapshot, TargetState};
+use monitor::model::snapshot::{Content, PresentMap, Snapshot, TargetState};
 use serde_json::Value;
 use support::cilium::MapName;
 use support::cli_text::{self, CtLine, ct_lines, nat_lines};
 use support::fixture::{self, CT_LIST, CT_LIST_TIMEDIFF, Lifetimes, NAT_LIST};
+use support::node::{Node, second, whole};
 use support::page::Page;
 use support::reference::{self, Service, Target};
-
-use support::node::{Node, second, whole};
 
 use crate::collect::{collector, listed};
 

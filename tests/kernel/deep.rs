@@ -8,7 +8,7 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 
 use anyhow::{Context, Result, ensure};
-use monitor::snapshot::deep::{DeepFacts, TargetDeep, Untracked};
+use monitor::model::snapshot::deep::{DeepFacts, TargetDeep, Untracked};
 use monitor::source::collect::Collector;
 use monitor::source::deep::DeepScan;
 use monitor::source::host::sockets::MAX_SOCKETS;
@@ -17,12 +17,11 @@ use support::cli_text;
 use support::clock::Clock;
 use support::fixture::{self, Lifetimes};
 use support::network::{self, ip};
+use support::node::Node;
 use support::reference::{Service, Target};
 use support::simulate::entry::{
     CtValue, Facing, RX_CLOSING, SEEN_NON_SYN, TCP, TX_CLOSING, ct_key, nat_in_key, nat_out_key, nat_value,
 };
-
-use support::node::Node;
 
 use crate::collect::collector;
 

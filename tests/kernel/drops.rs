@@ -3,15 +3,15 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result};
-use monitor::source::cilium::drops::{DropsError, RETRIES, read_packets, read_retries};
+use monitor::model::drops::RETRIES;
+use monitor::source::cilium::drops::{DropsError, read_packets, read_retries};
 use monitor::source::collect::Collector;
 use support::bpffs::Bpffs;
 use support::cilium::{Capacities, MapName, Maps};
+use support::node::{Node, second, whole};
 use support::page::Page;
 use support::simulate::entry::{TCP, nat_in_key, nat_value};
 use support::sys::{Kind, Map, Spec};
-
-use support::node::{Node, second, whole};
 
 use crate::daemon::{END, start};
 

@@ -8,16 +8,14 @@ mod cost;
 mod daemon;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::env;
-use std::fs;
 use std::net::IpAddr;
-use std::thread;
+use std::{env, fs, thread};
 
 use anyhow::{Context, Result, ensure};
-use monitor::snapshot::{Content, EvictionCell, Snapshot};
+use monitor::model::clock::Clock as Units;
+use monitor::model::eviction_plan::{Choice, Mode, Reason};
+use monitor::model::snapshot::{Content, EvictionCell, Snapshot};
 use monitor::source::bpf::Kernel;
-use monitor::source::bpf::plan::{Choice, Mode, Reason};
-use monitor::source::cilium::clock::Clock as Units;
 use monitor::source::collect::{CollectSettings, Collector};
 use support::cilium::{self, Capacities, MapName, Maps};
 use support::fixture::Record;

@@ -8,17 +8,16 @@ use std::env;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
-use monitor::snapshot::{Content, PresentMap, Snapshot};
-use monitor::source::cilium::clock::Clock as Mode;
+use monitor::model::clock::Clock as Mode;
+use monitor::model::snapshot::{Content, PresentMap, Snapshot};
 use monitor::source::collect::Collector;
 use support::cilium::{self, MapName};
 use support::clock::Clock;
 use support::fixture::Record;
 use support::generate::{self, Family, Generator};
+use support::node::{Node, memory_mib, whole};
 use support::reference::{self, Class, Service, Target, classify};
 use support::sys::Map;
-
-use support::node::{Node, memory_mib, whole};
 
 use crate::collect::collector;
 

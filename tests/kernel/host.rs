@@ -7,18 +7,17 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use monitor::snapshot::TargetState;
+use monitor::model::eviction_plan::Choice;
+use monitor::model::snapshot::TargetState;
 use monitor::source::bpf::Kernel;
-use monitor::source::bpf::plan::Choice;
 use monitor::source::collect::{CollectSettings, Collector};
 use monitor::source::host::Host;
 use monitor::source::host::collect::Wanted;
-use support::cli_text;
 use support::daemon::Finished;
 use support::fixture::{self, CT_LIST, Lifetimes};
-use support::host;
 use support::node::{Node, whole};
 use support::page::Page;
+use support::{cli_text, host};
 
 use crate::collect::settings;
 

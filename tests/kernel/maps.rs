@@ -8,21 +8,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use monitor::snapshot::{Content, MapState, PresentMap, Snapshot};
-use monitor::source::bpf::plan::Choice;
+use monitor::model::eviction_plan::Choice;
+use monitor::model::map_name::{self, ProblemReason};
+use monitor::model::snapshot::{Content, MapState, PresentMap, Snapshot};
 use monitor::source::bpf::{Ask, Kernel};
-use monitor::source::cilium::pins::{self, ProblemReason};
+use monitor::source::cilium::pins;
 use monitor_abi::scan::found;
 use support::cilium::{self, Capacities, MapName, Maps};
 use support::clock::Clock;
 use support::fixture::{self, Lifetimes};
 use support::generate::{self, Random};
-use support::host;
-use support::page::Page;
-use support::reference;
-use support::sys::{Kind, Map, NO_COMMON_LRU, Spec, possible_cpus};
-
 use support::node::{Node, memory_mib, second, whole};
+use support::page::Page;
+use support::sys::{Kind, Map, NO_COMMON_LRU, Spec, possible_cpus};
+use support::{host, reference};
 
 use crate::collect::collector;
 
@@ -246,8 +245,8 @@ fn a_per_cpu_lru_tells_each_processors_share() -> Result<()> {
 fn what_the_agent_opens_refuses_writes() -> Result<()> {
     let node = Node::new("")?;
     let _maps = fixture::replay(&node.bpffs, Lifetimes::AsCaptured)?;
-    for (name, ours) in pins::global_maps().iter().zip(MapName::ALL) {
-        let open = name.open(node.bpffs.root()).map_err(|problem| anyhow::anyhow!(problem.detail))?;
+    for (name, ours) in map_name::global_maps().iter().zip(MapName::ALL) {
+        let open = pins::open(name, node.bpffs.root()).map_err(|problem| anyhow::anyhow!(problem.detail))?;
         let open = open.context("no such pin")?;
         let descriptor = Map::from_fd(open.fd.as_fd().try_clone_to_owned()?)?;
         let record = fixture::records(ours)?.into_iter().next().context("an empty map")?;
@@ -323,8 +322,8 @@ fn walks_under_concurrent_writers_account_for_every_entry_they_meet() -> Result<
     let map = cilium::create(&node.bpffs, MapName::Ct4, MapName::Ct4.pin(), 16_384, 0)?;
     let clock = reference::Clock::ktime(second()?);
     generate::fill(&map, 8_000, clock)?;
-    let name = pins::global_maps().into_iter().next().context("no maps")?;
-    let open = name.open(node.bpffs.root()).map_err(|problem| anyhow::anyhow!(problem.detail))?;
+    let name = map_name::global_maps().into_iter().next().context("no maps")?;
+    let open = pins::open(&name, node.bpffs.root()).map_err(|problem| anyhow::anyhow!(problem.detail))?;
     let mut kernel = Kernel::load_watching(Choice::Off)?;
     let link = kernel.link(name.shape(), open.context("no pin")?.fd.as_fd())?;
     let mut whole_agent = collector(&node, &everything())?;

@@ -3,7 +3,8 @@
 use std::os::fd::AsFd;
 
 use anyhow::Result;
-use monitor::source::bpf::plan::Choice;
+use monitor::model::eviction_plan::Choice;
+use monitor::model::map_name;
 use monitor::source::bpf::{Ask, Kernel};
 use monitor::source::cilium::pins;
 use monitor_abi::scan::found;
@@ -16,8 +17,8 @@ fn a_walk_sees_every_entry_of_every_map() -> Result<()> {
     let _maps = fixture::replay(&bpffs, Lifetimes::AsCaptured)?;
     let mut kernel = Kernel::load_watching(Choice::Off)?;
     let mut seen = Vec::new();
-    for name in pins::global_maps() {
-        let open = name.open(bpffs.root()).expect("opens").expect("exists");
+    for name in map_name::global_maps() {
+        let open = pins::open(&name, bpffs.root()).expect("opens").expect("exists");
         let link = kernel.link(name.shape(), open.fd.as_fd())?;
         let scan = kernel.scan(&link, &Ask::default())?;
         println!("{name}: {:?} reads {}", scan.found, scan.reads);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
-use monitor::check::catalog::ALERTS;
+use monitor::model::catalog::ALERTS;
 use monitor::output::prometheus::REGISTRY;
 use serde_json::{Value, json};
 

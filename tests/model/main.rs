@@ -17,9 +17,9 @@ mod watched;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use monitor::snapshot::Cell;
+use monitor::model::map_name;
+use monitor::model::snapshot::Cell;
 use monitor::source::cilium::collector::{CollectorWatch, Seen};
-use monitor::source::cilium::pins;
 use monitor_abi::class::{Direction, Protocol, State};
 use support::cilium::MapName;
 use support::clock::Units;
@@ -69,7 +69,7 @@ fn recover(units: Units) -> Result<()> {
     };
     let setup = Setup { speed: 1.0, ..Setup::new(Scenario::Incident, Duration::from_secs(86_400), units) };
     let mut model = Model::new(setup);
-    let (name, mut watch) = (pins::global_maps().remove(0), CollectorWatch::default());
+    let (name, mut watch) = (map_name::global_maps().remove(0), CollectorWatch::default());
     // The passes that removed anything: when, and how many entries.
     let (mut real, mut passes) = (Vec::new(), 0);
     for second in 0..WATCHED {

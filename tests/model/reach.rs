@@ -8,8 +8,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use monitor::check::catalog::Severity;
-use monitor::config::{self, Bound, Rule, Settings};
+use monitor::config::{self, Bound, Settings};
+use monitor::model::catalog::Severity;
+use monitor::model::rule::Rule;
 use support::cilium::MapName;
 use support::clock::Units;
 use support::simulate::entry::{RX_CLOSING, SEEN_NON_SYN, TX_CLOSING};

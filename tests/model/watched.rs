@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use monitor::snapshot::{Cell, GcFacts, MapScan};
+use monitor::model::map_name::{self, MapName};
+use monitor::model::snapshot::{Cell, GcFacts, MapScan};
 use monitor::source::cilium::collector::{CollectorWatch, Seen};
-use monitor::source::cilium::pins::{self, MapName};
 use monitor_abi::class::{Direction, Due, Protocol, State};
 use support::simulate::gc::{Kind, Node, Pass};
 
@@ -49,7 +49,7 @@ pub(crate) struct Told {
 
 impl Watched {
     pub(crate) fn new(eyes: Eyes, node: Node) -> Result<Self> {
-        let mut names = pins::global_maps();
+        let mut names = map_name::global_maps();
         names.truncate(4);
         let names = names.try_into().ok().context("four maps")?;
         Ok(Self {

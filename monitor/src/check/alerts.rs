@@ -5,12 +5,12 @@
 
 use monitor_abi::class::Due;
 
-use super::catalog::{Alert, DEAD_SHARE, DecidedBy};
 use super::storage;
 use super::tuning::{self, SysctlVerdict};
 use crate::config::{Bound, MapKind, Settings};
-use crate::snapshot::deep::DeepFacts;
-use crate::snapshot::{Content, Snapshot, ratio};
+use crate::model::catalog::{Alert, DEAD_SHARE, DecidedBy};
+use crate::model::snapshot::deep::DeepFacts;
+use crate::model::snapshot::{Content, Snapshot, ratio};
 
 /// One alert of one severity on one series.
 #[derive(Clone, Debug)]
@@ -169,7 +169,7 @@ fn of_targets(snapshot: &Snapshot, value: impl Fn(&str) -> Option<u64>) -> Vec<S
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
 fn per_target(
     snapshot: &Snapshot,
-    value: impl Fn(&crate::snapshot::TargetState) -> Option<u64>,
+    value: impl Fn(&crate::model::snapshot::TargetState) -> Option<u64>,
 ) -> Vec<Series> {
     let mut sums: Vec<(String, u64)> = Vec::new();
     for state in &snapshot.targets {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use monitor_abi::class::State;
 
 use super::plateau::{Inflow, Interval, Plateau, next_interval, plateau};
-use crate::config::duration;
-use crate::snapshot::{MapState, PresentMap, Snapshot, ratio};
-use crate::source::cilium::pins::Table;
+use crate::model::duration;
+use crate::model::map_name::Table;
+use crate::model::snapshot::{MapState, PresentMap, Snapshot, ratio};
 
 /// One look tells how many die a second once something has been dead for so long, or so many are.
 const TELLING_AGE: u64 = 60;

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::alerts::Reading;
-use super::catalog::Severity;
 use super::history::Active;
+use crate::model::catalog::Severity;
 
 /// What was active at the last snapshot.
 #[derive(Debug, Default)]
@@ -72,7 +72,7 @@ impl Crossings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::catalog::ALERTS;
+    use crate::model::catalog::ALERTS;
 
     #[test]
     fn a_threshold_is_told_once_each_way() {

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use super::finding::{Finding, Level};
-use crate::snapshot::Snapshot;
-use crate::snapshot::deep::{DeepFacts, TargetDeep, Untracked};
-use crate::source::cilium::drops::{REASONS, RETRIES};
+use crate::model::drops::{REASONS, RETRIES};
+use crate::model::snapshot::Snapshot;
+use crate::model::snapshot::deep::{DeepFacts, TargetDeep, Untracked};
 
 /// Everything worth knowing.
 pub(super) fn findings(snapshot: &Snapshot) -> Vec<Finding> {

@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use super::finding::{Finding, Level};
-use crate::config::{Settings, TimeoutClass as Expected, duration};
-use crate::snapshot::{Snapshot, TimeoutClass, TimeoutSource};
+use crate::config::{Settings, TimeoutClass as Expected};
+use crate::model::duration;
+use crate::model::snapshot::{Snapshot, TimeoutClass, TimeoutSource};
 
 /// Every expectation of a duration that does not hold.
 pub(super) fn findings(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding> {
@@ -132,9 +133,9 @@ mod tests {
     use super::super::testing::{nothing, walked};
     use super::*;
     use crate::config::parse;
-    use crate::snapshot::{Content, GcFacts, MapState, PresentMap, TimeoutFact};
-    use crate::source::cilium::agent_config::AgentConfig;
-    use crate::source::cilium::pins;
+    use crate::model::agent_config::AgentConfig;
+    use crate::model::map_name;
+    use crate::model::snapshot::{Content, GcFacts, MapState, PresentMap, TimeoutFact};
 
     fn levels(snapshot: &Snapshot, settings: &Settings) -> Vec<(String, Level)> {
         findings(snapshot, settings).into_iter().map(|finding| (finding.check, finding.level)).collect()
@@ -151,7 +152,7 @@ mod tests {
             });
             let gc = GcFacts { interval: seen.map(Duration::from_secs), ..GcFacts::default() };
             let content = Content::Present(PresentMap { gc: Some(gc), ..walked(0) });
-            let map = pins::global_maps().into_iter().next().unwrap();
+            let map = map_name::global_maps().into_iter().next().unwrap();
             snapshot.maps = vec![MapState { map, content, recreations: 0 }];
             let evidence: Vec<_> =
                 findings(&snapshot, &settings).into_iter().map(|finding| finding.evidence).collect();

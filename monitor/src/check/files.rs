@@ -3,9 +3,9 @@
 //! In: what the daemon tells of them. Out: findings.
 //! Must not: repeat why a file was refused: it holds secrets, and the page is for everyone. The log says it.
 
-use super::catalog::Severity;
 use super::finding::{Finding, Level, own};
 use crate::config::Settings;
+use crate::model::catalog::Severity;
 
 /// The name of the alert on files that were refused.
 const REFUSED: &str = "CtmonConfigRefused";

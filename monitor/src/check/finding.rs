@@ -6,15 +6,16 @@
 use monitor_abi::scan::Clock;
 
 use super::alerts::{OVERDUE, Reading, expected_capacity};
-use super::catalog::Severity;
-use super::catalog::conntrack::{MAP_FILLING, MAP_FULL};
 use super::history::History;
 use super::{collector, deep, expected, held, storage, tuning, unanswered};
-use crate::config::{Settings, duration};
-use crate::snapshot::{Content, Snapshot};
-use crate::source::bpf::plan::{Mode, Plan, Reason};
-use crate::source::cilium::pins::Table;
-use crate::source::host::sysctl::FileHandles;
+use crate::config::Settings;
+use crate::model::catalog::Severity;
+use crate::model::catalog::conntrack::{MAP_FILLING, MAP_FULL};
+use crate::model::duration;
+use crate::model::eviction_plan::{Mode, Plan, Reason};
+use crate::model::host::sysctl::FileHandles;
+use crate::model::map_name::Table;
+use crate::model::snapshot::{Content, Snapshot};
 
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -384,8 +385,8 @@ mod tests {
     use super::super::testing::{findings, nothing, walked};
     use super::*;
     use crate::config::parse;
-    use crate::snapshot::{MapState, PresentMap};
-    use crate::source::cilium::pins::global_maps;
+    use crate::model::map_name::global_maps;
+    use crate::model::snapshot::{MapState, PresentMap};
 
     /// A node whose six maps are these.
     fn node(map: impl Fn(u32) -> PresentMap) -> (Snapshot, Settings) {

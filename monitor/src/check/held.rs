@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::alerts::Reading;
 use super::finding::{Finding, Level};
 use super::history::History;
-use crate::config::{Settings, duration};
+use crate::config::Settings;
+use crate::model::duration;
 
 /// Alerts whose condition comes and goes with every pass: how long it holds is what counts.
 const BETWEEN_PASSES: [&str; 2] = ["CtmonCollectionLagging", "CtmonCollectionSlow"];
@@ -44,9 +45,9 @@ pub(super) fn told(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::catalog::ALERTS;
     use crate::check::finding::own;
     use crate::check::history::Active;
+    use crate::model::catalog::ALERTS;
 
     fn check(name: &str, active: Option<(u64, bool)>, level: Level, since: &str) {
         let alert = ALERTS.iter().find(|alert| alert.name == name).unwrap();

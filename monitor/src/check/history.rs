@@ -6,13 +6,14 @@
 use std::time::Duration;
 
 use super::alerts::Reading;
-use super::catalog::{Alert, PREFIX, Severity};
 use super::crossing::Crossings;
 use super::files::Files;
 use super::finding::{Finding, Level, format_number, own};
 use super::windows::Windows;
-use crate::config::{Settings, duration};
-use crate::snapshot::{Content, GcFacts, Snapshot};
+use crate::config::Settings;
+use crate::model::catalog::{Alert, PREFIX, Severity};
+use crate::model::duration;
+use crate::model::snapshot::{Content, GcFacts, Snapshot};
 
 /// What a running daemon knows and one collection cannot.
 #[derive(Clone, Debug, Default)]

@@ -4,7 +4,6 @@
 //! Must not: read anything, or know how a finding is shown.
 
 pub mod alerts;
-pub mod catalog;
 pub mod collector;
 pub mod crossing;
 mod deep;

@@ -6,15 +6,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Level;
 use super::finding::{Finding, own};
-use super::tuning;
-use crate::config::{Settings, duration};
-use crate::snapshot::{HostState, HostTargetFacts, Snapshot, TargetSocket};
-use crate::source::host::cifs::{Server, ServerStatus};
-use crate::source::host::iscsi::{Session, SessionState};
-use crate::source::host::mounts::{Family, Mount, MountSource, by_server};
-use crate::source::host::sockets::{Keepalive, TcpState, Timer};
+use super::{Level, tuning};
+use crate::config::Settings;
+use crate::model::duration;
+use crate::model::host::cifs::{Server, ServerStatus};
+use crate::model::host::iscsi::{Session, SessionState};
+use crate::model::host::mounts::{Family, Mount, MountSource, by_server};
+use crate::model::host::sockets::{Keepalive, TcpState, Timer};
+use crate::model::snapshot::{HostState, HostTargetFacts, Snapshot, TargetSocket};
 
 /// A retransmitting socket that heard nothing for this long is stalled: far beyond any round trip, far below what
 /// mounts wait before they do anything.

@@ -6,12 +6,12 @@ use monitor_abi::scan::Clock;
 
 use super::{Finding, readings};
 use crate::config::{Settings, parse};
-use crate::snapshot::{
+use crate::model::count_plan;
+use crate::model::snapshot::{
     ClockFacts, Evictions, HostTargetFacts, MapScan, PresentMap, Snapshot, SocketState, TargetSocket,
     TargetState, Totals,
 };
-use crate::source::bpf::map_count;
-use crate::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
+use crate::model::target::{ServiceSpec, TargetIndex, TargetSpec};
 use crate::source::host::Host;
 use crate::source::host::collect::{HostCollector, Storage, Wanted};
 use crate::source::host::sockets::captured;
@@ -100,7 +100,7 @@ pub(crate) fn snapshot(host: &Host, settings: &Settings) -> Snapshot {
             .collect(),
         evictions: Evictions::default(),
         callers: vec![],
-        map_count: map_count::plan::Plan::default(),
+        map_count: count_plan::Plan::default(),
         agent: None,
         drops: None,
         deep: None,

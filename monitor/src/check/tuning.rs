@@ -6,10 +6,10 @@
 use super::Level;
 use super::finding::{Finding, own};
 use crate::config::{Bound, MountKind, Settings, SysctlValue};
-use crate::snapshot::{HostState, Snapshot, Towards};
-use crate::source::host::mounts::{Family, Mount, OptionDifference, missing_options};
-use crate::source::host::net_scope::NetScope;
-use crate::source::host::sysctl::Sysctl;
+use crate::model::host::mounts::{Family, Mount, OptionDifference, missing_options};
+use crate::model::host::net_scope::NetScope;
+use crate::model::host::sysctl::Sysctl;
+use crate::model::snapshot::{HostState, Snapshot, Towards};
 
 /// The alert these findings belong to.
 pub const ALERT: &str = "CtmonTuningNotInForce";

@@ -5,8 +5,9 @@
 
 use super::finding::{Finding, Level, own};
 use super::history::History;
-use crate::config::{Settings, duration};
-use crate::snapshot::Snapshot;
+use crate::config::Settings;
+use crate::model::duration;
+use crate::model::snapshot::Snapshot;
 
 /// The alert that holds once they stay so.
 const ALERT: &str = "CtmonTargetUnanswered";
@@ -59,7 +60,7 @@ mod tests {
 
     use super::*;
     use crate::check::testing::nothing;
-    use crate::snapshot::{Callers, SilentEntries};
+    use crate::model::snapshot::{Callers, SilentEntries};
 
     #[test]
     fn unanswered_connections_are_a_finding_at_once_with_their_age_and_where_they_come_from() {

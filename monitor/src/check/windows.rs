@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use monitor_abi::class::{Expiry, VictimState};
 
-use super::catalog::{Alert, Severity};
 use super::history::Looked;
 use crate::config::Settings;
-use crate::snapshot::{EvictionCell, Snapshot};
-use crate::source::cilium::drops::REASONS;
+use crate::model::catalog::{Alert, Severity};
+use crate::model::drops::REASONS;
+use crate::model::snapshot::{EvictionCell, Snapshot};
 
 /// A window is kept in this many pieces: its edge is that much too coarse at the most.
 const PIECES: u32 = 60;

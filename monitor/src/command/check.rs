@@ -20,15 +20,15 @@ use crate::check::history::History;
 use crate::check::manifest::{self, reference};
 use crate::check::{Finding, Level, findings, readings};
 use crate::config::Settings;
-use crate::one_line::one_line;
+use crate::model::host::mounts::Mount;
+use crate::model::one_line::one_line;
+use crate::model::snapshot::Snapshot;
 use crate::output::history::Document;
 use crate::output::terminal::complain;
 use crate::output::{json, table};
-use crate::snapshot::Snapshot;
 use crate::source::collect::Collector;
 use crate::source::daemon;
 use crate::source::deep::DeepScan;
-use crate::source::host::mounts::Mount;
 use crate::source::manifest::read_manifest;
 
 /// The path the daemon serves what it remembers at, to processes on the same host only.
@@ -180,7 +180,7 @@ fn node_mounts(snapshot: &Snapshot) -> Vec<Mount> {
 
 /// The name, with or without its prefix.
 fn is_called(finding: &Finding, name: &str) -> bool {
-    let bare = |name: &str| name.strip_prefix(crate::check::catalog::PREFIX).unwrap_or(name).to_lowercase();
+    let bare = |name: &str| name.strip_prefix(crate::model::catalog::PREFIX).unwrap_or(name).to_lowercase();
     bare(&finding.check) == bare(name)
 }
 

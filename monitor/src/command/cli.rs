@@ -3,24 +3,24 @@
 //! In: arguments and the environment. Out: one verb run; 0 fine, 1 findings, 2 could not tell.
 //! Must not: do a verb's work.
 
-use std::io::{self, ErrorKind, Write as _};
+use std::io::Write as _;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::check::CheckArgs;
-use super::evictions::EvictionsArgs;
+use super::check::{self, CheckArgs};
+use super::evictions::{self, EvictionsArgs};
 use super::list::ListArgs;
-use super::logging;
 use super::nat::NatArgs;
 use super::printer::EntryFormat;
-use super::rules::RulesArgs;
-use super::run::RunArgs;
+use super::rules::{self, RulesArgs};
 use super::run::signals::Signals;
+use super::run::{self, RunArgs};
 use super::top::{ReportFormat, TopArgs};
-use super::{check, config, evictions, node, rules, run, scrape};
-use crate::one_line::one_line;
+use super::{config, logging, node, scrape};
+use crate::model::one_line::one_line;
 use crate::output::terminal::{self, Notation, complain};
 use crate::source::daemon::DaemonUrl;
 
@@ -181,8 +181,9 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use clap::CommandFactory as _;
+
+    use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -7,9 +7,9 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use monitor_abi::class::{Direction, State};
 
-use crate::source::cilium::judge::{CtFacts, NatFacts};
-use crate::source::cilium::prefix::Prefix;
-use crate::source::cilium::target::{NO_TARGET, OTHER_SERVICE, TargetIndex};
+use crate::model::judge::{CtFacts, NatFacts};
+use crate::model::prefix::Prefix;
+use crate::model::target::{NO_TARGET, OTHER_SERVICE, TargetIndex};
 
 /// Arguments that select entries of any map.
 #[derive(Args, Clone, Debug, Default)]

@@ -12,10 +12,10 @@ use clap::builder::BoolishValueParser;
 use super::filter::{CtSelectArgs, Filter};
 use super::printer::{EntryFormat, PrintArgs, Printer};
 use super::visit::{Visit, visit_entries};
+use crate::model::ct::CtRow;
+use crate::model::judge::Judge;
+use crate::model::walk::Visitor;
 use crate::output::{cilium, json};
-use crate::source::cilium::ct::CtRow;
-use crate::source::cilium::judge::Judge;
-use crate::source::cilium::walk::Visitor;
 
 /// Arguments of `ctmon list`.
 #[derive(Args, Clone, Debug, Default)]

@@ -11,10 +11,10 @@ use clap::Args;
 use super::filter::{Filter, SelectArgs};
 use super::printer::{EntryFormat, PrintArgs, Printer};
 use super::visit::{Visit, visit_entries};
+use crate::model::judge::Judge;
+use crate::model::nat::NatRow;
+use crate::model::walk::Visitor;
 use crate::output::{cilium, json};
-use crate::source::cilium::judge::Judge;
-use crate::source::cilium::nat::NatRow;
-use crate::source::cilium::walk::Visitor;
 
 /// Arguments of `ctmon nat`.
 #[derive(Args, Clone, Debug, Default)]

@@ -13,13 +13,14 @@ use super::list::{self, ListArgs, Listed};
 use super::nat::{self, NatArgs};
 use super::top::{self, By, TopArgs};
 use crate::config::{ClockChoice, EvictionMode, Settings, Target};
+use crate::model::eviction_plan::Choice;
+use crate::model::judge::Judge;
+use crate::model::map_name::{self, MapName};
+use crate::model::target::{ServiceSpec, TargetIndex, TargetSpec};
+use crate::model::walk::Visitor;
 use crate::output::terminal::complain;
 use crate::source::bpf::Kernel;
-use crate::source::bpf::plan::Choice;
-use crate::source::cilium::judge::Judge;
-use crate::source::cilium::pins::{self, MapName};
-use crate::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
-use crate::source::cilium::walk::Visitor;
+use crate::source::cilium::pins;
 use crate::source::collect::{CollectSettings, Collector};
 use crate::source::host::Host;
 use crate::source::host::collect::Wanted;
@@ -157,7 +158,7 @@ fn prepare(
     if !collector.has_open(wanted) {
         anyhow::bail!(
             "no such map of Cilium can be read below {}: is Cilium running on this node?",
-            global.bpffs.join(pins::GLOBALS).display()
+            global.bpffs.join(map_name::GLOBALS).display()
         );
     }
     collector.follow_host();

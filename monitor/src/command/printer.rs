@@ -10,9 +10,9 @@ use clap::builder::{BoolishValueParser, PossibleValue};
 use clap::{Args, ValueEnum};
 
 use super::lines::Lines;
+use crate::model::map_name::MapName;
 use crate::output::cilium::{self, Dialect};
 use crate::output::table::EntryTable;
-use crate::source::cilium::pins::MapName;
 
 /// How entries are printed.
 #[derive(Args, Clone, Copy, Debug, Default)]

@@ -13,12 +13,14 @@ use proptest::prelude::*;
 use super::list::{self, ListArgs, Listed};
 use super::nat::{self, NatArgs};
 use super::top::{self, TopArgs};
+use crate::config;
+use crate::model::clock::Reading;
+use crate::model::judge::Judge;
+use crate::model::target::{ServiceSpec, TargetIndex, TargetSpec};
+use crate::model::walk::{Step, Visitor};
 use crate::output::cilium::{CT_ORDER, NAT_ORDER};
 use crate::source::cilium::capture::{self, CT_NOW, NAT_NOW};
-use crate::source::cilium::clock::Reading;
-use crate::source::cilium::judge::Judge;
-use crate::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
-use crate::source::cilium::walk::{Step, Visitor};
+use crate::source::host::logs::{Limits, LogCounter};
 
 mod terminal;
 
@@ -475,4 +477,11 @@ fn the_top_table_says_what_it_leaves_out() {
     assert!(lines[1].starts_with("192.168.100.180:"), "{text}");
     assert!(lines[2].starts_with("1 of ") && lines[2].contains(" remote ends, "), "{text}");
     let _: TopArgs = parse("");
+}
+
+#[test]
+fn the_log_counter_takes_every_pattern_of_the_preset() {
+    let logs = config::parse("logs: [{preset: trident-qnap}]").unwrap().logs;
+    assert!(logs.len() > 3, "{logs:?}");
+    LogCounter::new(&logs, Limits::default()).unwrap();
 }

@@ -11,12 +11,12 @@ use clap::{Args, ValueEnum};
 use super::filter::{CtSelectArgs, Filter};
 use super::list::Listed;
 use super::visit::{Visit, visit_entries};
+use crate::model::ct::CtRow;
+use crate::model::judge::Judge;
+use crate::model::nat::NatRow;
+use crate::model::top::{Grouping, TopReport, TopTable};
+use crate::model::walk::Visitor;
 use crate::output::{json, table};
-use crate::source::cilium::ct::CtRow;
-use crate::source::cilium::judge::Judge;
-use crate::source::cilium::nat::NatRow;
-use crate::source::cilium::top::{Grouping, TopReport, TopTable};
-use crate::source::cilium::walk::Visitor;
 use crate::source::deep::ports::PortTable;
 
 /// Arguments of `ctmon top`.

@@ -6,9 +6,9 @@
 use std::ops::ControlFlow;
 
 use super::filter::SelectArgs;
-use crate::source::cilium::judge::{Judge, MapJudge};
-use crate::source::cilium::tuple::LayoutError;
-use crate::source::cilium::walk::{Step, Visitor};
+use crate::model::judge::{Judge, MapJudge};
+use crate::model::tuple::LayoutError;
+use crate::model::walk::{Step, Visitor};
 
 /// What the loop tells.
 pub(crate) enum Visit<'a> {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::duration;
 use super::field::{Field, Pairs, Time, choice, read_as};
+use crate::model::duration;
 
 /// Expectations; empty by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::duration;
+use crate::model::duration;
 
 /// A value that is checked right where it is read.
 pub(super) trait Field: Sized {

@@ -4,7 +4,8 @@
 //! Must not: wait for a FIFO, read a device, or give the YAML reader what it takes long for.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read as _};
+use std::io;
+use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -14,12 +15,6 @@ use super::ConfigError;
 
 /// Longest file that is read: some twenty times the largest configuration that makes sense.
 pub const MAX_BYTES: u64 = 256 << 10;
-/// Most `%` directives, each of which the YAML reader compares with all others.
-const MAX_DIRECTIVES: usize = 16;
-/// With every token the YAML reader visits every `[` and `{` that is open, and nothing bounds how many are: so many visits
-/// take it well below a second. Which of the brackets are text, and which are closed again, only a second reader could
-/// tell; that all of them stay open is the worst that can be.
-const MAX_VISITS: usize = 1 << 29;
 
 /// The text of a regular file.
 pub fn read_text(path: &Path) -> Result<String, ConfigError> {
@@ -42,23 +37,6 @@ pub fn read_text(path: &Path) -> Result<String, ConfigError> {
 
 fn regular(path: &Path, metadata: &fs::Metadata) -> Result<(), ConfigError> {
     if metadata.is_file() { Ok(()) } else { Err(ConfigError::NotAFile { path: path.to_owned() }) }
-}
-
-/// Whether the YAML reader is through with this text in no time.
-pub fn check_cost(text: &[u8]) -> Result<(), String> {
-    let opened = text.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
-    if opened.saturating_mul(text.len()) > MAX_VISITS {
-        return Err(format!(
-            "{opened} times `[` or `{{` in {} bytes might be nested too deeply to be read: write lists line by line",
-            text.len()
-        ));
-    }
-    let directives =
-        text.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| line.starts_with(b"%")).count();
-    if directives > MAX_DIRECTIVES {
-        return Err(format!("{directives} lines begin with `%`: no configuration needs YAML directives"));
-    }
-    Ok(())
 }
 
 /// What is missing in a text that reads well, as in the first half of a file that is being written: all of it, or what
@@ -99,6 +77,7 @@ fn hollow_below(value: &Value, path: &str, may_be_off: bool) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::yaml_cost::check_cost;
 
     #[test]
     fn what_a_half_written_file_lacks_is_named() {

@@ -3,7 +3,7 @@
 //! In: nothing. Out: const slices in the order they are shown. Must not: name a pattern after anything but what it
 //! finds: the names are label values.
 
-use super::LogPattern;
+use crate::model::host::logs::LogPattern;
 
 /// A pattern of a preset, and why it is worth counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,6 @@ pub const TRIDENT_QNAP: &[PresetPattern] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::host::logs::{Limits, LogCounter};
 
     fn matching(message: &str) -> Vec<&'static str> {
         TRIDENT_QNAP
@@ -138,9 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_unique_label_values_and_the_counter_takes_them_all() {
-        let patterns: Vec<_> = TRIDENT_QNAP.iter().map(PresetPattern::pattern).collect();
-        LogCounter::new(&patterns, Limits::default()).unwrap();
+    fn names_are_unique_label_values() {
         for (index, pattern) in TRIDENT_QNAP.iter().enumerate() {
             assert!(
                 !TRIDENT_QNAP[..index].iter().any(|other| other.name == pattern.name),

@@ -8,43 +8,7 @@ use serde::Deserialize;
 
 use super::field::{Field, check_name, choice, read_as};
 use super::log_preset::{PresetPattern, TRIDENT_QNAP};
-
-/// One counter: lines of the selected containers that match.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogPattern {
-    /// The label value.
-    pub name: String,
-    /// A regular expression, searched anywhere in the line.
-    pub pattern: String,
-    /// Which logs are read; an empty list selects all. `*` stands for any characters.
-    pub namespaces: Vec<String>,
-    pub pods: Vec<String>,
-    pub containers: Vec<String>,
-}
-
-impl LogPattern {
-    /// Whether this container's log is to be read.
-    #[must_use]
-    pub fn selects(&self, namespace: &str, pod: &str, container: &str) -> bool {
-        let any =
-            |globs: &[String], name| globs.is_empty() || globs.iter().any(|glob| matches_glob(glob, name));
-        any(&self.namespaces, namespace) && any(&self.pods, pod) && any(&self.containers, container)
-    }
-}
-
-/// Whether the name matches, `*` standing for any characters.
-fn matches_glob(glob: &str, name: &str) -> bool {
-    let Some((head, rest)) = glob.split_once('*') else { return glob == name };
-    let Some(mut left) = name.strip_prefix(head) else { return false };
-    let mut parts: Vec<_> = rest.split('*').collect();
-    let tail = parts.pop().unwrap_or_default();
-    for part in parts {
-        // The earliest place leaves most for the parts that follow.
-        let Some(at) = left.find(part) else { return false };
-        left = left.get(at + part.len()..).unwrap_or_default();
-    }
-    left.ends_with(tail)
-}
+use crate::model::host::logs::LogPattern;
 
 /// A named set of patterns.
 #[derive(Clone, Copy)]

@@ -3,7 +3,6 @@
 //! In: a file or its text. Out: [`Settings`], plain data that every other part trusts, or one error in one line.
 //! Must not: ask the host or the kernel anything: whether settings are possible here is for `source`.
 
-pub mod duration;
 pub mod expect;
 mod field;
 pub mod file;
@@ -22,13 +21,12 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::model::catalog::Severity;
+use crate::model::host::logs::LogPattern;
 pub use expect::{Bound, Expect, MapKind, MountKind, SysctlValue, TimeoutClass};
-pub use logs::LogPattern;
 pub use raw::parse_listen;
 pub use target::{Cidr, Service, Target, Transport};
-pub use threshold::{Rule, Thresholds};
-
-use crate::check::catalog::Severity;
+pub use threshold::Thresholds;
 
 /// Where the configuration is looked for when no path is given.
 pub const DEFAULT_PATH: &str = "/etc/ctmon/config.yaml";

@@ -12,7 +12,8 @@ use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use super::field::{Bounded, Field, read_as};
 use super::logs::Logs;
 use super::target::Targets;
-use super::{ClockChoice, EvictionMode, Expect, Settings, Thresholds, duration, file};
+use super::{ClockChoice, EvictionMode, Expect, Settings, Thresholds};
+use crate::model::{duration, yaml_cost};
 
 /// Scans closer than 1 s would find nothing new; beyond 10 m the rules' windows hold fewer than two samples.
 type Interval = Bounded<1_000, 600_000>;
@@ -41,7 +42,7 @@ struct RawSettings {
 
 /// Reads the text of a file; an empty one is the defaults.
 pub(super) fn read(text: &str) -> Result<Settings, String> {
-    file::check_cost(text.as_bytes())?;
+    yaml_cost::check_cost(text.as_bytes())?;
     let raw: Option<RawSettings> = yaml_serde::from_str(text).map_err(|error| describe(&error))?;
     let RawSettings {
         listen,

@@ -1,7 +1,7 @@
 //! Texts in, settings or one line of error out.
 
 use super::*;
-use crate::check::catalog::{ALERTS, Severity};
+use crate::model::catalog::{ALERTS, Severity};
 
 const FULL: &str = r#"
 listen: ["127.0.0.1:10469", ":10470"]
@@ -135,6 +135,11 @@ fn what_is_printed_is_read_back_to_the_same_settings() {
         assert_eq!(settings(&printed), first, "{printed}");
         assert_eq!(settings(&printed).to_yaml(), printed);
     }
+}
+
+#[test]
+fn what_only_the_owner_knows_is_off_by_default() {
+    assert_eq!(Settings::default().threshold("CtmonEntriesHigh", Severity::Warning), None);
 }
 
 #[test]

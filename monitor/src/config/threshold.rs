@@ -4,30 +4,17 @@
 //! Must not: invent alerts: what is not in the catalogue is an error that lists what is.
 
 use std::fmt::{self, Formatter};
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use super::field::{Bounded, Field, choice, read_as};
-use crate::check::catalog::{ALERTS, Alert, Severity};
+use crate::model::catalog::{ALERTS, Alert, Severity};
+use crate::model::rule::Rule;
 
 /// One [`Rule`] for each entry of the catalogue, in its order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Thresholds(Vec<Rule>);
-
-/// How one alert of one severity is judged.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rule {
-    /// `None`: off.
-    pub value: Option<f64>,
-    /// How long the condition holds before the alert fires (`for`).
-    pub hold: Duration,
-    /// How long the alert stays after its condition ended.
-    pub keep_firing_for: Duration,
-    /// What rates and extremes look back over; `None` where the expression has no window.
-    pub window: Option<Duration>,
-}
 
 impl Default for Thresholds {
     fn default() -> Self {
@@ -49,19 +36,6 @@ impl Thresholds {
 
     fn get_mut(&mut self, alert: &str, severity: Severity) -> Option<(&'static Alert, &mut Rule)> {
         ALERTS.iter().zip(&mut self.0).find(|(known, _)| known.name == alert && known.severity == severity)
-    }
-}
-
-impl Rule {
-    /// What the catalogue says.
-    #[must_use]
-    pub fn default_of(alert: &Alert) -> Self {
-        Self {
-            value: alert.value,
-            hold: alert.hold,
-            keep_firing_for: alert.keep_firing_for,
-            window: alert.window,
-        }
     }
 }
 

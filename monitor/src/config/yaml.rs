@@ -5,7 +5,8 @@
 
 use std::fmt::Write;
 
-use super::{Bound, Expect, Service, Settings, Target, Thresholds, duration};
+use super::{Bound, Expect, Service, Settings, Target, Thresholds};
+use crate::model::duration;
 
 /// Writes everything.
 pub(super) fn write(settings: &Settings) -> String {

@@ -14,10 +14,10 @@ use std::net::IpAddr;
 
 use monitor_abi::cilium::{TUPLE_F_IN, TUPLE_F_RELATED, TUPLE_F_SERVICE, proto};
 
-use crate::source::cilium::clock::Reading;
-use crate::source::cilium::ct::CtRow;
-use crate::source::cilium::nat::NatRow;
-use crate::source::cilium::tuple::Endpoint;
+use crate::model::clock::Reading;
+use crate::model::ct::CtRow;
+use crate::model::nat::NatRow;
+use crate::model::tuple::Endpoint;
 
 /// Whose command line is imitated. NAT lines are the same in all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

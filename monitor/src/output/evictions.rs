@@ -23,9 +23,9 @@ use serde::{Deserialize, Serialize};
 
 use super::table::{Cell, Span, Target};
 use super::terminal::Shown;
-use crate::snapshot::{Evictions, Victim};
-use crate::source::bpf::plan::{Mode, Plan};
-use crate::source::cilium::tuple::Endpoint;
+use crate::model::eviction_plan::{Mode, Plan};
+use crate::model::snapshot::{Evictions, Victim};
+use crate::model::tuple::Endpoint;
 
 /// What the daemon serves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::catalog::{ALERTS, Severity};
 use crate::check::files::Files;
 use crate::check::history::{Active, Followed, History, Looked};
-use crate::snapshot::GcFacts;
+use crate::model::catalog::{ALERTS, Severity};
+use crate::model::snapshot::GcFacts;
 
 /// What the daemon serves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

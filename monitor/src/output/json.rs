@@ -56,11 +56,11 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::check::Finding;
-use crate::snapshot::deep::PortUse;
-use crate::source::cilium::judge::{CtFacts, NatFacts};
-use crate::source::cilium::nat::NatRow;
-use crate::source::cilium::top::{TopReport, TopRow};
-use crate::source::cilium::tuple::Endpoint;
+use crate::model::judge::{CtFacts, NatFacts};
+use crate::model::nat::NatRow;
+use crate::model::snapshot::deep::PortUse;
+use crate::model::top::{TopReport, TopRow};
+use crate::model::tuple::Endpoint;
 
 /// Writes a conntrack entry.
 pub fn ct(out: &mut impl Write, facts: &CtFacts<'_>) -> io::Result<()> {

@@ -14,10 +14,10 @@ use monitor_abi::class::{Direction, State};
 
 use super::terminal::Shown;
 use crate::check::Finding;
-use crate::snapshot::deep::PortUse;
-use crate::source::cilium::judge::{CtFacts, NatFacts};
-use crate::source::cilium::top::{Grouping, TopReport, TopRow};
-use crate::source::cilium::tuple::Endpoint;
+use crate::model::judge::{CtFacts, NatFacts};
+use crate::model::snapshot::deep::PortUse;
+use crate::model::top::{Grouping, TopReport, TopRow};
+use crate::model::tuple::Endpoint;
 
 /// `snat_v4_external`; only maps of other clusters have longer names.
 const MAP_WIDTH: usize = 16;
@@ -225,7 +225,7 @@ pub(super) struct Target<'a>(pub(super) &'a str, pub(super) &'a str);
 impl fmt::Display for Target<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(target, service) = self;
-        if *target == crate::source::cilium::target::NO_TARGET {
+        if *target == crate::model::target::NO_TARGET {
             return f.pad("-");
         }
         f.pad(&format!("{}/{}", Shown::name(target), Shown::name(service)))

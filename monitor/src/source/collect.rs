@@ -23,26 +23,27 @@ use monitor_abi::scan::{Clock, found};
 use self::counts::Counts;
 use self::evictions::{Ledger, Moment};
 use self::maps::{Known, Seen};
-use super::bpf::plan::Choice;
 use super::bpf::{Ask, Clocks, Kernel, ScanError, sys};
-use super::cilium::agent_config::{self, AgentConfig};
-use super::cilium::clock::Reading;
 use super::cilium::collector::{self, CollectorWatch};
-use super::cilium::drops::{self, Drops};
-use super::cilium::judge::stale_after_units;
-use super::cilium::pins::{self, MapName, MapProblem, ProblemReason};
-use super::cilium::target::TargetIndex;
 use super::cilium::timeouts::{Shown, Timeouts, configured};
-use super::cilium::walk::{Step, Visitor};
+use super::cilium::{agent_config, drops, pins};
 use super::host::Host;
 use super::host::collect::{HostCollector, Wanted};
 use super::host::targets::HostTargets;
 use super::timed::timed;
-use crate::one_line::one_line;
-use crate::snapshot::{
+use crate::model::agent_config::AgentConfig;
+use crate::model::clock::Reading;
+use crate::model::drops::Drops;
+use crate::model::eviction_plan::Choice;
+use crate::model::judge::stale_after_units;
+use crate::model::map_name::{self, MapName, MapProblem, ProblemReason};
+use crate::model::one_line::one_line;
+use crate::model::snapshot::{
     ClockFacts, Content, Evictions, HostTargetFacts, MapScan, MapState, PresentMap, Snapshot, SourceState,
     TargetState, TimeoutFact, Totals, report_interval,
 };
+use crate::model::target::TargetIndex;
+use crate::model::walk::{Step, Visitor};
 
 /// Walking the maps and reading logs may together take one part in this many of one core.
 pub const SHARE_OF_A_CORE: u32 = 200;
@@ -452,7 +453,7 @@ fn source(
     let nothing = name == "conntrack" && mine.iter().all(|map| matches!(map.content, Content::Absent));
     let none = || {
         nothing.then(|| {
-            let globals = settings.bpffs.join(pins::GLOBALS);
+            let globals = settings.bpffs.join(map_name::GLOBALS);
             format!("no conntrack map is pinned below {}: is Cilium running on this node?", globals.display())
         })
     };

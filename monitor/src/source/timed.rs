@@ -3,7 +3,7 @@
 //! In: a reading. Out: what it found, and a [`SourceState`] with its duration and, where it failed, why.
 //! Must not: list a source that is off.
 
-use crate::snapshot::SourceState;
+use crate::model::snapshot::SourceState;
 use crate::source::bpf::sys;
 
 /// Reads a source and notes how it fared; one that is off is not noted.

@@ -5,9 +5,9 @@ use monitor_abi::class::{Direction, Due, Protocol};
 use super::*;
 use crate::check::testing::{nothing, walked};
 use crate::config::Settings;
-use crate::snapshot::{Cell, Content, GcFacts};
-use crate::source::cilium::agent_config::AgentConfig;
-use crate::source::cilium::pins;
+use crate::model::agent_config::AgentConfig;
+use crate::model::map_name;
+use crate::model::snapshot::{Cell, Content, GcFacts};
 
 const TCP: &str = "ct4_global";
 
@@ -53,7 +53,7 @@ fn seen(case: Case) -> Outlook {
     present.scan.oldest_expired = Some(oldest);
     present.scan.cells =
         vec![cell(State::Established, Due::Within8000s, living), cell(State::Closed, Due::Overdue, dead)];
-    let map = pins::global_maps().into_iter().next().unwrap();
+    let map = map_name::global_maps().into_iter().next().unwrap();
     snapshot.maps = vec![MapState { map, content: Content::Present(present), recreations: 0 }];
     snapshot.agent =
         fixed.map(|fixed| AgentConfig { gc_interval: Some(seconds(fixed)), ..AgentConfig::default() });

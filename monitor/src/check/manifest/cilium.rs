@@ -9,9 +9,9 @@ use std::time::Duration;
 use super::keys::{BPF_VALUES, VALUE_OF, instead_of_config, instead_of_value};
 use super::{ManifestFinding, Reference};
 use crate::check::Level;
-use crate::config::duration;
-use crate::source::cilium::agent_config::{AgentConfig, KEYS, parse_data};
-use crate::source::manifest::ObjectId;
+use crate::model::agent_config::{AgentConfig, KEYS, parse_data};
+use crate::model::duration;
+use crate::model::manifest::ObjectId;
 
 /// The ConfigMap: what the agent reads.
 pub(super) fn config(

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Level;
-use crate::source::host::mounts::{Family, Mount, missing_options};
-use crate::source::manifest::{Container, Manifest, Object, ObjectId, PersistentVolume};
+use crate::model::host::mounts::{Family, Mount, missing_options};
+use crate::model::manifest::{Container, Manifest, Object, ObjectId, PersistentVolume};
 
 mod cilium;
 pub mod keys;

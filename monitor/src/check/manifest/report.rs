@@ -7,9 +7,9 @@ use super::{Manifest, ManifestFinding, Reference, manifest_findings};
 use crate::check::finding::own;
 use crate::check::{Finding, Level};
 use crate::config::{MountKind, Settings};
-use crate::snapshot::{Snapshot, TimeoutSource};
-use crate::source::cilium::pins::Table;
-use crate::source::host::mounts::{Family, Mount};
+use crate::model::host::mounts::{Family, Mount};
+use crate::model::map_name::Table;
+use crate::model::snapshot::{Snapshot, TimeoutSource};
 
 /// What manifests are compared with.
 #[must_use]

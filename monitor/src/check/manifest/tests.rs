@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::keys::{VALUE_OF, WRONG_CONFIG, WRONG_VALUES, instead_of_config, instead_of_value};
 use super::*;
-use crate::source::cilium::agent_config::KEYS;
+use crate::model::agent_config::KEYS;
 use crate::source::manifest::parse_manifest;
 
 fn findings(text: &str, reference: &Reference<'_>) -> Vec<ManifestFinding> {

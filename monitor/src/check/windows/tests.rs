@@ -2,15 +2,15 @@
 //!
 //! In: values at seconds, snapshots. Out: pass or fail. Must not: read a clock or the node.
 
-use super::super::catalog::{ALERTS, DecidedBy};
 use super::super::crossing::Crossings;
 use super::super::history::History;
 use super::super::testing;
 use super::*;
 use crate::config::parse;
-use crate::snapshot::{CifsTarget, MapEvictions, SilentEntries, TargetEvictions};
-use crate::source::cilium::drops::Drops;
-use crate::source::host::logs::Reading;
+use crate::model::catalog::{ALERTS, DecidedBy};
+use crate::model::drops::Drops;
+use crate::model::host::logs::Reading;
+use crate::model::snapshot::{CifsTarget, MapEvictions, SilentEntries, TargetEvictions};
 
 /// Seconds, and a value at each.
 fn series(window: u64, values: &[(u64, f64)]) -> Series {

@@ -12,9 +12,9 @@ use tokio::sync::watch;
 use super::super::{check, evictions};
 use crate::check::history::History;
 use crate::config::Settings;
+use crate::model::snapshot::Evictions;
 use crate::output::http::{LocalReply, LocalRoute};
 use crate::output::{evictions as victims, history};
-use crate::snapshot::Evictions;
 
 /// Before the first snapshot.
 pub(super) fn waiting() -> LocalReply {

@@ -3,11 +3,10 @@
 //! In: a collector, new settings as they come. Out: a rendered page per snapshot.
 //! Must not: share the collector: one scan runs at a time, and only here.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
+use std::{io, thread};
 
 use anyhow::Context as _;
 use tokio::sync::watch;
@@ -19,12 +18,12 @@ use crate::check::history::History;
 use crate::check::windows::Windows;
 use crate::check::{Reading, findings, readings};
 use crate::config::Settings;
+use crate::model::drops::Drops;
+use crate::model::snapshot::Snapshot;
+use crate::model::snapshot::deep::DeepOutcome;
 use crate::output::http::{LocalReply, Rendered, Stats, Web, WebStatus};
 use crate::output::page::{Facts, Page, View};
 use crate::output::prometheus::{self, Reload};
-use crate::snapshot::Snapshot;
-use crate::snapshot::deep::DeepOutcome;
-use crate::source::cilium::drops::Drops;
 use crate::source::collect::{CollectSettings, Collector, SHARE_OF_A_CORE};
 use crate::source::deep::DeepScan;
 
@@ -92,7 +91,7 @@ struct Scanner {
     deep: DeepScan,
     /// What [`Drops::scarce_ports`] said at the last snapshot.
     ///
-    /// [`Drops::scarce_ports`]: crate::source::cilium::drops::Drops::scarce_ports
+    /// [`Drops::scarce_ports`]: crate::model::drops::Drops::scarce_ports
     scarce_ports: Option<u64>,
     /// Whether it has grown since the last deep scan.
     ports_ran_short: bool,

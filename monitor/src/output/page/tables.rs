@@ -5,14 +5,15 @@
 //! stays with `ctmon check`, on the node. Nor grow without bound: rows come from our maps, the configuration, the
 //! checks.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::Escaped;
 use crate::check::Finding;
 use crate::check::collector::outlook;
-use crate::config::duration;
-use crate::snapshot::{Content, PresentMap, Snapshot, TargetState};
+use crate::model::duration;
+use crate::model::snapshot::{Content, PresentMap, Snapshot, TargetState};
 
 /// Findings shown at the most, the heaviest first. A node in trouble has a dozen.
 const MOST_FINDINGS: usize = 40;
@@ -173,8 +174,8 @@ mod tests {
     use super::*;
     use crate::check::{Level, testing};
     use crate::config::Settings;
-    use crate::snapshot::{MapState, SilentEntries, TargetCell};
-    use crate::source::cilium::pins::{self, MapProblem, ProblemReason};
+    use crate::model::map_name::{self, MapProblem, ProblemReason};
+    use crate::model::snapshot::{MapState, SilentEntries, TargetCell};
 
     fn shown(snapshot: &Snapshot, findings: &[Finding]) -> String {
         let mut out = String::new();
@@ -219,9 +220,9 @@ mod tests {
         let problem = MapProblem { reason: ProblemReason::Layout, detail: "keys of <12>".to_owned() };
         let contents =
             [present(1_024, Some(90)), present(7, None), Content::Problem(problem), Content::Absent];
-        snapshot.maps = pins::global_maps()
+        snapshot.maps = map_name::global_maps()
             .into_iter()
-            .filter(pins::MapName::is_conntrack)
+            .filter(map_name::MapName::is_conntrack)
             .zip(contents)
             .map(|(map, content)| MapState { map, content, recreations: 0 })
             .collect();
@@ -244,7 +245,7 @@ mod tests {
     #[test]
     fn the_collector_has_its_line() {
         let mut snapshot = testing::nothing(&Settings::default());
-        let map = pins::global_maps().remove(0);
+        let map = map_name::global_maps().remove(0);
         snapshot.maps = vec![MapState { map, content: present(1_024, Some(90)), recreations: 0 }];
         let text = shown(&snapshot, &[]);
         assert!(

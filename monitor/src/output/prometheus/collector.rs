@@ -1,7 +1,7 @@
 //! Passes of Cilium's collector, as seen by what disappears between scans.
 
 use super::page::{Metric, Page};
-use crate::snapshot::Snapshot;
+use crate::model::snapshot::Snapshot;
 
 const AGE: Metric = Metric::gauge(
     "ctmon_gc_last_pass_age_seconds",

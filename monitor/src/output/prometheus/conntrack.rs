@@ -4,7 +4,7 @@ use monitor_abi::class::{DUE_SHOWN, Direction, Protocol, State};
 use monitor_abi::scan::Clock;
 
 use super::page::{Metric, Page};
-use crate::snapshot::Snapshot;
+use crate::model::snapshot::Snapshot;
 
 const ENTRIES: Metric = Metric::gauge(
     "ctmon_ct_entries",

@@ -1,7 +1,7 @@
 //! What the last deep scan found, and how old that is; absent before the first one.
 
 use super::page::{Metric, Page};
-use crate::snapshot::Snapshot;
+use crate::model::snapshot::Snapshot;
 
 const AGE: Metric = Metric::gauge(
     "ctmon_deep_scan_age_seconds",

@@ -1,8 +1,8 @@
 //! What Cilium's datapath dropped, and how hard source ports were to find.
 
 use super::page::{Metric, Page};
-use crate::snapshot::Snapshot;
-use crate::source::cilium::drops::{DIRECTIONS, REASONS, RETRIES};
+use crate::model::drops::{DIRECTIONS, REASONS, RETRIES};
+use crate::model::snapshot::Snapshot;
 
 const DROPS: Metric = Metric::counter(
     "ctmon_datapath_drops_total",

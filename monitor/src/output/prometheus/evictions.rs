@@ -1,7 +1,7 @@
 //! What the kernel threw away.
 
 use super::page::{Metric, Page};
-use crate::snapshot::{EvictionCell, MapEvictions, Snapshot, TargetEvictions};
+use crate::model::snapshot::{EvictionCell, MapEvictions, Snapshot, TargetEvictions};
 
 const EVICTIONS: Metric = Metric::counter(
     "ctmon_evictions_total",

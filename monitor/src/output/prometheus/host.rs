@@ -4,9 +4,9 @@ use super::page::{Metric, Page};
 use crate::check::alerts::mismatches;
 use crate::check::tuning;
 use crate::config::{Settings, SysctlValue};
-use crate::snapshot::{CifsTarget, HostState, Snapshot};
-use crate::source::host::iscsi::SessionState;
-use crate::source::host::sysctl::Sysctl;
+use crate::model::host::iscsi::SessionState;
+use crate::model::host::sysctl::Sysctl;
+use crate::model::snapshot::{CifsTarget, HostState, Snapshot};
 
 const SYSCTL: Metric = Metric::gauge(
     "ctmon_sysctl_value",

@@ -3,8 +3,8 @@
 use super::page::{Metric, Page};
 use crate::check::alerts::expected_capacity;
 use crate::config::Settings;
-use crate::snapshot::{Content, Snapshot};
-use crate::source::cilium::pins::ProblemReason;
+use crate::model::map_name::ProblemReason;
+use crate::model::snapshot::{Content, Snapshot};
 
 const PRESENT: Metric = Metric::gauge("ctmon_map_present", "Whether the map is pinned (1) or not (0)");
 const ENTRIES: Metric = Metric::gauge("ctmon_map_entries", "Entries in the map, dead ones included");

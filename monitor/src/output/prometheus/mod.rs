@@ -19,8 +19,8 @@ use std::io;
 
 use crate::check::Reading;
 use crate::config::Settings;
+use crate::model::snapshot::Snapshot;
 use crate::output::http::{Stats, WebStatus};
-use crate::snapshot::Snapshot;
 pub use own::Reload;
 pub use page::{Kind, Metric, Page};
 
@@ -74,8 +74,9 @@ pub fn write_daemon(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::collections::BTreeSet;
+
+    use super::*;
 
     #[test]
     fn names_are_unique_prefixed_and_counters_end_in_total() {

@@ -7,8 +7,8 @@ use prometheus::process_collector::ProcessCollector;
 
 use super::page::{Metric, Page};
 use crate::config::Settings;
+use crate::model::snapshot::Snapshot;
 use crate::output::http::{Stats, WebStatus};
-use crate::snapshot::Snapshot;
 
 const SOURCE_UP: Metric = Metric::gauge("ctmon_source_up", "Whether the source could be read (1) or not (0)");
 const SOURCE_DURATION: Metric =

@@ -2,8 +2,8 @@
 
 use super::page::{Metric, Page};
 use crate::check::storage;
-use crate::snapshot::{Snapshot, SocketState, TargetState};
-use crate::source::host::sockets::TcpState;
+use crate::model::host::sockets::TcpState;
+use crate::model::snapshot::{Snapshot, SocketState, TargetState};
 
 const ENTRIES: Metric = Metric::gauge(
     "ctmon_target_entries",

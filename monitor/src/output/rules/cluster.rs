@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::check::catalog::Severity;
+use crate::model::catalog::Severity;
 
 /// One alert about pods.
 #[derive(Debug)]

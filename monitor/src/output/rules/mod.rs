@@ -14,8 +14,10 @@ use std::time::Duration;
 
 use self::cluster::ClusterAlert;
 pub use self::options::{CLUSTER, OptionError, Options};
-use crate::check::catalog::{Alert, Severity};
-use crate::config::{Rule, Settings, duration};
+use crate::config::Settings;
+use crate::model::catalog::{Alert, Severity};
+use crate::model::duration;
+use crate::model::rule::Rule;
 
 /// What the file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

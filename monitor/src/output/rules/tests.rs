@@ -6,7 +6,7 @@ use std::process::Command;
 use yaml_serde::Value;
 
 use super::*;
-use crate::check::catalog::ALERTS;
+use crate::model::catalog::ALERTS;
 
 /// The groups with their files below `deploy/prometheus`, and the folder of their cases below `tests/promtool`.
 const GROUPS: [(Group, &str, &str); 3] = [

@@ -9,7 +9,6 @@ use aya::Ebpf;
 use aya::maps::{Array, MapData};
 use aya::programs::ProgramError;
 use aya::programs::fexit::FExitLinkId;
-
 use monitor_abi::cell::CHUNK;
 use monitor_abi::evict::{
     CELLS, MAP_CHUNKS, NOBODY, RING, TABLE, TARGET_CHUNKS, ask, pack_map, state, victim,
@@ -17,10 +16,10 @@ use monitor_abi::evict::{
 use monitor_abi::scan::Clock;
 
 use super::btf::KernelTypes;
-use super::plan::{self, Choice, Mode, Plan, Trial};
 use super::{LoadError, ScanError, in_map, probe, sys, take};
-use crate::source::cilium::pins::Shape;
-use crate::source::cilium::target::tables::TargetWords;
+use crate::model::eviction_plan::{self, Choice, Mode, Plan, Trial};
+use crate::model::map_name::Shape;
+use crate::model::target::tables::TargetWords;
 
 /// One record of the ring, see `evict::victim`.
 pub type VictimRecord = [u64; victim::LEN];
@@ -99,7 +98,7 @@ impl Tracker {
         self.stop(bpf);
         let mut facts = probe::facts(bpf, types, choice);
         loop {
-            self.plan = plan::decide(&facts, choice);
+            self.plan = eviction_plan::decide(&facts, choice);
             let name = match self.plan.mode {
                 Mode::Full => probe::FULL,
                 Mode::Count => probe::COUNT,

@@ -6,8 +6,6 @@
 mod btf;
 mod probe;
 
-pub mod plan;
-
 mod drain;
 mod error;
 pub mod evict;
@@ -30,10 +28,10 @@ use self::btf::KernelTypes;
 pub use self::error::{LoadError, ScanError};
 use self::evict::Tracker;
 use self::map_count::MapCounter;
-use self::plan::Choice;
 pub use self::scan::{Ask, Clocks, RawScan};
-use super::cilium::pins::Shape;
-use super::cilium::target::tables::{KernelTables, LpmEntry, TargetWords};
+use crate::model::eviction_plan::Choice;
+use crate::model::map_name::Shape;
+use crate::model::target::tables::{KernelTables, LpmEntry, TargetWords};
 
 /// The object, compiled from `monitor-ebpf`; empty where it had not been when this was built.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CTMON_BPF_OBJECT_PATH"));

@@ -6,7 +6,7 @@ use aya::programs::{FExit, ProgramError};
 use aya::{Btf, Ebpf};
 
 use super::btf::{KernelTypes, Places};
-use super::plan::{Choice, Facts, Trial};
+use crate::model::eviction_plan::{Choice, Facts, Trial};
 
 /// The kernel function behind every eviction, and nothing else.
 pub(super) const FUNCTION: &str = "htab_lru_map_delete_node";

@@ -5,8 +5,8 @@
 
 use std::path::PathBuf;
 
-use super::clock::Reading;
-use super::walk::{Step, Visitor};
+use crate::model::clock::Reading;
+use crate::model::walk::{Step, Visitor};
 
 /// Inside the interval that `maps.json` notes (1860.44 .. 1861.19 s), the instants at which the CLI read the clock.
 pub(crate) const CT_NOW: Reading = Reading::ktime(1860);

@@ -18,8 +18,8 @@ use std::time::Duration;
 use self::between::{Between, Found, ONE_PASS, UNDER_WAY, by_counts, by_walks};
 use self::falls::Trace;
 pub use self::seen::Seen;
-use super::pins::MapName;
-use crate::snapshot::GcFacts;
+use crate::model::map_name::MapName;
+use crate::model::snapshot::GcFacts;
 
 /// Entries from which on their common disappearance tells something.
 const TELLING: u64 = 3;

@@ -15,42 +15,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::pins::GLOBALS;
+use crate::model::drops::{DIRECTIONS, Packets, REASONS, RETRIES, Retries};
+use crate::model::map_name::GLOBALS;
 use crate::source::bpf::sys::PerCpuMap;
-
-/// Reasons about conntrack and NAT, and what Cilium calls them.
-pub const REASONS: [(u8, &str); 9] = [
-    (155, "CT: Map insertion failed"),
-    (167, "No mapping for NAT masquerade"),
-    (163, "Unknown connection tracking state"),
-    (135, "CT: Truncated or invalid header"),
-    (137, "CT: Unknown L4 protocol"),
-    (168, "Unsupported protocol for NAT masquerade"),
-    (175, "First logical datagram fragment not found"),
-    (190, "No conntrack map found"),
-    (191, "No nat map found"),
-];
-/// Cilium's words for the direction's two bits.
-pub const DIRECTIONS: [&str; 4] = ["UNKNOWN", "INGRESS", "EGRESS", "SERVICE"];
-/// Classes of how many tries a source port took.
-pub const RETRIES: [&str; 5] = ["0", "1_4", "5_16", "17_31", "exhausted"];
-
-/// "No mapping for NAT masquerade".
-const NO_MAPPING: u8 = 167;
-/// The first of [`RETRIES`] say nothing of scarcity.
-const EASY_CLASSES: usize = 2;
 
 /// Words of a counter of `cilium_metrics`: packets, then bytes.
 const METRICS_VALUE: usize = 2;
-
-/// What the datapath counts since its maps were made.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Drops {
-    /// Packets, by the order of [`REASONS`] and [`DIRECTIONS`]; `None` without `cilium_metrics`.
-    pub packets: Option<Packets>,
-    /// Allocations of a source port by family, in the order of [`RETRIES`]; families without a map are left out.
-    pub retries: Vec<Retries>,
-}
 
 /// A counter that is pinned and cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -72,11 +42,6 @@ pub enum DropsError {
     Unused { path: PathBuf },
 }
 
-/// Packets by the order of [`REASONS`] and [`DIRECTIONS`].
-pub type Packets = [[u64; DIRECTIONS.len()]; REASONS.len()];
-/// A family and its allocations in the order of [`RETRIES`].
-pub type Retries = (&'static str, [u64; RETRIES.len()]);
-
 /// Reads what was dropped; `Ok(None)` where nothing counts it, as without Cilium.
 pub fn read_packets(bpffs: &Path) -> Result<Option<Packets>, DropsError> {
     let path = bpffs.join(GLOBALS).join("cilium_metrics");
@@ -96,24 +61,6 @@ pub fn read_retries(bpffs: &Path) -> Result<Option<Vec<Retries>>, DropsError> {
         retries.extend(read(&path, (4, 4), sum_retries)?.map(|counts| (family, counts)));
     }
     Ok((!retries.is_empty()).then_some(retries))
-}
-
-impl Drops {
-    /// Packets dropped for a reason, in all directions.
-    #[must_use]
-    pub fn of(&self, wanted: u8) -> Option<u64> {
-        let index = REASONS.iter().position(|(reason, _)| *reason == wanted)?;
-        Some(self.packets?.get(index)?.iter().sum())
-    }
-
-    /// Events that come when source ports run short: tries beyond a handful, packets without a port. While less than
-    /// half of a range is taken, one allocation in thirty needs more than four tries.
-    #[must_use]
-    pub fn scarce_ports(&self) -> u64 {
-        let retried =
-            self.retries.iter().flat_map(|(_, counts)| counts.iter().skip(EASY_CLASSES)).sum::<u64>();
-        retried + self.of(NO_MAPPING).unwrap_or(0)
-    }
 }
 
 fn read<T>(
@@ -185,6 +132,7 @@ const fn retry_class(slot: u32, slots: u32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::drops::Drops;
 
     #[test]
     fn the_last_slot_is_those_that_gave_up_whatever_the_number_of_slots() {

@@ -13,15 +13,14 @@ use std::time::Duration;
 use monitor_abi::scan::found;
 use monitor_abi::timeout::{self, Class};
 
-use super::agent_config::CtTimeouts;
-use super::clock::Reading;
-use crate::snapshot::{TimeoutClass, TimeoutFact, TimeoutSource};
+use crate::model::agent_config::CtTimeouts;
+use crate::model::clock::Reading;
+use crate::model::snapshot::{TimeoutClass, TimeoutFact, TimeoutSource};
+use crate::model::timeouts::ROUNDING;
 use crate::source::bpf::RawScan;
 
 /// One part in this many of a class has to show a value or less before it counts: fewer are those that break the rule.
 const PART: u64 = 20;
-/// Clock units by which lifetime and report may be off: each was rounded on its own.
-const ROUNDING: u32 = 2;
 
 /// Entries of one class and the value they show, in clock units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,12 +116,6 @@ impl Timeouts {
     fn least_open(&self) -> Option<u32> {
         [Class::Tcp, Class::ServiceTcp].iter().filter_map(|class| self.seen.get(class)).min().copied()
     }
-}
-
-/// By how much two sources of a timeout may differ that say the same.
-#[must_use]
-pub fn tolerance(interval: Duration, clock: Option<Reading>) -> Duration {
-    interval + clock.and_then(|clock| clock.duration(ROUNDING.into())).unwrap_or_default()
 }
 
 /// What Cilium's configuration says, in the same words; keys that are not set say nothing.

@@ -8,13 +8,13 @@ use std::net::IpAddr;
 use std::ops::ControlFlow;
 
 use super::Collector;
-use crate::snapshot::Callers;
+use crate::model::ct::CtRow;
+use crate::model::judge::{Judge, MapJudge};
+use crate::model::map_name::MapName;
+use crate::model::snapshot::Callers;
+use crate::model::target::NO_TARGET;
+use crate::model::walk::Step;
 use crate::source::bpf::ScanError;
-use crate::source::cilium::ct::CtRow;
-use crate::source::cilium::judge::{Judge, MapJudge};
-use crate::source::cilium::pins::MapName;
-use crate::source::cilium::target::NO_TARGET;
-use crate::source::cilium::walk::Step;
 
 /// Addresses kept for each service of a target: all pods of a node, about.
 const MOST: usize = 128;

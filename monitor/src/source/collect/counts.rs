@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Collector, LOG_INTERVAL};
-use crate::snapshot::KernelCount;
+use crate::model::snapshot::KernelCount;
 use crate::source::bpf::sys;
 
 /// Counts by map id.

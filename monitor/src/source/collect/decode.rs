@@ -8,11 +8,11 @@ use monitor_abi::cell::{MAX_PAIRS, decode_map_cell, decode_target_cell, longest_
 use monitor_abi::class::{Due, State};
 use monitor_abi::scan::found;
 
-use crate::snapshot::{Cell, MapScan, SilentEntries, TargetCell, TargetState};
+use crate::model::clock::{Clock, Reading};
+use crate::model::map_name::MapName;
+use crate::model::snapshot::{Cell, MapScan, SilentEntries, TargetCell, TargetState};
+use crate::model::target::TargetIndex;
 use crate::source::bpf::RawScan;
-use crate::source::cilium::clock::{Clock, Reading};
-use crate::source::cilium::pins::MapName;
-use crate::source::cilium::target::TargetIndex;
 
 /// A target counter with its classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,13 +153,14 @@ fn saturate(value: i64) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use monitor_abi::cell::{CHUNK, MAP_CHUNKS, TARGET_CHUNKS};
     use monitor_abi::class::DUE_BOUNDS;
-    use proptest::{array, collection, prelude::*};
+    use proptest::prelude::*;
+    use proptest::{array, collection};
 
-    use crate::source::cilium::pins::global_maps;
-    use crate::source::cilium::target::TargetSpec;
+    use super::*;
+    use crate::model::map_name::global_maps;
+    use crate::model::target::TargetSpec;
 
     #[test]
     fn a_cpu_list_counts_to_its_last() {

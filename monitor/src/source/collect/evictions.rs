@@ -9,15 +9,15 @@ use std::time::{Duration, SystemTime};
 use monitor_abi::class::{Expiry, State, VictimState};
 use monitor_abi::evict::{CELLS, RING, SLOTS, decode_cell, decode_classes, slot, victim};
 
-use crate::snapshot::{EvictionCell, Evictions, MapEvictions, TargetEvictions, Victim};
+use crate::model::clock::{Clock, Reading};
+use crate::model::ct::CtRow;
+use crate::model::eviction_plan::Mode;
+use crate::model::map_name::{MapName, Shape};
+use crate::model::nat::NatRow;
+use crate::model::snapshot::{EvictionCell, Evictions, MapEvictions, TargetEvictions, Victim};
+use crate::model::target::{NO_TARGET, OTHER_SERVICE, TargetIndex};
 use crate::source::bpf::ScanError;
 use crate::source::bpf::evict::{Counters, Tracker, VictimRecord};
-use crate::source::bpf::plan::Mode;
-use crate::source::cilium::clock::{Clock, Reading};
-use crate::source::cilium::ct::CtRow;
-use crate::source::cilium::nat::NatRow;
-use crate::source::cilium::pins::{MapName, Shape};
-use crate::source::cilium::target::{NO_TARGET, OTHER_SERVICE, TargetIndex};
 
 type Cells = [u64; CELLS];
 
@@ -279,7 +279,7 @@ fn advance(total: &mut Cells, seen: &Cells, now: &Cells) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::cilium::pins::global_maps;
+    use crate::model::map_name::global_maps;
 
     fn map(index: u32) -> MapName {
         let mut map = global_maps().remove(0);

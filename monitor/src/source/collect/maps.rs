@@ -6,8 +6,9 @@
 use std::os::fd::AsFd;
 
 use super::{Collector, Walked, scan_problem};
+use crate::model::map_name::{self, MapName, MapProblem};
 use crate::source::bpf::Link;
-use crate::source::cilium::pins::{self, MapName, MapProblem, OpenMap};
+use crate::source::cilium::pins::{self, OpenMap};
 
 /// A map between two collections.
 pub(super) struct Known {
@@ -27,14 +28,14 @@ pub(super) struct Seen {
 impl Collector {
     /// The maps there may be, how many per-cluster ones beyond the bound, and why those could not be listed.
     pub(super) fn names(&self) -> (Vec<MapName>, usize, Option<String>) {
-        let mut names = pins::global_maps();
+        let mut names = map_name::global_maps();
         match pins::per_cluster_maps(&self.settings.bpffs) {
             Ok((more, skipped)) => {
                 names.extend(more);
                 (names, skipped, None)
             }
             Err(error) => {
-                let directory = self.settings.bpffs.join(pins::GLOBALS);
+                let directory = self.settings.bpffs.join(map_name::GLOBALS);
                 (names, 0, Some(format!("failed to list {}: {error}", directory.display())))
             }
         }
@@ -43,7 +44,7 @@ impl Collector {
     /// Opens the pin anew, so that a map Cilium re-created is noticed; keeps the old link while the id stays, and
     /// nothing of a map that is not behind the pin any more.
     pub(super) fn open(&mut self, name: &MapName) -> Result<bool, MapProblem> {
-        let open = match name.open(&self.settings.bpffs) {
+        let open = match pins::open(name, &self.settings.bpffs) {
             Ok(Some(open)) => open,
             Ok(None) => {
                 self.retire(name);

@@ -9,10 +9,10 @@ use std::time::SystemTime;
 use monitor_abi::cilium::proto;
 
 use super::Collector;
-use crate::snapshot::HostTargetFacts;
+use crate::model::snapshot::HostTargetFacts;
+use crate::model::target::tables::TargetWords;
+use crate::model::target::{ServiceSpec, TargetIndex, TargetSpec};
 use crate::source::bpf::{ScanError, sys};
-use crate::source::cilium::target::tables::TargetWords;
-use crate::source::cilium::target::{ServiceSpec, TargetIndex, TargetSpec};
 use crate::source::host::collect::Storage;
 use crate::source::host::targets::{HostTarget, HostTargets};
 

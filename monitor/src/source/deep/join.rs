@@ -17,13 +17,13 @@ use monitor_abi::class::{Direction, State};
 
 use super::fingerprint::{Fingerprints, Sorted, tag_of};
 use super::ports::PortTable;
-use crate::snapshot::deep::Untracked;
-use crate::source::cilium::clock::Reading;
-use crate::source::cilium::ct::CtRow;
-use crate::source::cilium::nat::NatRow;
-use crate::source::cilium::target::TargetIndex;
-use crate::source::cilium::tuple::Endpoint;
-use crate::source::host::sockets::{Socket, TcpState};
+use crate::model::clock::Reading;
+use crate::model::ct::CtRow;
+use crate::model::host::sockets::{Socket, TcpState};
+use crate::model::nat::NatRow;
+use crate::model::snapshot::deep::Untracked;
+use crate::model::target::TargetIndex;
+use crate::model::tuple::Endpoint;
 
 /// Suspects kept for the next scan, per kind and map; beyond them counts are too low.
 pub const MOST_SUSPECTS: usize = 1 << 18;
@@ -320,7 +320,7 @@ fn end(address: std::net::SocketAddr) -> Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::cilium::target::{ServiceSpec, TargetSpec};
+    use crate::model::target::{ServiceSpec, TargetSpec};
 
     fn at(text: &str) -> Endpoint {
         end(text.parse().unwrap())

@@ -15,19 +15,21 @@ use self::fingerprint::Fingerprints;
 use self::join::{Context, HostView, Join, Joined, Suspects, TargetCounts};
 use self::ports::PortTable;
 use super::bpf::{ScanError, sys};
-use super::cilium::ct::CtRow;
-use super::cilium::nat::NatRow;
-use super::cilium::pins::{MapName, Table};
-use super::cilium::target::TargetIndex;
-use super::cilium::walk::Step;
 use super::collect::Collector;
 use super::host::HostError;
 use super::host::addresses::{OWN, read_addresses};
 use super::host::net_scope::must_see_node;
 use super::host::sockets::{MAX_SOCKETS, read_sockets};
-use crate::one_line::one_line;
-use crate::snapshot::deep::{DeepFacts, DeepOutcome, NatDeep, PortUse, ServiceDeep, TargetDeep, Untracked};
-use crate::snapshot::{Snapshot, SourceState, TimeoutClass, ratio};
+use crate::model::ct::CtRow;
+use crate::model::map_name::{MapName, Table};
+use crate::model::nat::NatRow;
+use crate::model::one_line::one_line;
+use crate::model::snapshot::deep::{
+    DeepFacts, DeepOutcome, NatDeep, PortUse, ServiceDeep, TargetDeep, Untracked,
+};
+use crate::model::snapshot::{Snapshot, SourceState, TimeoutClass, ratio};
+use crate::model::target::TargetIndex;
+use crate::model::walk::Step;
 
 /// Why nobody can tell which entries have a socket.
 #[derive(Debug, thiserror::Error)]
@@ -210,7 +212,7 @@ impl Sum {
         self.any_nat = true;
         self.confirmed &= confirmed.is_some();
         for (destination, used) in ports.iter() {
-            let client = super::cilium::tuple::Endpoint { address: destination.translated, port: 0 };
+            let client = crate::model::tuple::Endpoint { address: destination.translated, port: 0 };
             let found = targets.classify_ends(client, destination.remote, destination.nexthdr);
             if let Some(most) = found.and_then(|found| self.pairs.get_mut(found.pair)) {
                 *most = used.max(*most);
@@ -232,7 +234,7 @@ impl Sum {
         self.fullest.sort_by_key(|line| (std::cmp::Reverse(line.ports), line.remote));
         self.fullest.truncate(SHOWN);
         let confirmed = self.any_nat && self.confirmed;
-        let of_target = |(spec, counts): (&super::cilium::target::TargetSpec, TargetCounts)| TargetDeep {
+        let of_target = |(spec, counts): (&crate::model::target::TargetSpec, TargetCounts)| TargetDeep {
             target: spec.name.clone(),
             orphans: confirmed.then_some(counts.orphans),
             broken_pairs: confirmed.then_some(counts.broken_pairs),
@@ -321,13 +323,13 @@ fn groups(maps: &[MapName]) -> Vec<Group> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::cilium::pins;
+    use crate::model::map_name;
 
     #[test]
     fn maps_are_joined_within_their_family_and_cluster() {
-        let mut maps = pins::global_maps();
+        let mut maps = map_name::global_maps();
         for pin in ["cilium_per_cluster_ct_tcp4_3", "cilium_per_cluster_snat_v4_external_3"] {
-            maps.extend(pins::per_cluster_map(pin));
+            maps.extend(map_name::per_cluster_map(pin));
         }
         let found: Vec<_> = groups(&maps)
             .iter()

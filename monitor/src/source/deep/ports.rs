@@ -12,10 +12,10 @@ use std::ops::RangeInclusive;
 
 use monitor_abi::class::{Direction, Protocol};
 
-use crate::snapshot::deep::PortUse;
-use crate::snapshot::ratio;
-use crate::source::cilium::nat::NatRow;
-use crate::source::cilium::tuple::{Endpoint, has_ports};
+use crate::model::nat::NatRow;
+use crate::model::snapshot::deep::PortUse;
+use crate::model::snapshot::ratio;
+use crate::model::tuple::{Endpoint, has_ports};
 
 /// Destinations counted exactly.
 pub const CAPACITY: usize = 32_768;
@@ -108,8 +108,9 @@ impl PortTable {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::net::Ipv4Addr;
+
+    use super::*;
 
     /// A reply from `192.0.2.x:443` to this port of the node.
     fn reply(last: u8, port: u16, direction: Direction) -> NatRow {

@@ -8,21 +8,23 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::cifs::{CifsSums, read_cifs};
-use super::iscsi::{Session, read_iscsi};
-use super::logs::{Limits, LogCounter, Meter, Reading};
-use super::mounts::{Mounts, read_mounts, superblocks};
+use super::iscsi::read_iscsi;
+use super::logs::{Limits, LogCounter, Meter};
+use super::mounts::read_mounts;
 use super::net_scope::must_see_node;
 use super::netstat::read_netstat;
 use super::sockets::read_sockets;
 use super::sysctl::{Sysctls, read_file_handles, read_sysctls};
 use super::targets::{HostTargets, host_targets};
 use super::{Host, HostError, Sample};
-use crate::config::LogPattern;
-use crate::snapshot::{
+use crate::model::host::iscsi::Session;
+use crate::model::host::logs::{LogPattern, Reading};
+use crate::model::host::mounts::{Mounts, superblocks};
+use crate::model::snapshot::{
     CifsState, HostState, HostTargetFacts, MountState, SocketState, SourceState, SysctlState, TargetSocket,
     Towards,
 };
-use crate::source::cilium::target::TargetIndex;
+use crate::model::target::TargetIndex;
 use crate::source::descriptors;
 use crate::source::timed::timed;
 
@@ -218,7 +220,7 @@ mod tests {
 
     use super::super::testing::{TempDir, fixture, fixture_path};
     use super::*;
-    use crate::source::cilium::target::{OTHER_SERVICE, ServiceSpec, TargetSpec};
+    use crate::model::target::{OTHER_SERVICE, ServiceSpec, TargetSpec};
 
     fn names(sources: &[SourceState]) -> Vec<(&str, bool)> {
         sources.iter().map(|source| (source.name, source.error.is_none())).collect()

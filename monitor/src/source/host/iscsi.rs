@@ -7,71 +7,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::{Host, Sample, list_optional, read_optional};
-
-/// A session's state as `scsi_transport_iscsi` names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum SessionState {
-    LoggedIn,
-    /// The connection is lost, requests wait for it until `recovery_tmo` is over.
-    Failed,
-    /// `recovery_tmo` is over: requests fail with an input/output error.
-    Free,
-    /// A word this program does not know.
-    Other,
-}
-
-impl SessionState {
-    pub const ALL: &[Self] = &[Self::LoggedIn, Self::Failed, Self::Free, Self::Other];
-
-    /// The label value.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::LoggedIn => "logged_in",
-            Self::Failed => "failed",
-            Self::Free => "free",
-            Self::Other => "other",
-        }
-    }
-
-    fn parse(word: &str) -> Self {
-        match word {
-            "LOGGED_IN" => Self::LoggedIn,
-            "FAILED" => Self::Failed,
-            "FREE" => Self::Free,
-            _ => Self::Other,
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Connection {
-    /// Where the session was told to go: stays while the connection is lost.
-    pub portal: Option<(IpAddr, u16)>,
-    /// The peer of the socket, `None` while there is none.
-    pub connected_to: Option<IpAddr>,
-    /// `up`, `down` or `failed`; `None` on kernels before 5.7.
-    pub state: Option<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Session {
-    /// `session1`.
-    pub name: String,
-    pub state: SessionState,
-    pub target: Option<String>,
-    /// Seconds a lost connection may take to come back before requests fail; negative is for ever.
-    pub recovery_timeout: Option<i64>,
-    pub connections: Vec<Connection>,
-}
-
-impl Session {
-    /// Where the session goes: its first connection's portal.
-    #[must_use]
-    pub fn portal(&self) -> Option<(IpAddr, u16)> {
-        self.connections.iter().find_map(|connection| connection.portal)
-    }
-}
+use crate::model::host::iscsi::{Connection, Session, SessionState};
 
 /// Every iSCSI session of the node; `Ok(None)`: the transport is not loaded.
 pub fn read_iscsi(host: &Host) -> Sample<Vec<Session>> {

@@ -6,28 +6,7 @@
 
 use super::addresses::{NODE, OWN, read_addresses};
 use super::{Host, HostError};
-
-/// Whose network namespace answers here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NetScope {
-    /// The one of pid 1: the node's, if procfs is the node's.
-    Node,
-    /// Ours, and pid 1 has another: without `hostNetwork` these are the pod's values, not the node's.
-    Own,
-    /// Nothing of pid 1's namespace can be seen.
-    Unknown,
-}
-
-impl NetScope {
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Node => "node",
-            Self::Own => "own",
-            Self::Unknown => "unknown",
-        }
-    }
-}
+use crate::model::host::net_scope::NetScope;
 
 /// Compares our network namespace with pid 1's. Infallible: what cannot be seen is `Unknown`.
 ///

@@ -6,37 +6,10 @@
 
 use std::path::PathBuf;
 
-use super::net_scope::{NetScope, read_net_scope};
+use super::net_scope::read_net_scope;
 use super::{Host, HostError, ParseError, Sample, read_optional};
-
-/// One sysctl as the kernel prints it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sysctl {
-    pub name: String,
-    /// White space between fields is one blank.
-    pub text: String,
-    /// Every field as a number; empty when one of them is none.
-    pub numbers: Vec<f64>,
-    /// `None`: not a `net.*` sysctl, so it has one value on the node.
-    pub scope: Option<NetScope>,
-}
-
-impl Sysctl {
-    /// The value of a sysctl that is one number; vectors such as `net.ipv4.tcp_rmem` have none.
-    #[must_use]
-    pub fn number(&self) -> Option<f64> {
-        match self.numbers.as_slice() {
-            [number] => Some(*number),
-            _ => None,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileHandles {
-    pub used: u64,
-    pub max: u64,
-}
+use crate::model::host::net_scope::NetScope;
+use crate::model::host::sysctl::{FileHandles, Sysctl};
 
 /// One sysctl by its dotted name; `Ok(None)`: this kernel has none of that name.
 pub fn read_sysctl(host: &Host, name: &str) -> Sample<Sysctl> {

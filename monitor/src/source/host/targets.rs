@@ -6,8 +6,8 @@
 
 use std::net::IpAddr;
 
-use super::iscsi::Session;
-use super::mounts::{Family, Mount, superblocks};
+use crate::model::host::iscsi::Session;
+use crate::model::host::mounts::{Family, Mount, superblocks};
 
 pub const MAX_TARGETS: usize = 16;
 
@@ -137,8 +137,8 @@ fn unique(name: &str, taken: &[&str]) -> String {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::iscsi::{Connection, SessionState};
     use super::*;
+    use crate::model::host::iscsi::{Connection, SessionState};
 
     fn mount(family: Family, server: &str, address: Option<&str>, port: u16) -> Mount {
         Mount {

@@ -5,83 +5,16 @@
 //! Secret nothing is read.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::io::{self, Read as _};
+use std::io;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize as _;
 use yaml_serde::Value;
 
+use crate::model::host::mounts::Family;
+use crate::model::manifest::{Container, Manifest, Object, ObjectId, PersistentVolume};
 use crate::source::cilium::agent_config::scalar;
-use crate::source::host::mounts::Family;
-
-/// `Kind namespace/name`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ObjectId {
-    pub kind: String,
-    /// Empty for objects of the cluster.
-    pub namespace: String,
-    pub name: String,
-}
-
-impl fmt::Display for ObjectId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.namespace.as_str() {
-            "" => write!(formatter, "{} {}", self.kind, self.name),
-            namespace => write!(formatter, "{} {namespace}/{}", self.kind, self.name),
-        }
-    }
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Container {
-    pub name: String,
-    pub image: String,
-    /// `command` and `args`, in this order.
-    pub arguments: Vec<String>,
-    pub has_requests: bool,
-    pub has_limits: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Object {
-    /// A pod or what makes pods.
-    Workload {
-        id: ObjectId,
-        containers: Vec<Container>,
-    },
-    TridentBackendConfig {
-        id: ObjectId,
-        driver: Option<String>,
-        limit_volume_size: Option<String>,
-    },
-    PersistentVolume(PersistentVolume),
-    /// Cilium's ConfigMap.
-    CiliumConfig {
-        id: ObjectId,
-        data: BTreeMap<String, String>,
-    },
-    /// Values for Cilium's chart, flattened: `bpf.ctTcpMax` to its text.
-    CiliumValues {
-        id: ObjectId,
-        values: BTreeMap<String, String>,
-    },
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PersistentVolume {
-    pub id: ObjectId,
-    /// `None`: neither SMB nor NFS, or it does not say.
-    pub family: Option<Family>,
-    pub mount_options: Vec<String>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Manifest {
-    pub objects: Vec<Object>,
-    /// Objects that say nothing here.
-    pub other: usize,
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
@@ -122,27 +55,25 @@ pub fn parse_manifest(bytes: &[u8]) -> Result<Manifest, (usize, String)> {
     let mut manifest = Manifest::default();
     for (index, document) in yaml_serde::Deserializer::from_slice(bytes).enumerate() {
         let value = Value::deserialize(document).map_err(|error| (index + 1, error.to_string()))?;
-        manifest.add(&value, DEPTH);
+        add(&mut manifest, &value, DEPTH);
     }
     Ok(manifest)
 }
 
-impl Manifest {
-    fn add(&mut self, value: &Value, depth: usize) {
-        // An empty document between two separators.
-        if value.is_null() || depth == 0 {
-            return;
+fn add(manifest: &mut Manifest, value: &Value, depth: usize) {
+    // An empty document between two separators.
+    if value.is_null() || depth == 0 {
+        return;
+    }
+    if let Some(items) = value.get("items").and_then(Value::as_sequence) {
+        for item in items {
+            add(manifest, item, depth - 1);
         }
-        if let Some(items) = value.get("items").and_then(Value::as_sequence) {
-            for item in items {
-                self.add(item, depth - 1);
-            }
-            return;
-        }
-        match object(value) {
-            Some(object) => self.objects.push(object),
-            None => self.other += 1,
-        }
+        return;
+    }
+    match object(value) {
+        Some(object) => manifest.objects.push(object),
+        None => manifest.other += 1,
     }
 }
 

@@ -6,14 +6,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
-use std::io::{self, Read as _};
+use std::io;
+use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use yaml_serde::Value;
 
-use crate::config::file::check_cost;
+use crate::model::yaml_cost::check_cost;
 
 /// No such file is near this size; a wrong path may lead to one that never ends.
 const LARGEST: u64 = 1 << 20;

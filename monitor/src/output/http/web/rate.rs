@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::file::{WebError, WebFile};
-use crate::config::duration;
+use crate::model::duration;
 
 /// The bucket.
 pub(super) struct Rate {

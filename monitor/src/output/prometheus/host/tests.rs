@@ -4,8 +4,8 @@
 
 use crate::check::testing::{nas_tuning, node, nothing};
 use crate::config::{Settings, parse};
+use crate::model::snapshot::Snapshot;
 use crate::output::prometheus::write;
-use crate::snapshot::Snapshot;
 use crate::source::host::testing::TempDir;
 
 fn page(snapshot: &Snapshot, settings: &Settings) -> String {

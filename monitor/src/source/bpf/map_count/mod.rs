@@ -3,21 +3,20 @@
 //! In: the object, the kernel's types, ids of maps. Out: a count and its instant for each, or why there are none.
 //! Must not: read a map, or take a number for a count that this turn did not write.
 
-pub mod plan;
-
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use aya::maps::{HashMap, MapData};
 use aya::programs::{Iter, ProgramError};
 use aya::{Btf, Ebpf};
 
-use self::plan::{Facts, Plan};
 use super::btf::Places;
-use super::plan::Trial;
 use super::{LoadError, ScanError, drain, in_map, missing, probe, sys, take};
+use crate::model::count_plan::{self, Facts, Plan};
+use crate::model::eviction_plan::Trial;
 
 /// The program, see `monitor-ebpf/src/map_count.rs`.
 const PROGRAM: &str = "map_count";
@@ -82,7 +81,7 @@ impl MapCounter {
                 Err(error) => Trial::Refused(probe::words(&error)),
             };
         }
-        self.plan = plan::decide(&facts);
+        self.plan = count_plan::decide(&facts);
         let Plan { reason, detail } = &self.plan;
         tracing::info!(
             reason = reason.name(),

@@ -10,7 +10,7 @@ use super::falls::Fall;
 use super::seen::Seen;
 use super::verdict::{self, Opinion, Suspicion};
 use super::{Family, MapWatch, TELLING, as_f64, rounded};
-use crate::source::cilium::pins::MapName;
+use crate::model::map_name::MapName;
 
 /// Falls of several maps that begin so close to each other are one pass.
 pub(super) const ONE_PASS: Duration = Duration::from_secs(3);

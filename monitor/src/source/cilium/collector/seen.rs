@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use monitor_abi::class::{Direction, Due, State};
 
-use crate::snapshot::{Cell, MapScan};
+use crate::model::snapshot::{Cell, MapScan};
 
 /// Seconds an entry may have left at the most to be in the class of those about to die: what is closed has 10.
 const SOON: u64 = 10;

@@ -1,18 +1,18 @@
 //! Single walks and counts, where the model beside Cilium's own rule would show a failure less plainly.
 
 use super::*;
-use crate::source::cilium::pins;
+use crate::model::map_name;
 
 fn tcp() -> MapName {
-    pins::global_maps().remove(0)
+    map_name::global_maps().remove(0)
 }
 
 fn any() -> MapName {
-    pins::global_maps().remove(1)
+    map_name::global_maps().remove(1)
 }
 
 fn tcp_v6() -> MapName {
-    pins::global_maps().remove(2)
+    map_name::global_maps().remove(2)
 }
 
 /// A walk at `at` that saw 100 living entries and this many dead ones.

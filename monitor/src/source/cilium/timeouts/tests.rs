@@ -6,8 +6,9 @@ use monitor_abi::cell::CHUNK;
 use monitor_abi::silence::pack_reports;
 
 use super::*;
+use crate::model::ct::CtRow;
+use crate::model::timeouts::tolerance;
 use crate::source::cilium::capture;
-use crate::source::cilium::ct::CtRow;
 
 const NAS: [u8; 4] = [192, 168, 100, 180];
 const CLOCK: Option<Reading> = Some(Reading::ktime(0));

@@ -1,6 +1,6 @@
 //! `/proc/fs/cifs/DebugData`: what the client knows of each server.
 //!
-//! In: the file's bytes. Out: one [`Connection`] per server. Must not: keep user names or session ids, fail on a line it
+//! In: the file's bytes. Out: one [`Server`] per server. Must not: keep user names or session ids, fail on a line it
 //! does not know, or believe a line that a server or the source of a mount may have written.
 //!
 //! Names of servers and shares, domains and operating systems are printed as they came, line ends included. So a line means
@@ -12,80 +12,7 @@ use std::net::IpAddr;
 
 use super::super::ParseError;
 use super::{counter, gauge, numbers};
-
-/// `enum statusEnum` of the client, fs/smb/client/cifsglob.h; the same numbers from 5.18 to 6.18.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ServerStatus {
-    New,
-    Good,
-    Exiting,
-    NeedReconnect,
-    NeedNegotiate,
-    InNegotiate,
-    Other,
-}
-
-impl ServerStatus {
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Good => "good",
-            Self::Exiting => "exiting",
-            Self::NeedReconnect => "need_reconnect",
-            Self::NeedNegotiate => "need_negotiate",
-            Self::InNegotiate => "in_negotiate",
-            Self::Other => "other",
-        }
-    }
-
-    const fn of(number: u64) -> Self {
-        match number {
-            0 => Self::New,
-            1 => Self::Good,
-            2 => Self::Exiting,
-            3 => Self::NeedReconnect,
-            4 => Self::NeedNegotiate,
-            5 => Self::InNegotiate,
-            _ => Self::Other,
-        }
-    }
-}
-
-/// One server the client talks to, over one TCP connection (its primary channel).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Connection {
-    /// The name or address of the mount, without a port.
-    pub name: Option<String>,
-    /// From the server's sessions; several for a server with several of them.
-    pub addresses: Vec<IpAddr>,
-    pub status: Option<ServerStatus>,
-    /// Counts from 1, and up by one with every reconnect.
-    pub instance: Option<u64>,
-    /// `0x311` is SMB 3.1.1.
-    pub dialect: Option<u64>,
-    /// Requests the server would still take, for anything but echo and oplock breaks.
-    pub credits: Option<u64>,
-    /// Requests sent and not yet answered.
-    pub in_flight: Option<u64>,
-    pub sending: Option<u64>,
-    /// Requests that wait for a credit.
-    pub waiting_for_credits: Option<u64>,
-    pub sessions: usize,
-    /// Sessions or shares marked `DISCONNECTED`.
-    pub disconnected: usize,
-    pub shares: Vec<String>,
-    /// Requests listed as pending: `in_flight` one by one.
-    pub pending: usize,
-}
-
-impl Connection {
-    /// Reconnects since the server was first mounted.
-    #[must_use]
-    pub fn reconnects(&self) -> Option<u64> {
-        self.instance.map(|instance| instance.saturating_sub(1))
-    }
-}
+use crate::model::host::cifs::{Server, ServerStatus};
 
 /// Which list the lines below belong to, in the order in which they come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +31,7 @@ enum Part {
     Witnesses,
 }
 
-pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Connection>, ParseError> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Server>, ParseError> {
     let text = String::from_utf8_lossy(bytes);
     let mut lines = text.lines().enumerate();
     if !lines.any(|(_, line)| line.trim_end() == "Servers:") {
@@ -118,7 +45,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Connection>, ParseError> {
 }
 
 struct Reader {
-    connections: Vec<Connection>,
+    connections: Vec<Server>,
     part: Part,
     /// Of the session whose shares are listed, its IPC$ included.
     shares: usize,
@@ -174,7 +101,7 @@ impl Reader {
             return Err("the next server, behind the last list of the one before");
         }
         let name = rest.split_once(" Hostname: ").map(|(_, name)| name.trim_end().to_owned());
-        self.connections.push(Connection { name, ..Connection::default() });
+        self.connections.push(Server { name, ..Server::default() });
         (self.part, self.said) = (Part::Server, Vec::new());
         Ok(())
     }
@@ -257,11 +184,7 @@ const USERS: &str = "Local Users To Server: ";
 const SENDING: &str = "In Send: ";
 
 /// Reads what the client says of a server itself: of every line there is one.
-fn read_server(
-    connection: &mut Connection,
-    said: &mut Vec<&'static str>,
-    line: &str,
-) -> Result<(), Expected> {
+fn read_server(connection: &mut Server, said: &mut Vec<&'static str>, line: &str) -> Result<(), Expected> {
     let Some(label) = [CREDITS, STATUS, USERS, SENDING].into_iter().find(|label| line.starts_with(label))
     else {
         return Ok(());
@@ -314,7 +237,7 @@ mod tests {
         let [server] = parse(&fixture("cifs/6.12-silent/DebugData")).unwrap().try_into().unwrap();
         assert_eq!(
             server,
-            Connection {
+            Server {
                 name: Some("192.168.100.180".to_owned()),
                 addresses: vec!["192.168.100.180".parse().unwrap()],
                 status: Some(ServerStatus::Good),
@@ -346,7 +269,7 @@ mod tests {
     }
 
     /// The file of a node whose share, server or file system is called like this.
-    fn with(place: &str, text: &str) -> Result<Vec<Connection>, ParseError> {
+    fn with(place: &str, text: &str) -> Result<Vec<Server>, ParseError> {
         let file = String::from_utf8(fixture("cifs/6.12-silent/DebugData")).unwrap();
         assert!(file.contains(place), "{place}");
         parse(file.replacen(place, &format!("{place}{text}"), 1).as_bytes())
@@ -379,11 +302,11 @@ mod tests {
         let forged = " TCP status: 3 Instance: 9 Req On Wire: 9 State: 2 MIDs: DISCONNECTED";
         let [named] = with(server, forged).unwrap().try_into().unwrap();
         assert_eq!(named.name.as_deref(), Some(format!("192.168.100.180{forged}").as_str()));
-        assert_eq!(Connection { name: plain[0].name.clone(), ..named }, plain[0]);
+        assert_eq!(Server { name: plain[0].name.clone(), ..named }, plain[0]);
         let [shared] =
             with(share, " Mounts: 7 x Address: 10.6.6.6 DISCONNECTED").unwrap().try_into().unwrap();
         assert_eq!(shared.shares, ["downloads", "media Mounts: 7 x Address: 10.6.6.6 DISCONNECTED"]);
-        assert_eq!(Connection { shares: plain[0].shares.clone(), ..shared }, plain[0]);
+        assert_eq!(Server { shares: plain[0].shares.clone(), ..shared }, plain[0]);
     }
 
     #[test]

@@ -8,34 +8,13 @@
 //! [`Server::reconnects`]; [`Stats::session_reconnects`] is the sum over all servers since the module was loaded.
 
 use super::{Host, ParseError, Sample, read_optional};
+use crate::model::host::cifs::Cifs;
 
 mod debug_data;
 mod stats;
 mod sums;
 
-pub use debug_data::{Connection as Server, ServerStatus};
-pub use stats::{Op, OpKind, Operations, Share, Stats};
 pub use sums::CifsSums;
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cifs {
-    pub stats: Stats,
-    /// `None`: the kernel was built without `CONFIG_CIFS_DEBUG`, or we may not read `DebugData`.
-    pub servers: Option<Vec<Server>>,
-}
-
-impl Cifs {
-    /// The shares of one server, by the name or address the mounts use.
-    pub fn shares_of<'a>(&'a self, server: &'a str) -> impl Iterator<Item = &'a Share> {
-        self.stats.shares.iter().filter(move |share| share.server.eq_ignore_ascii_case(server))
-    }
-
-    /// Whether no more sessions are listed than the client says it has. It says so before any name of others.
-    fn adds_up(&self) -> bool {
-        let listed: usize = self.servers.iter().flatten().map(|server| server.sessions).sum();
-        self.stats.sessions.is_none_or(|sessions| listed as u64 <= sessions)
-    }
-}
 
 /// `Ok(None)`: the module is not loaded.
 pub fn read_cifs(host: &Host) -> Sample<Cifs> {
@@ -94,6 +73,7 @@ fn split_unc(unc: &str) -> Option<(&str, &str)> {
 mod tests {
     use super::super::testing::{TempDir, fixture, fixture_path};
     use super::*;
+    use crate::model::host::cifs::{Op, OpKind, ServerStatus};
 
     fn cifs(state: &str) -> Cifs {
         let dir = TempDir::new();

@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{Cifs, Op, Server, Share};
-use crate::snapshot::{CifsTarget, MountState};
-use crate::source::cilium::target::TargetIndex;
+use crate::model::host::cifs::{Cifs, Op, Server, Share};
+use crate::model::snapshot::{CifsTarget, MountState};
+use crate::model::target::TargetIndex;
 
 /// What was counted since the beginning.
 #[derive(Clone, Debug, Default)]
@@ -123,7 +123,7 @@ mod tests {
     use super::super::super::testing::{TempDir, fixture};
     use super::super::read_cifs;
     use super::*;
-    use crate::source::cilium::target::TargetSpec;
+    use crate::model::target::TargetSpec;
 
     fn reading(state: &str) -> Cifs {
         let dir = TempDir::new();

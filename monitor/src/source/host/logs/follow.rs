@@ -8,12 +8,16 @@
 //! because bytes or time run out again and again is counted as passed over.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::io::Read as _;
+use std::io::Seek as _;
+use std::io::{self, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::cri::{Assembler, Room};
-use super::{Limits, Meter, Totals};
+use super::{Limits, Meter};
+use crate::model::host::logs::Totals;
 
 /// What one reading may still use.
 pub(super) struct Budget<'a> {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 
 use super::{Host, Sample, list_optional};
-use crate::config::LogPattern;
+use crate::model::host::logs::{LogPattern, Reading, Totals};
 use crate::source::bpf::sys;
 
 mod cri;
@@ -95,37 +95,6 @@ impl Meter {
     fn is_used_up(&mut self) -> bool {
         self.used() >= self.most
     }
-}
-
-/// Sums since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    pub messages: u64,
-    pub bytes: u64,
-    /// Passed over because a file wrote faster than its bound.
-    pub skipped_bytes: u64,
-    /// Messages longer than the bound, of which only the beginning was matched.
-    pub cut_messages: u64,
-    /// Lines that are not in the CRI format.
-    pub malformed_lines: u64,
-    /// Files that became shorter than what was read of them.
-    pub truncations: u64,
-    /// Files that could not be opened or read.
-    pub failures: u64,
-    /// Readings that ended before all files were read, because their bytes or their time were used up.
-    pub short_readings: u64,
-}
-
-/// What is so after one reading.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reading {
-    /// Messages that matched, by pattern, since the start; every pattern is there, also at 0.
-    pub matches: Vec<(String, u64)>,
-    pub totals: Totals,
-    /// Files that are followed now.
-    pub files: usize,
-    /// Files that are not followed, beyond [`Limits::files`].
-    pub skipped_files: usize,
 }
 
 #[derive(Debug, thiserror::Error)]

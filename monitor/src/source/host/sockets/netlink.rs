@@ -17,7 +17,9 @@ use netlink_packet_sock_diag::{SOCK_DIAG_BY_FAMILY, SockDiagMessage};
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use netlink_sys::{Socket as Netlink, SocketAddr};
 
-use super::{Socket, SocketsError, TcpInfo, TcpState, Timer};
+use super::SocketsError;
+use crate::model::host::sockets::{Socket, TcpState, Timer};
+use crate::model::host::tcp_info::TcpInfo;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Family {

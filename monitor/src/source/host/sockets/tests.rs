@@ -1,13 +1,16 @@
 //! Real sockets on the loopback interface. Each test has its own address there, and each run its own: they may run
 //! side by side, and what an earlier run left in `TIME_WAIT` is not theirs.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::time::Instant;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr as Endpoint, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpSocket;
 
 use super::*;
+use crate::model::host::sockets::{Keepalive, Timer};
+use crate::model::host::tcp_info::TcpInfo;
 
 fn own(test: u8) -> Ipv4Addr {
     let [.., high, low] = std::process::id().to_be_bytes();

@@ -9,7 +9,8 @@ mod target;
 
 use std::time::Duration;
 
-use crate::config::{Rule, duration};
+use crate::model::duration;
+use crate::model::rule::Rule;
 
 /// Every alert and severity, in display order.
 pub const ALERTS: &[Alert] = &[

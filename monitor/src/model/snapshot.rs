@@ -13,15 +13,14 @@ use monitor_abi::class::{Direction, Due, Expiry, Protocol, State, VictimState};
 use monitor_abi::scan::Clock;
 
 use self::deep::DeepFacts;
-use crate::source::bpf::map_count;
-use crate::source::bpf::plan::Plan;
-use crate::source::cilium::agent_config::AgentConfig;
-use crate::source::cilium::clock::Reading;
-use crate::source::cilium::drops::Drops;
-use crate::source::cilium::pins::{MapName, MapProblem};
-use crate::source::cilium::target::OTHER_SERVICE;
-use crate::source::cilium::timeouts;
-use crate::source::cilium::tuple::Endpoint;
+use crate::model::agent_config::AgentConfig;
+use crate::model::clock::Reading;
+use crate::model::drops::Drops;
+use crate::model::eviction_plan::Plan;
+use crate::model::map_name::{MapName, MapProblem};
+use crate::model::target::OTHER_SERVICE;
+use crate::model::tuple::Endpoint;
+use crate::model::{count_plan, timeouts};
 pub use host::{
     CifsState, CifsTarget, HostState, HostTargetFacts, MountState, SocketState, SysctlState, TargetSocket,
     Towards,
@@ -51,7 +50,7 @@ pub struct Snapshot {
     pub callers: Vec<Callers>,
     pub evictions: Evictions,
     /// Whether the kernel tells how many entries a map holds, and why not.
-    pub map_count: map_count::plan::Plan,
+    pub map_count: count_plan::Plan,
     /// What Cilium was told; `None` unless a copy of its configuration was named and could be read.
     pub agent: Option<AgentConfig>,
     /// What the datapath dropped; `None` where its counters are not there or cannot be read.

@@ -3,9 +3,10 @@
 //! In: key and value bytes of a NAT map. Out: [`NatRow`]: the packet as it arrives, and what it is rewritten to.
 //! Must not: read maps or clocks, or panic on any bytes: an entry may be torn by concurrent reuse.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use monitor_abi::cilium::{NatEntryV4, NatEntryV6};
 use monitor_abi::class::{Direction, Protocol};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::clock::Reading;
 use super::tuple::{Endpoint, LayoutError, Tuple};

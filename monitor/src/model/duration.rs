@@ -65,8 +65,9 @@ fn split(text: &str, belongs: impl Fn(char) -> bool) -> (&str, &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn prometheus_durations_are_read() {

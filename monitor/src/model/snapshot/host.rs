@@ -3,13 +3,13 @@
 //! In: what the host's sources read. Out: one value that checks and outputs are functions of.
 //! Must not: turn a source that is off or down into zeros: its part is `None`, and the snapshot's `sources` tell why.
 
-use crate::source::host::cifs::{Cifs, Op};
-use crate::source::host::iscsi::Session;
-use crate::source::host::logs;
-use crate::source::host::mounts::{Mount, MountSource};
-use crate::source::host::netstat::NetStat;
-use crate::source::host::sockets::Socket;
-use crate::source::host::sysctl::{FileHandles, Sysctl};
+use crate::model::host::cifs::{Cifs, Op};
+use crate::model::host::iscsi::Session;
+use crate::model::host::logs;
+use crate::model::host::mounts::{Mount, MountSource};
+use crate::model::host::netstat::NetStat;
+use crate::model::host::sockets::Socket;
+use crate::model::host::sysctl::{FileHandles, Sysctl};
 
 /// Everything the host's sources found.
 #[derive(Clone, Debug, Default)]

@@ -1,7 +1,6 @@
 //! The catalogue's own rules.
 
 use super::*;
-use crate::config::Settings;
 
 fn each(check: impl Fn(&Alert, &str)) {
     for alert in ALERTS {
@@ -103,7 +102,6 @@ fn severities_of_one_name_grow_with_their_thresholds() {
 fn what_only_the_owner_knows_is_off_by_default() {
     let off: Vec<_> = ALERTS.iter().filter(|alert| alert.value.is_none()).map(Alert::short_name).collect();
     assert_eq!(off, ["EntriesAboveNormal", "EntriesHigh"]);
-    assert_eq!(Settings::default().threshold("CtmonEntriesHigh", Severity::Warning), None);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Snapshot, SourceState};
-use crate::source::cilium::tuple::Endpoint;
+use crate::model::tuple::Endpoint;
 
 /// How a deep scan went.
 #[derive(Clone, Debug)]

@@ -123,7 +123,7 @@ pub fn stale_after_units(stale_after: Duration, clock: Option<Reading>) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::cilium::clock::Clock;
+    use crate::model::clock::Clock;
 
     const NOW: u32 = 16_900_000;
     const STALE_AFTER: Duration = Duration::from_secs(600);

@@ -2,7 +2,7 @@
 //!
 //! In: probed facts. Out: yes or no, and why. Must not: probe, or know an errno or a kernel version.
 
-use super::super::plan::Trial;
+use crate::model::eviction_plan::Trial;
 
 /// What was found out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

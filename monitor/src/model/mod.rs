@@ -1,0 +1,28 @@
+//! The words, and what we know at one instant: plain data.
+//!
+//! In: nothing; the sources fill it. Out: the names and values that every other part speaks in, and the [`snapshot`] that
+//! checks and outputs are functions of. Must not: read anything, or know a format.
+
+pub mod agent_config;
+pub mod catalog;
+pub mod clock;
+pub mod count_plan;
+pub mod ct;
+pub mod drops;
+pub mod duration;
+pub mod eviction_plan;
+pub mod host;
+pub mod judge;
+pub mod manifest;
+pub mod map_name;
+pub mod nat;
+pub mod one_line;
+pub mod prefix;
+pub mod rule;
+pub mod snapshot;
+pub mod target;
+pub mod timeouts;
+pub mod top;
+pub mod tuple;
+pub mod walk;
+pub mod yaml_cost;
