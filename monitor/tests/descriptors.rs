@@ -3,14 +3,17 @@
 //! A test binary of its own, since the limit is the whole process's.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io;
+use std::io::Read as _;
+use std::io::Write as _;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use monitor::output::http::{Limits, Listener, Rendered, Server, Stats, Web, serve};
+use monitor::model::served::Stats;
+use monitor::output::http::{Index, Limits, Listener, Rendered, Server, Web, serve};
 use monitor::output::page::{Facts, Page};
 use tokio::sync::{oneshot, watch};
 
@@ -34,7 +37,8 @@ fn lifter() -> io::Result<Child> {
 fn without_descriptors_the_server_waits_and_then_goes_on() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let stats = Arc::new(Stats::default());
-    let index = Page::render(&Facts { version: "0.0.0", host: None, view: None });
+    let Page { before, after } = Page::render(&Facts { version: "0.0.0", host: None, view: None });
+    let index = Index { before: before.into(), after: after.into(), status: Page::status };
     let (_pages, receiver) = watch::channel(Arc::new(Rendered::waiting(index, "this is a test")));
     let server = Server {
         pages: receiver,

@@ -19,7 +19,7 @@ use super::rules::{self, RulesArgs};
 use super::run::signals::Signals;
 use super::run::{self, RunArgs};
 use super::top::{ReportFormat, TopArgs};
-use super::{config, logging, node, scrape};
+use super::{config, config_file, logging, node, scrape};
 use crate::model::one_line::one_line;
 use crate::output::terminal::{self, Notation, complain};
 use crate::source::daemon::DaemonUrl;
@@ -156,7 +156,7 @@ fn dispatch(Cli { global, verb }: &Cli, signals: Option<Signals>) -> anyhow::Res
     // A daemon tells what it does; a one-off verb speaks through its result.
     let usual_level = if matches!(verb, Verb::Run(_)) { "info" } else { "warn" };
     logging::init(global.log_level.as_deref().unwrap_or(usual_level), global.log_format)?;
-    let loaded = crate::config::load(global.config.as_deref())?;
+    let loaded = crate::config::load(global.config.as_deref(), config_file::read_text)?;
     let out = &mut terminal::stdout(verb.notation());
     let settings = &loaded.settings;
     match verb {

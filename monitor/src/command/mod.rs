@@ -3,6 +3,7 @@
 mod check;
 pub mod cli;
 pub mod config;
+mod config_file;
 mod evictions;
 pub mod filter;
 mod lines;

@@ -19,7 +19,8 @@ use tokio::sync::watch;
 use super::cli::GlobalArgs;
 use super::node;
 use crate::config::{Loaded, parse_listen};
-use crate::output::http::{Limits, Listener, Rendered, Server, Stats, Web, serve};
+use crate::model::served::Stats;
+use crate::output::http::{Index, Limits, Listener, Rendered, Server, Web, serve};
 use crate::output::page::{Facts, Page};
 use crate::source::descriptors;
 
@@ -65,7 +66,7 @@ pub(super) fn run(
         None => Web::open(),
     });
     let collector = node::collector(global, &settings)?;
-    let index = Page::render(&Facts { version: VERSION, host: None, view: None });
+    let index = index(Page::render(&Facts { version: VERSION, host: None, view: None }));
     let (pages, receiver) = watch::channel(Arc::new(Rendered::waiting(index, "the first scan is under way")));
     let (victims, last_victims) = watch::channel(local::waiting());
     let (history, last_history) = watch::channel(local::waiting());
@@ -104,4 +105,9 @@ pub(super) fn run(
     // The scan thread may be inside a walk; the process need not wait for it.
     runtime.shutdown_timeout(Duration::ZERO);
     Ok(())
+}
+
+/// The page at `/` as the server hands it out.
+fn index(Page { before, after }: Page) -> Index {
+    Index { before: before.into(), after: after.into(), status: Page::status }
 }

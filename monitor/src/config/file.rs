@@ -1,43 +1,11 @@
-//! The file with the configuration: its text, read so that no file can harm the reader, and what is missing in it.
+//! The text of a configuration file, and what is missing in it.
 //!
-//! In: a path, or text. Out: text of a bounded size that is cheap to parse, or one error.
-//! Must not: wait for a FIFO, read a device, or give the YAML reader what it takes long for.
-
-use std::fs::{self, OpenOptions};
-use std::io;
-use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+//! In: text. Out: what a file lacks that was cut off, or is being written. Must not: read a file.
 
 use yaml_serde::Value;
 
-use super::ConfigError;
-
 /// Longest file that is read: some twenty times the largest configuration that makes sense.
 pub const MAX_BYTES: u64 = 256 << 10;
-
-/// The text of a regular file.
-pub fn read_text(path: &Path) -> Result<String, ConfigError> {
-    let failed = |source| ConfigError::Read { path: path.to_owned(), source };
-    // Looked at before it is opened: opening a device may set it to work.
-    regular(path, &fs::metadata(path).map_err(failed)?)?;
-    // Not blocking: a FIFO may have come in its place since.
-    let flags = libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
-    regular(path, &file.metadata().map_err(failed)?)?;
-    let mut bytes = Vec::new();
-    // A regular file may still have no end, below /proc.
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(ConfigError::TooLong { path: path.to_owned() });
-    }
-    String::from_utf8(bytes)
-        .map_err(|_| failed(io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8")))
-}
-
-fn regular(path: &Path, metadata: &fs::Metadata) -> Result<(), ConfigError> {
-    if metadata.is_file() { Ok(()) } else { Err(ConfigError::NotAFile { path: path.to_owned() }) }
-}
 
 /// What is missing in a text that reads well, as in the first half of a file that is being written: all of it, or what
 /// belongs behind a key. `null` where it has a meaning, below `thresholds`, is not missing, unless the text ends there.

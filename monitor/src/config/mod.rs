@@ -1,7 +1,7 @@
 //! YAML in, validated settings out.
 //!
 //! In: a file or its text. Out: [`Settings`], plain data that every other part trusts, or one error in one line.
-//! Must not: ask the host or the kernel anything: whether settings are possible here is for `source`.
+//! Must not: read a file, or ask the host or the kernel anything: whether settings are possible here is for `source`.
 
 pub mod expect;
 mod field;
@@ -150,9 +150,12 @@ pub struct Loaded {
 }
 
 /// Reads the file; without a path the default one if it exists, else the defaults.
-pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
+pub fn load(
+    path: Option<&Path>,
+    read_text: impl Fn(&Path) -> Result<String, ConfigError>,
+) -> Result<Loaded, ConfigError> {
     let read = |path: &Path| {
-        let text = file::read_text(path)?;
+        let text = read_text(path)?;
         Ok(Loaded { settings: parse_file(path, &text)?, text: Some(text) })
     };
     match path {

@@ -369,38 +369,6 @@ fn wrong_expectations_and_patterns_are_refused() {
     check("logs: [{name: a, pattern: x, namespaces: ['a b']}]", "is not a Kubernetes name");
 }
 
-#[test]
-fn a_file_that_is_not_there_says_so_with_its_path() {
-    let error = load(Some(Path::new("/nonexistent/ctmon.yaml"))).expect_err("no file").to_string();
-    assert!(error.starts_with("failed to read configuration /nonexistent/ctmon.yaml: "), "{error}");
-}
-
-#[test]
-fn only_regular_files_of_a_bounded_size_are_read() {
-    let check = |path: &Path, expected: &str| {
-        let error = load(Some(path)).expect_err("not to be read").to_string();
-        assert!(error.contains(expected), "{error}");
-    };
-    check(Path::new("/dev/zero"), "/dev/zero is not a regular file");
-    check(Path::new("/"), "/ is not a regular file");
-    let folder = std::env::temp_dir().join(format!("ctmon-config-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder");
-    let fifo = folder.join("fifo");
-    let made = std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo");
-    assert!(made.success());
-    // Nobody writes to it: whoever opens it as a file waits for ever.
-    check(&fifo, "fifo is not a regular file");
-    let link = folder.join("link");
-    std::os::unix::fs::symlink("/dev/zero", &link).expect("a link");
-    check(&link, "link is not a regular file");
-    let large = folder.join("large");
-    std::fs::write(&large, vec![b'#'; usize::try_from(file::MAX_BYTES).expect("small") + 1]).expect("a file");
-    check(&large, "is longer than 262144 bytes");
-    std::fs::write(&large, b"interval: \xff").expect("a file");
-    check(&large, "it is not UTF-8");
-    std::fs::remove_dir_all(&folder).expect("removed");
-}
-
 proptest::proptest! {
     #[test]
     fn any_text_is_read_without_panic(text in "(?s).{0,200}") {
@@ -412,9 +380,9 @@ proptest::proptest! {
 fn the_configurations_we_ship_are_valid() {
     for file in ["kustomize/base/config.yaml", "kustomize/overlays/talos/config.yaml"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(file);
-        let loaded = load(Some(&path)).unwrap_or_else(|error| panic!("{error}"));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let settings = parse_file(&path, &text).unwrap_or_else(|error| panic!("{error}"));
         // They may also come into the place of another one.
-        let text = loaded.text.expect("a text");
-        assert_eq!(parse_whole(&path, &text).unwrap_or_else(|error| panic!("{error}")), loaded.settings);
+        assert_eq!(parse_whole(&path, &text).unwrap_or_else(|error| panic!("{error}")), settings);
     }
 }

@@ -19,6 +19,7 @@ pub mod nat;
 pub mod one_line;
 pub mod prefix;
 pub mod rule;
+pub mod served;
 pub mod snapshot;
 pub mod target;
 pub mod timeouts;

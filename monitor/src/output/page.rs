@@ -6,10 +6,9 @@
 
 mod tables;
 
-use std::fmt::{self, Write as _};
+use std::fmt;
+use std::fmt::Write as _;
 use std::time::Duration;
-
-use hyper::body::Bytes;
 
 pub use tables::View;
 
@@ -33,8 +32,8 @@ pub struct Facts<'a> {
 /// The finished page, open where the snapshot's age belongs.
 #[derive(Clone, Debug)]
 pub struct Page {
-    pub before: Bytes,
-    pub after: Bytes,
+    pub before: String,
+    pub after: String,
 }
 
 /// Where to go from here.
@@ -76,7 +75,7 @@ impl Page {
         // Writing to a String cannot fail.
         let _ = write_before(&mut before, facts);
         let _ = write_after(&mut after, facts);
-        Self { before: before.into(), after: after.into() }
+        Self { before, after }
     }
 
     /// The sentence between the two halves: the snapshot's age and interval, or why there is none.
@@ -154,7 +153,7 @@ mod tests {
     use crate::config::Settings;
 
     fn text(page: &Page, status: &str) -> String {
-        [&page.before[..], status.as_bytes(), &page.after[..]].map(String::from_utf8_lossy).concat()
+        [&page.before, status, &page.after].concat()
     }
 
     #[test]

@@ -8,4 +8,5 @@ pub mod deep;
 pub mod descriptors;
 pub mod host;
 pub mod manifest;
+pub mod process;
 mod timed;

@@ -12,14 +12,16 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
+use anyhow::bail;
 use tokio::task::spawn_blocking;
 
 use super::super::cli::GlobalArgs;
 use super::super::node;
 use super::scanner::Order;
 use super::signals::Hangups;
-use crate::config::{self, ConfigError, DEFAULT_PATH, Settings, file};
+use crate::command::config_file::read_text;
+use crate::config::{self, ConfigError, DEFAULT_PATH, Settings};
 use crate::output::prometheus::Reload;
 
 /// How often the file is read.
@@ -142,7 +144,7 @@ impl Reloader {
 
 impl Seen {
     fn at(path: &Path) -> Self {
-        match file::read_text(path) {
+        match read_text(path) {
             Ok(text) => Self::Text(text),
             Err(error) if ConfigError::is_absent(&error) => Self::Absent,
             Err(error) => Self::Unreadable(error.to_string()),

@@ -19,13 +19,15 @@ use crate::check::windows::Windows;
 use crate::check::{Reading, findings, readings};
 use crate::config::Settings;
 use crate::model::drops::Drops;
+use crate::model::served::{Stats, WebStatus};
 use crate::model::snapshot::Snapshot;
 use crate::model::snapshot::deep::DeepOutcome;
-use crate::output::http::{LocalReply, Rendered, Stats, Web, WebStatus};
+use crate::output::http::{LocalReply, Rendered, Web};
 use crate::output::page::{Facts, Page, View};
 use crate::output::prometheus::{self, Reload};
 use crate::source::collect::{CollectSettings, Collector, SHARE_OF_A_CORE};
 use crate::source::deep::DeepScan;
+use crate::source::process::process_metrics;
 
 /// The time between two looks at the kernel's own counts: what tells a pass of Cilium's collector from other things
 /// happens within moments.
@@ -201,8 +203,10 @@ impl Scanner {
     fn publish(&self, snapshot: &Snapshot, readings: &[Reading], taken: Instant) -> Result<(), ()> {
         let mut page = Vec::with_capacity(64 * 1024);
         let web = self.web.status();
-        let written = prometheus::write(snapshot, &self.settings, readings, &mut page)
-            .and_then(|()| prometheus::write_daemon(&self.reload, web.as_ref(), &self.stats, &mut page));
+        let written = prometheus::write(snapshot, &self.settings, readings, &mut page).and_then(|()| {
+            let process = process_metrics();
+            prometheus::write_daemon(&self.reload, web.as_ref(), &self.stats, process, &mut page)
+        });
         if let Err(error) = written {
             tracing::error!(error = %io::Error::other(error), "failed to render the metrics page");
             return Ok(());
@@ -212,7 +216,7 @@ impl Scanner {
         let findings = findings(readings, snapshot, Some(&history), &self.settings);
         let view = View { snapshot, findings: &findings };
         let index = Page::render(&Facts { version: VERSION, host: None, view: Some(view) });
-        let rendered = Rendered::new(index, page, taken, snapshot.interval);
+        let rendered = Rendered::new(super::index(index), page, taken, snapshot.interval);
         self.publish.victims.send_replace(local::of_victims(&snapshot.evictions, &self.settings));
         self.publish.history.send_replace(local::of_history(&history));
         self.publish.pages.send(Arc::new(rendered)).map_err(|_| ())

@@ -18,8 +18,8 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use super::body::Pieces;
 use super::encoding::accepts_gzip;
 use super::rendered::Rendered;
-use super::stats::Route;
 use super::web::Refusal;
+use crate::model::served::Route;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");

@@ -26,15 +26,12 @@ mod encoding;
 
 mod rendered;
 
-mod stats;
-
 #[cfg(test)]
 mod tests;
 
 pub use answer::{LocalReply, LocalRoute};
 pub use limits::Limits;
 pub use listen::{ListenError, Listener};
-pub use rendered::{Rendered, age_lines};
+pub use rendered::{Index, Rendered, Status, age_lines};
 pub use serve::{Server, serve};
-pub use stats::{Route, Stats};
-pub use web::{Web, WebError, WebStatus};
+pub use web::{Web, WebError};

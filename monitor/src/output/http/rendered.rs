@@ -12,7 +12,6 @@ use flate2::{Compression, Crc};
 use hyper::body::Bytes;
 
 use super::body::Pieces;
-use crate::output::page::Page;
 
 /// A snapshot older than this many intervals makes the daemon unready.
 const READY_INTERVALS: u32 = 3;
@@ -20,10 +19,22 @@ const READY_INTERVALS: u32 = 3;
 /// RFC 1952: magic, deflate, no flags, no time, no hint, Unix.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
 
+/// The page at `/`, open where the snapshot's age belongs.
+#[derive(Clone, Debug)]
+pub struct Index {
+    pub before: Bytes,
+    pub after: Bytes,
+    /// The sentence between the two: the snapshot's age and interval, or why there is none.
+    pub status: Status,
+}
+
+/// Makes that sentence.
+pub type Status = fn(Result<(Duration, Duration), &str>) -> String;
+
 /// Pages ready to be sent.
 #[derive(Debug)]
 pub struct Rendered {
-    index: Page,
+    index: Index,
     snapshot: Result<Snapshot, String>,
 }
 
@@ -46,7 +57,7 @@ struct OpenGzip {
 impl Rendered {
     /// Before the first snapshot: `why` completes the sentence "no snapshot yet: ".
     #[must_use]
-    pub fn waiting(index: Page, why: impl Into<String>) -> Self {
+    pub fn waiting(index: Index, why: impl Into<String>) -> Self {
         Self { index, snapshot: Err(why.into()) }
     }
 
@@ -55,7 +66,7 @@ impl Rendered {
     /// The page must end with a newline and must not hold the snapshot's age: [`age_lines`] are added to each
     /// answer, since an age that was rendered once would never grow. Compresses: call it off the async thread.
     #[must_use]
-    pub fn new(index: Page, metrics: impl Into<Bytes>, taken: Instant, interval: Duration) -> Self {
+    pub fn new(index: Index, metrics: impl Into<Bytes>, taken: Instant, interval: Duration) -> Self {
         let plain = metrics.into();
         let gzip = OpenGzip::of(&plain);
         Self { index, snapshot: Ok(Snapshot { plain, gzip, taken, interval }) }
@@ -79,7 +90,7 @@ impl Rendered {
             Ok(snapshot) => Ok((now.saturating_duration_since(snapshot.taken), snapshot.interval)),
             Err(why) => Err(why.as_str()),
         };
-        Pieces::new([self.index.before.clone(), Page::status(age).into(), self.index.after.clone()])
+        Pieces::new([self.index.before.clone(), (self.index.status)(age).into(), self.index.after.clone()])
     }
 
     /// Whether the numbers are recent, or the reason why not.

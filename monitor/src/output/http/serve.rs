@@ -22,8 +22,8 @@ use super::listen::Listener;
 use super::pool::{Peer, Pool};
 use super::rendered::Rendered;
 use super::session::session;
-use super::stats::{self, Stats};
 use super::web::Web;
+use crate::model::served::{self, Stats};
 
 /// The pause after a failure to accept: long enough for descriptors to come free, short beside a scrape.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -59,7 +59,7 @@ pub async fn serve(listeners: Vec<Listener>, server: Server, shutdown: impl Futu
         };
         match accepted {
             Ok((stream, peer)) => {
-                stats::add(&server.stats.accepted);
+                served::add(&server.stats.accepted);
                 if std::mem::take(&mut failing) {
                     tracing::info!("connections are accepted again");
                 }
@@ -67,7 +67,7 @@ pub async fn serve(listeners: Vec<Listener>, server: Server, shutdown: impl Futu
                 while connections.try_join_next().is_some() {}
                 let (place, leave, left) = pool.enter(whence(&stream, peer));
                 for _ in 0..left {
-                    stats::add(&server.stats.displaced);
+                    served::add(&server.stats.displaced);
                 }
                 let server = Arc::clone(&server);
                 let mut closing = closing.subscribe();
@@ -86,7 +86,7 @@ pub async fn serve(listeners: Vec<Listener>, server: Server, shutdown: impl Futu
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                stats::add(&server.stats.accept_errors);
+                served::add(&server.stats.accept_errors);
                 // One line for a row of failures: the log must not fill while descriptors are short.
                 if !failing {
                     tracing::warn!(%error, "failed to accept a connection: trying again until it works");

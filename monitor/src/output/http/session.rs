@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -24,9 +25,8 @@ use super::body::Pieces;
 use super::connection::{Activity, End, talk};
 use super::pool::Place;
 use super::serve::Server;
-use super::stats;
-use super::stats::{Route, Stats};
 use super::web::{Asker, Terms};
+use crate::model::served::{self, Route, Stats};
 
 /// The first byte of a TLS handshake record.
 const HANDSHAKE: u8 = 22;
@@ -97,11 +97,11 @@ pub(super) async fn session(
             requests(stream, &plain, &server, ending(closing, terms, &plain)).await;
         }
         Ok(Err(error)) => {
-            stats::add(&server.stats.handshakes_failed);
+            served::add(&server.stats.handshakes_failed);
             tracing::debug!(%peer, %error, "TLS handshake failed");
         }
         Err(_) => {
-            stats::add(&server.stats.handshakes_failed);
+            served::add(&server.stats.handshakes_failed);
             tracing::debug!(%peer, "TLS handshake took too long");
         }
     }
@@ -157,11 +157,11 @@ async fn requests<I: AsyncRead + AsyncWrite + Unpin>(
     match talk(stream, service, Arc::clone(&client.activity), &server.limits, closing).await {
         End::Finished => {}
         End::TimedOut => {
-            stats::add(&server.stats.timed_out);
+            served::add(&server.stats.timed_out);
             tracing::debug!(peer = %client.peer, "connection closed: its client was idle or too slow");
         }
         End::Broken(error) => {
-            stats::add(&server.stats.broken);
+            served::add(&server.stats.broken);
             tracing::debug!(peer = %client.peer, %error, "connection broken");
         }
     }
@@ -191,10 +191,13 @@ async fn respond(request: &Request<Incoming>, client: &Client, server: &Server) 
     let status = response.status().as_u16();
     if route == Route::Metrics && status == 200 {
         for _ in 0..client.place.answered() {
-            stats::add(&server.stats.displaced);
+            served::add(&server.stats.displaced);
         }
     }
-    server.stats.count_request(route, status);
+    if !server.stats.count_request(route, status) {
+        // Only a local route could answer with a code of its own.
+        tracing::debug!(code = status, "an answer's status code is not among the counted ones");
+    }
     tracing::debug!(peer = %client.peer, method = %request.method(), path, status, "answered");
     response.map(|body| body.report_to(Arc::clone(&client.activity)))
 }
@@ -204,13 +207,13 @@ struct Open<'a>(&'a Stats);
 
 impl<'a> Open<'a> {
     fn new(stats: &'a Stats) -> Self {
-        stats::add(&stats.open);
+        served::add(&stats.open);
         Self(stats)
     }
 }
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        stats::subtract(&self.0.open);
+        served::subtract(&self.0.open);
     }
 }

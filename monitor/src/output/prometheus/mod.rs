@@ -17,10 +17,12 @@ mod targets;
 
 use std::io;
 
+use prometheus::proto::MetricFamily;
+
 use crate::check::Reading;
 use crate::config::Settings;
+use crate::model::served::{Stats, WebStatus};
 use crate::model::snapshot::Snapshot;
-use crate::output::http::{Stats, WebStatus};
 pub use own::Reload;
 pub use page::{Kind, Metric, Page};
 
@@ -39,7 +41,7 @@ pub const REGISTRY: &[&[Metric]] = &[
     own::DAEMON_METRICS,
 ];
 
-/// Writes what any collection can tell; the snapshot's age is added per answer, see [`crate::output::http`].
+/// Writes what any collection can tell; the snapshot's age is added per answer, by the server.
 pub fn write(
     snapshot: &Snapshot,
     settings: &Settings,
@@ -65,10 +67,11 @@ pub fn write_daemon(
     reload: &Reload,
     web: Option<&WebStatus>,
     stats: &Stats,
+    process: Vec<MetricFamily>,
     out: &mut impl io::Write,
 ) -> io::Result<()> {
     let mut page = Page::default();
-    own::add_daemon(&mut page, reload, web, stats);
+    own::add_daemon(&mut page, reload, web, stats, process);
     page.write(out)
 }
 

@@ -2,13 +2,12 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use prometheus::core::Collector;
-use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::MetricFamily;
 
 use super::page::{Metric, Page};
 use crate::config::Settings;
+use crate::model::served::{Stats, WebStatus};
 use crate::model::snapshot::Snapshot;
-use crate::output::http::{Stats, WebStatus};
 
 const SOURCE_UP: Metric = Metric::gauge("ctmon_source_up", "Whether the source could be read (1) or not (0)");
 const SOURCE_DURATION: Metric =
@@ -93,7 +92,13 @@ pub(super) fn add(page: &mut Page, snapshot: &Snapshot, settings: &Settings) {
     page.count(BUILD, &version, 1);
 }
 
-pub(super) fn add_daemon(page: &mut Page, reload: &Reload, web: Option<&WebStatus>, stats: &Stats) {
+pub(super) fn add_daemon(
+    page: &mut Page,
+    reload: &Reload,
+    web: Option<&WebStatus>,
+    stats: &Stats,
+    process: Vec<MetricFamily>,
+) {
     page.count(RELOADED, &[], u64::from(reload.successful));
     page.maybe(RELOADED_AT, &[], since_epoch(reload.loaded));
     if let Some(WebStatus { refused, loaded, not_after }) = web {
@@ -114,7 +119,7 @@ pub(super) fn add_daemon(page: &mut Page, reload: &Reload, web: Option<&WebStatu
     ] {
         page.count(CONNECTIONS, &[("outcome", outcome)], connections);
     }
-    page.extend(ProcessCollector::for_self().collect());
+    page.extend(process);
 }
 
 fn since_epoch(time: SystemTime) -> Option<f64> {

@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
-use super::{Limits, Listener, LocalRoute, Rendered, Server, Stats, Web, serve};
+use super::{Index, Limits, Listener, LocalRoute, Rendered, Server, Web, serve};
+use crate::model::served::Stats;
 use crate::output::page::{Facts, Page};
 
 /// Nothing here takes this long unless it hangs.
@@ -44,8 +45,9 @@ pub(super) struct Setup {
     pub(super) web: Option<Arc<Web>>,
 }
 
-pub(super) fn index() -> Page {
-    Page::render(&Facts { version: "0.0.0", host: None, view: None })
+pub(super) fn index() -> Index {
+    let Page { before, after } = Page::render(&Facts { version: "0.0.0", host: None, view: None });
+    Index { before: before.into(), after: after.into(), status: Page::status }
 }
 
 pub(super) fn fresh() -> Rendered {

@@ -8,7 +8,8 @@ use flate2::read::GzDecoder;
 use hyper::StatusCode;
 
 use super::*;
-use crate::output::http::{LocalReply, Route};
+use crate::model::served::Route;
+use crate::output::http::LocalReply;
 
 /// The page without the snapshot's age, whose value is checked on the way.
 fn without_age(page: &str) -> &str {

@@ -28,11 +28,11 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
+use crate::model::served::WebStatus;
 pub use file::WebError;
+use file::WebFile;
 pub(super) use terms::{Refusal, Terms};
 pub(super) use turns::Asker;
-
-use file::WebFile;
 use users::Door;
 
 /// The web configuration, shared by all servers of the process.
@@ -57,17 +57,6 @@ struct State {
     /// It was acted upon.
     judged: bool,
     refused: Option<String>,
-}
-
-/// What there is to tell of the files.
-#[derive(Clone, Debug)]
-pub struct WebStatus {
-    /// Why the files as they are now were refused; `None` while they are in force.
-    pub refused: Option<String>,
-    /// When they were last taken over.
-    pub loaded: SystemTime,
-    /// When the first certificate of the server's chain ends.
-    pub not_after: Option<SystemTime>,
 }
 
 impl Web {

@@ -1,9 +1,10 @@
-//! What the server has done so far, as plain counters.
+//! What the server has done so far, as plain counters, and how its files fare.
 //!
 //! In: events of connections and requests. Out: numbers for the metrics page.
 //! Must not: have a counter whose label a client chooses.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 /// What a request asked for. Paths outside the list are one route: clients must not make series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,13 +25,24 @@ const CODES: [u16; 9] = [200, 401, 403, 404, 405, 413, 429, 500, 503];
 #[derive(Debug, Default)]
 pub struct Stats {
     requests: [[AtomicU64; CODES.len()]; Route::ALL.len()],
-    pub(super) accepted: AtomicU64,
-    pub(super) displaced: AtomicU64,
-    pub(super) timed_out: AtomicU64,
-    pub(super) broken: AtomicU64,
-    pub(super) handshakes_failed: AtomicU64,
-    pub(super) accept_errors: AtomicU64,
-    pub(super) open: AtomicU64,
+    pub accepted: AtomicU64,
+    pub displaced: AtomicU64,
+    pub timed_out: AtomicU64,
+    pub broken: AtomicU64,
+    pub handshakes_failed: AtomicU64,
+    pub accept_errors: AtomicU64,
+    pub open: AtomicU64,
+}
+
+/// What there is to tell of the web configuration's files.
+#[derive(Clone, Debug)]
+pub struct WebStatus {
+    /// Why the files as they are now were refused; `None` while they are in force.
+    pub refused: Option<String>,
+    /// When they were last taken over.
+    pub loaded: SystemTime,
+    /// When the first certificate of the server's chain ends.
+    pub not_after: Option<SystemTime>,
 }
 
 impl Route {
@@ -102,7 +114,8 @@ impl Stats {
         read(&self.open)
     }
 
-    pub(super) fn count_request(&self, route: Route, code: u16) {
+    /// Counts a request; `false` where its status code is none of the counted ones.
+    pub fn count_request(&self, route: Route, code: u16) -> bool {
         let counter = Route::ALL
             .into_iter()
             .zip(&self.requests)
@@ -110,18 +123,16 @@ impl Stats {
             .and_then(|(_, by_code)| CODES.into_iter().zip(by_code).find(|(known, _)| *known == code));
         if let Some((_, counter)) = counter {
             add(counter);
-        } else {
-            // Only a local route could answer with a code of its own.
-            tracing::debug!(code, "an answer's status code is not among the counted ones");
         }
+        counter.is_some()
     }
 }
 
-pub(super) fn add(counter: &AtomicU64) {
+pub fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-pub(super) fn subtract(counter: &AtomicU64) {
+pub fn subtract(counter: &AtomicU64) {
     counter.fetch_sub(1, Ordering::Relaxed);
 }
 

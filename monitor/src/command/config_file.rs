@@ -1,0 +1,74 @@
+//! The file with the configuration, read so that no file can harm the reader.
+//!
+//! In: a path. Out: text of a bounded size, or one error. Must not: wait for a FIFO, or read a device.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use crate::config::ConfigError;
+use crate::config::file::MAX_BYTES;
+
+/// The text of a regular file.
+pub(super) fn read_text(path: &Path) -> Result<String, ConfigError> {
+    let failed = |source| ConfigError::Read { path: path.to_owned(), source };
+    // Looked at before it is opened: opening a device may set it to work.
+    regular(path, &fs::metadata(path).map_err(failed)?)?;
+    // Not blocking: a FIFO may have come in its place since.
+    let flags = libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
+    regular(path, &file.metadata().map_err(failed)?)?;
+    let mut bytes = Vec::new();
+    // A regular file may still have no end, below /proc.
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(ConfigError::TooLong { path: path.to_owned() });
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| failed(io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8")))
+}
+
+fn regular(path: &Path, metadata: &fs::Metadata) -> Result<(), ConfigError> {
+    if metadata.is_file() { Ok(()) } else { Err(ConfigError::NotAFile { path: path.to_owned() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load;
+
+    #[test]
+    fn a_file_that_is_not_there_says_so_with_its_path() {
+        let error =
+            load(Some(Path::new("/nonexistent/ctmon.yaml")), read_text).expect_err("no file").to_string();
+        assert!(error.starts_with("failed to read configuration /nonexistent/ctmon.yaml: "), "{error}");
+    }
+
+    #[test]
+    fn only_regular_files_of_a_bounded_size_are_read() {
+        let check = |path: &Path, expected: &str| {
+            let error = load(Some(path), read_text).expect_err("not to be read").to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        check(Path::new("/dev/zero"), "/dev/zero is not a regular file");
+        check(Path::new("/"), "/ is not a regular file");
+        let folder = std::env::temp_dir().join(format!("ctmon-config-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let fifo = folder.join("fifo");
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo");
+        assert!(made.success());
+        // Nobody writes to it: whoever opens it as a file waits for ever.
+        check(&fifo, "fifo is not a regular file");
+        let link = folder.join("link");
+        std::os::unix::fs::symlink("/dev/zero", &link).expect("a link");
+        check(&link, "link is not a regular file");
+        let large = folder.join("large");
+        fs::write(&large, vec![b'#'; usize::try_from(MAX_BYTES).expect("small") + 1]).expect("a file");
+        check(&large, "is longer than 262144 bytes");
+        fs::write(&large, b"interval: \xff").expect("a file");
+        check(&large, "it is not UTF-8");
+        fs::remove_dir_all(&folder).expect("removed");
+    }
+}
