@@ -5,7 +5,7 @@
 //!
 //! The compiler for this side knows neither calls of kernel functions nor relocations by the kernel's types, so both
 //! stand here as instructions with a number that means nothing; the agent replaces it by what the running kernel's types
-//! say (`source/bpf/map_count.rs`).
+//! say (`monitor/source/src/bpf/map_count`).
 
 use core::ffi::c_void;
 

@@ -1,22 +1,14 @@
 //! ctmon: what Cilium's connection tracking holds, what it means, and where to read it.
 //!
-//! The river: [`source`] (data comes in) -> [`snapshot`] (what we know at one instant) -> [`check`] (what it
-//! means) -> [`output`] (data goes out); [`command`] wires one verb each. Only `source` touches the outside.
+//! In: the command line. Out: one verb, wired from the crates below. Must not: do the work of any of them.
+//!
+//! [`monitor_source`] (data comes in) -> [`monitor_model`] (what we know at one instant) -> [`monitor_check`] (what it
+//! means) -> [`monitor_output`] (data goes out), which [`monitor_serve`] hands to who asks.
 
 #![warn(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "everything printed goes through output::terminal"
 )]
-
-pub mod model;
-
-pub mod source;
-
-pub mod config;
-
-pub mod check;
-
-pub mod output;
 
 pub mod command;

@@ -8,12 +8,12 @@ mod peak;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use monitor::model::ct::CtRow;
-use monitor::model::nat::NatRow;
-use monitor::model::target::{TargetIndex, TargetSpec};
-use monitor::source::deep::fingerprint::Fingerprints;
-use monitor::source::deep::join::{Context, Join, Suspects};
-use monitor::source::deep::ports::PortTable;
+use monitor_model::ct::CtRow;
+use monitor_model::nat::NatRow;
+use monitor_model::target::{TargetIndex, TargetSpec};
+use monitor_source::deep::fingerprint::Fingerprints;
+use monitor_source::deep::join::{Context, Join, Suspects};
+use monitor_source::deep::ports::PortTable;
 
 /// Entries of conntrack, and as many halves of NAT pairs.
 const ENTRIES: u32 = 1_000_000;

@@ -12,9 +12,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use monitor::model::served::Stats;
-use monitor::output::http::{Index, Limits, Listener, Rendered, Server, Web, serve};
-use monitor::output::page::{Facts, Page};
+use monitor_model::served::Stats;
+use monitor_output::page::{Facts, Page};
+use monitor_serve::{Index, Limits, Listener, Rendered, Server, Web, serve};
 use tokio::sync::{oneshot, watch};
 
 /// Nothing here takes this long unless it hangs.

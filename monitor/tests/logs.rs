@@ -11,12 +11,12 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use monitor::model::host::logs::LogPattern;
-use monitor::model::snapshot::{HostState, HostTargetFacts, SourceState};
-use monitor::model::target::TargetIndex;
-use monitor::source::descriptors;
-use monitor::source::host::Host;
-use monitor::source::host::collect::{HostCollector, Storage, Wanted};
+use monitor_model::host::logs::LogPattern;
+use monitor_model::snapshot::{HostState, HostTargetFacts, SourceState};
+use monitor_model::target::TargetIndex;
+use monitor_source::descriptors;
+use monitor_source::host::Host;
+use monitor_source::host::collect::{HostCollector, Storage, Wanted};
 
 /// More than are ever followed.
 const FILES: usize = 600;

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use monitor::command::list::{self, ListArgs};
 use monitor::command::top::{self, TopArgs};
-use monitor::model::clock::Reading;
-use monitor::model::judge::Judge;
-use monitor::model::target::TargetIndex;
-use monitor::model::walk::{Step, Visitor};
+use monitor_model::clock::Reading;
+use monitor_model::judge::Judge;
+use monitor_model::target::TargetIndex;
+use monitor_model::walk::{Step, Visitor};
 
 /// Three times what the table of remote ends holds; that its index may double once more, much later, is in the sum
 /// that the table asserts when it is compiled.

@@ -4,14 +4,15 @@
 //! the output. Out: nothing but ordinary characters and line ends may arrive, on either stream.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Command, Output};
-use std::thread;
+use std::{fs, thread};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Context as _;
+use anyhow::{Result, ensure};
 
 /// Escape sequences, C1, direction, line ends, a forged line; no NUL, which no argument can hold.
 const HOSTILE: &str =
@@ -127,7 +128,7 @@ fn no_verb_lets_text_from_outside_steer_a_terminal() {
     let file = folder.write("odd.yaml", &text).unwrap();
     let output = check(&["config", "--config", &file]);
     let printed = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(monitor::config::parse(&printed).unwrap().logs[0].pattern, odd, "{printed}");
+    assert_eq!(monitor_config::parse(&printed).unwrap().logs[0].pattern, odd, "{printed}");
 
     let manifest = serde_json::json!({
         "kind": "Deployment", "metadata": { "name": HOSTILE, "namespace": HOSTILE },

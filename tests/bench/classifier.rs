@@ -4,16 +4,16 @@
 //! Must not: do less than the programs do; [`Classifier::check`] compares every counter.
 
 use anyhow::{Result, ensure};
-use monitor::model::clock::Reading;
-use monitor::model::ct::CtRow;
-use monitor::model::target::TargetIndex;
-use monitor::source::bpf::{Ask, RawScan};
 use monitor_abi::cell::{CHUNK, MAP_CHUNKS, TARGET_CHUNKS, longest_unanswered, map_cell, target_cell};
 use monitor_abi::cilium::{TUPLE_F_KNOWN, ct_flag};
 use monitor_abi::class::{Due, State};
 use monitor_abi::scan::found;
 use monitor_abi::silence::{is_too_long, silent};
 use monitor_abi::timeout::{self, Class};
+use monitor_model::clock::Reading;
+use monitor_model::ct::CtRow;
+use monitor_model::target::TargetIndex;
+use monitor_source::bpf::{Ask, RawScan};
 
 /// What entries are classified by.
 pub(crate) struct Rules {

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use monitor::output::prometheus::REGISTRY;
+use monitor_output::prometheus::REGISTRY;
 use serde_json::Value;
 use support::bpffs::Bpffs;
 use support::cilium::{self, MapName};

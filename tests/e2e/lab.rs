@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use monitor::model::catalog::ALERTS;
+use monitor_model::catalog::ALERTS;
 use serde_json::{Map, Value, json};
 use support::daemon::{self, Daemon};
 use support::host;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
-use monitor::model::snapshot::{Content, PresentMap, Snapshot, TargetState};
+use monitor_model::snapshot::{Content, PresentMap, Snapshot, TargetState};
 use serde_json::Value;
 use support::cilium::MapName;
 use support::cli_text::{self, CtLine, ct_lines, nat_lines};

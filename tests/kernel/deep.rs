@@ -8,10 +8,10 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 
 use anyhow::{Context, Result, ensure};
-use monitor::model::snapshot::deep::{DeepFacts, TargetDeep, Untracked};
-use monitor::source::collect::Collector;
-use monitor::source::deep::DeepScan;
-use monitor::source::host::sockets::MAX_SOCKETS;
+use monitor_model::snapshot::deep::{DeepFacts, TargetDeep, Untracked};
+use monitor_source::collect::Collector;
+use monitor_source::deep::DeepScan;
+use monitor_source::host::sockets::MAX_SOCKETS;
 use support::cilium::{Capacities, MapName, Maps};
 use support::cli_text;
 use support::clock::Clock;

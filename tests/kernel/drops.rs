@@ -3,9 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result};
-use monitor::model::drops::RETRIES;
-use monitor::source::cilium::drops::{DropsError, read_packets, read_retries};
-use monitor::source::collect::Collector;
+use monitor_model::drops::RETRIES;
+use monitor_source::cilium::drops::{DropsError, read_packets, read_retries};
+use monitor_source::collect::Collector;
 use support::bpffs::Bpffs;
 use support::cilium::{Capacities, MapName, Maps};
 use support::node::{Node, second, whole};

@@ -12,11 +12,11 @@ use std::net::IpAddr;
 use std::{env, fs, thread};
 
 use anyhow::{Context, Result, ensure};
-use monitor::model::clock::Clock as Units;
-use monitor::model::eviction_plan::{Choice, Mode, Reason};
-use monitor::model::snapshot::{Content, EvictionCell, Snapshot};
-use monitor::source::bpf::Kernel;
-use monitor::source::collect::{CollectSettings, Collector};
+use monitor_model::clock::Clock as Units;
+use monitor_model::eviction_plan::{Choice, Mode, Reason};
+use monitor_model::snapshot::{Content, EvictionCell, Snapshot};
+use monitor_source::bpf::Kernel;
+use monitor_source::collect::{CollectSettings, Collector};
 use support::cilium::{self, Capacities, MapName, Maps};
 use support::fixture::Record;
 use support::generate::{Family, Generator};

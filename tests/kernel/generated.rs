@@ -8,9 +8,9 @@ use std::env;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
-use monitor::model::clock::Clock as Mode;
-use monitor::model::snapshot::{Content, PresentMap, Snapshot};
-use monitor::source::collect::Collector;
+use monitor_model::clock::Clock as Mode;
+use monitor_model::snapshot::{Content, PresentMap, Snapshot};
+use monitor_source::collect::Collector;
 use support::cilium::{self, MapName};
 use support::clock::Clock;
 use support::fixture::Record;

@@ -7,12 +7,12 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use monitor::model::eviction_plan::Choice;
-use monitor::model::snapshot::TargetState;
-use monitor::source::bpf::Kernel;
-use monitor::source::collect::{CollectSettings, Collector};
-use monitor::source::host::Host;
-use monitor::source::host::collect::Wanted;
+use monitor_model::eviction_plan::Choice;
+use monitor_model::snapshot::TargetState;
+use monitor_source::bpf::Kernel;
+use monitor_source::collect::{CollectSettings, Collector};
+use monitor_source::host::Host;
+use monitor_source::host::collect::Wanted;
 use support::daemon::Finished;
 use support::fixture::{self, CT_LIST, Lifetimes};
 use support::node::{Node, whole};

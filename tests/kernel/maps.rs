@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use monitor::model::eviction_plan::Choice;
-use monitor::model::map_name::{self, ProblemReason};
-use monitor::model::snapshot::{Content, MapState, PresentMap, Snapshot};
-use monitor::source::bpf::{Ask, Kernel};
-use monitor::source::cilium::pins;
 use monitor_abi::scan::found;
+use monitor_model::eviction_plan::Choice;
+use monitor_model::map_name::{self, ProblemReason};
+use monitor_model::snapshot::{Content, MapState, PresentMap, Snapshot};
+use monitor_source::bpf::{Ask, Kernel};
+use monitor_source::cilium::pins;
 use support::cilium::{self, Capacities, MapName, Maps};
 use support::clock::Clock;
 use support::fixture::{self, Lifetimes};

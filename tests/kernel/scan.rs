@@ -3,11 +3,11 @@
 use std::os::fd::AsFd;
 
 use anyhow::Result;
-use monitor::model::eviction_plan::Choice;
-use monitor::model::map_name;
-use monitor::source::bpf::{Ask, Kernel};
-use monitor::source::cilium::pins;
 use monitor_abi::scan::found;
+use monitor_model::eviction_plan::Choice;
+use monitor_model::map_name;
+use monitor_source::bpf::{Ask, Kernel};
+use monitor_source::cilium::pins;
 use support::bpffs::Bpffs;
 use support::fixture::{self, Lifetimes};
 

@@ -1,8 +1,8 @@
 //! The chart renders what kustomize builds, and refuses what it does not know.
 
 use anyhow::{Context, Result};
-use monitor::config::Settings;
-use monitor::output::rules::{self, Format, Group, Options};
+use monitor_config::Settings;
+use monitor_output::rules::{self, Format, Group, Options};
 use serde_json::{Value, json};
 
 use crate::objects::{at, configuration, container, name, named, one, summary};
@@ -111,13 +111,13 @@ fn the_agent_accepts_the_configuration_of_every_values_file() -> Result<()> {
         // By its content: the name follows fullnameOverride.
         let mut texts = objects.iter().filter_map(|object| at(object, "/data/config.yaml").as_str());
         let text = texts.next().context("no config.yaml")?;
-        monitor::config::parse(text).with_context(|| format!("{}:\n{text}", file.display()))?;
+        monitor_config::parse(text).with_context(|| format!("{}:\n{text}", file.display()))?;
     }
     // As it is once its reader has named an image.
     let release = tools::text("flux/chart/helmrelease.yaml")?.replace(render::PLACEHOLDER, render::IMAGE);
     let release = render::documents(&release)?;
     let values = serde_json::to_string(&one(&release, "HelmRelease")?["spec"]["values"])?;
-    monitor::config::parse(configuration(&render::chart(&values)?)?)?;
+    monitor_config::parse(configuration(&render::chart(&values)?)?)?;
     Ok(())
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
-use monitor::model::catalog::ALERTS;
-use monitor::output::prometheus::REGISTRY;
+use monitor_model::catalog::ALERTS;
+use monitor_output::prometheus::REGISTRY;
 use serde_json::{Value, json};
 
 use crate::objects::at;

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::Result;
-use monitor::config::Settings;
-use monitor::output::rules::{self, Format, Group, Options};
+use monitor_config::Settings;
+use monitor_output::rules::{self, Format, Group, Options};
 use serde_json::{Value, json};
 
 use crate::objects::{configuration, named, one, summary};
@@ -132,10 +132,10 @@ fn the_namespace_admits_host_paths() -> Result<()> {
 #[test]
 fn the_agent_accepts_every_configuration_we_ship() -> Result<()> {
     let base = render::kustomize(&tools::deploy("kustomize/base")?)?;
-    let settings = monitor::config::parse(configuration(&base)?)?;
+    let settings = monitor_config::parse(configuration(&base)?)?;
     assert_eq!(settings, Settings::default(), "the base configures nothing but defaults");
 
-    let settings = monitor::config::parse(configuration(&overlay()?)?)?;
+    let settings = monitor_config::parse(configuration(&overlay()?)?)?;
     let qnap = settings.targets.first().expect("a target");
     assert_eq!(qnap.name, "qnap");
     let services: Vec<_> = qnap.services.iter().map(|service| service.name.as_str()).collect();
@@ -143,7 +143,7 @@ fn the_agent_accepts_every_configuration_we_ship() -> Result<()> {
     let flux = render::kustomize(&tools::deploy("flux/kustomization")?)?;
     let patch = &named(&flux, "Kustomization", "ctmon")?["spec"]["patches"][0]["patch"];
     let patched = render::documents(patch.as_str().expect("a patch"))?;
-    monitor::config::parse(configuration(&patched)?)?;
+    monitor_config::parse(configuration(&patched)?)?;
     Ok(())
 }
 

@@ -107,7 +107,7 @@ fn what_the_downward_api_gives_is_an_address_the_agent_takes() {
     for node in ["192.168.42.254", "fd00:42::254"] {
         let listen = "[$(NODE_IP)]:10469,127.0.0.1:10469".replace("$(NODE_IP)", node);
         for address in listen.split(',') {
-            let parsed = monitor::config::parse_listen(address).expect("an address");
+            let parsed = monitor_config::parse_listen(address).expect("an address");
             assert_eq!(parsed.port(), 10469);
             assert!([node, "127.0.0.1"].contains(&parsed.ip().to_string().as_str()), "{parsed}");
         }

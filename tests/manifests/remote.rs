@@ -11,8 +11,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::objects::{configuration, container, named, summary};
-use crate::render::{IMAGE, Scratch};
-use crate::{render, tools};
+use crate::render::{self, IMAGE, Scratch};
+use crate::tools;
 
 /// As the example spells it, before the two slashes.
 const HOME: &str = "https://git.example/set-the-home/ctmon";
@@ -72,7 +72,7 @@ fn the_example_builds_where_there_is_nothing_else_of_the_repository() -> Result<
     let image = concat!(":", env!("CARGO_PKG_VERSION"));
     assert_eq!(container(&objects)?["image"], format!("{IMAGE}{image}"));
     assert_eq!(named(&objects, "DaemonSet", "ctmon")?["metadata"]["namespace"], "ctmon");
-    let settings = monitor::config::parse(configuration(&objects)?)?;
+    let settings = monitor_config::parse(configuration(&objects)?)?;
     assert_eq!(settings.targets.first().context("no target")?.name, "nas");
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use monitor::model::catalog::ALERTS;
+use monitor_model::catalog::ALERTS;
 use serde_json::Value;
 
 use crate::objects::at;

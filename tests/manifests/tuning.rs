@@ -1,13 +1,13 @@
 //! The tuning fragments say what the preset `nas-tuning` expects, with keys that exist.
 
 use anyhow::{Context, Result};
-use monitor::config::{Bound, MapKind, MountKind};
+use monitor_config::{Bound, MapKind, MountKind};
 use serde_json::Value;
 
 use crate::{render, tools};
 
-fn preset() -> Result<monitor::config::Expect> {
-    Ok(monitor::config::parse("expect: {preset: nas-tuning, gc_interval: {at_most: 5m}}")?.expect)
+fn preset() -> Result<monitor_config::Expect> {
+    Ok(monitor_config::parse("expect: {preset: nas-tuning, gc_interval: {at_most: 5m}}")?.expect)
 }
 
 fn only(file: &str) -> Result<Value> {
@@ -40,7 +40,7 @@ fn the_values_make_the_expected_maps_and_interval() -> Result<()> {
     let entries: u64 = sizes[..2].iter().filter_map(|(key, _)| values["bpf"][*key].as_u64()).sum();
     assert!(values["bpf"]["natMax"].as_u64() <= Some(entries), "Cilium refuses a larger NAT map at start");
     let interval = values["conntrackGCInterval"].as_str().context("no interval")?;
-    let written = monitor::config::parse(&format!("expect: {{gc_interval: {{equals: {interval}}}}}"))?;
+    let written = monitor_config::parse(&format!("expect: {{gc_interval: {{equals: {interval}}}}}"))?;
     let (Some(Bound::Equals(interval)), Some(bound)) = (written.expect.gc_interval, expect.gc_interval)
     else {
         anyhow::bail!("no interval to compare");
@@ -81,6 +81,6 @@ fn the_mounts_have_the_expected_options() -> Result<()> {
 #[test]
 fn the_firewall_examples_open_the_port_the_agent_listens_on() -> Result<()> {
     let rule = only("kustomize/overlays/talos/talos/ingress-firewall.yaml")?;
-    assert_eq!(rule["portSelector"]["ports"], serde_json::json!([monitor::config::DEFAULT_PORT]));
+    assert_eq!(rule["portSelector"]["ports"], serde_json::json!([monitor_config::DEFAULT_PORT]));
     Ok(())
 }

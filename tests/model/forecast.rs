@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use monitor::check::plateau::{Inflow, Interval, plateau};
+use monitor_check::plateau::{Inflow, Interval, plateau};
 use support::simulate::collector::Collector;
 use support::simulate::gc::{ANY4, Kind, Node, TCP4};
 

@@ -17,10 +17,10 @@ mod watched;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use monitor::model::map_name;
-use monitor::model::snapshot::Cell;
-use monitor::source::cilium::collector::{CollectorWatch, Seen};
 use monitor_abi::class::{Direction, Protocol, State};
+use monitor_model::map_name;
+use monitor_model::snapshot::Cell;
+use monitor_source::cilium::collector::{CollectorWatch, Seen};
 use support::cilium::MapName;
 use support::clock::Units;
 use support::simulate::model::{Model, Setup};

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use monitor::config::{self, Bound, Settings};
-use monitor::model::catalog::Severity;
-use monitor::model::rule::Rule;
+use monitor_config::{Bound, Settings};
+use monitor_model::catalog::Severity;
+use monitor_model::rule::Rule;
 use support::cilium::MapName;
 use support::clock::Units;
 use support::simulate::entry::{RX_CLOSING, SEEN_NON_SYN, TX_CLOSING};
@@ -41,7 +41,7 @@ type Values = BTreeMap<(&'static str, String), f64>;
 fn settings() -> Result<Settings> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/simulated.yaml");
     let text = fs::read_to_string(&file).context("the configuration of the simulated node")?;
-    config::parse_file(&file, &text).context("the configuration of the simulated node")
+    monitor_config::parse_file(&file, &text).context("the configuration of the simulated node")
 }
 
 /// Four bytes of a value, as its writer's processor has them.

@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use monitor::model::map_name::{self, MapName};
-use monitor::model::snapshot::{Cell, GcFacts, MapScan};
-use monitor::source::cilium::collector::{CollectorWatch, Seen};
 use monitor_abi::class::{Direction, Due, Protocol, State};
+use monitor_model::map_name::{self, MapName};
+use monitor_model::snapshot::{Cell, GcFacts, MapScan};
+use monitor_source::cilium::collector::{CollectorWatch, Seen};
 use support::simulate::gc::{Kind, Node, Pass};
 
 /// Steps of a second.

@@ -41,7 +41,7 @@ impl Paths {
         self.target().join("tools")
     }
 
-    /// What `monitor/build.rs` embeds.
+    /// What `monitor/source/build.rs` embeds.
     pub(crate) fn bpf_object(&self, arch: &str) -> PathBuf {
         self.target().join("bpf").join(arch).join("ctmon-bpf.o")
     }

@@ -16,7 +16,17 @@ use crate::paths::Paths;
 use crate::shell::{Run as _, say};
 
 /// Always together: a selection of its own would have features of its own, and be compiled anew.
-pub(crate) const PACKAGES: &[&str] = &["monitor-abi", "monitor", "tests"];
+pub(crate) const PACKAGES: &[&str] = &[
+    "monitor-abi",
+    "monitor-model",
+    "monitor-config",
+    "monitor-source",
+    "monitor-check",
+    "monitor-output",
+    "monitor-serve",
+    "monitor",
+    "tests",
+];
 
 /// What was compiled.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -12,24 +12,24 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
+use monitor_check::history::History;
+use monitor_check::manifest::{self, reference};
+use monitor_check::{Finding, Level, findings, readings};
+use monitor_config::Settings;
+use monitor_model::host::mounts::Mount;
+use monitor_model::one_line::one_line;
+use monitor_model::snapshot::Snapshot;
+use monitor_output::history::Document;
+use monitor_output::terminal::complain;
+use monitor_output::{json, table};
+use monitor_source::collect::Collector;
+use monitor_source::daemon;
+use monitor_source::deep::DeepScan;
+use monitor_source::manifest::read_manifest;
 
 use super::cli::GlobalArgs;
 use super::node;
 use super::top::ReportFormat;
-use crate::check::history::History;
-use crate::check::manifest::{self, reference};
-use crate::check::{Finding, Level, findings, readings};
-use crate::config::Settings;
-use crate::model::host::mounts::Mount;
-use crate::model::one_line::one_line;
-use crate::model::snapshot::Snapshot;
-use crate::output::history::Document;
-use crate::output::terminal::complain;
-use crate::output::{json, table};
-use crate::source::collect::Collector;
-use crate::source::daemon;
-use crate::source::deep::DeepScan;
-use crate::source::manifest::read_manifest;
 
 /// The path the daemon serves what it remembers at, to processes on the same host only.
 pub(super) const HISTORY_PATH: &str = "/history";
@@ -180,7 +180,7 @@ fn node_mounts(snapshot: &Snapshot) -> Vec<Mount> {
 
 /// The name, with or without its prefix.
 fn is_called(finding: &Finding, name: &str) -> bool {
-    let bare = |name: &str| name.strip_prefix(crate::model::catalog::PREFIX).unwrap_or(name).to_lowercase();
+    let bare = |name: &str| name.strip_prefix(monitor_model::catalog::PREFIX).unwrap_or(name).to_lowercase();
     bare(&finding.check) == bare(name)
 }
 

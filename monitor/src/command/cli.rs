@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use monitor_model::one_line::one_line;
+use monitor_output::terminal::{self, Notation, complain};
+use monitor_source::daemon::DaemonUrl;
 
 use super::check::{self, CheckArgs};
 use super::evictions::{self, EvictionsArgs};
@@ -20,9 +23,6 @@ use super::run::signals::Signals;
 use super::run::{self, RunArgs};
 use super::top::{ReportFormat, TopArgs};
 use super::{config, config_file, logging, node, scrape};
-use crate::model::one_line::one_line;
-use crate::output::terminal::{self, Notation, complain};
-use crate::source::daemon::DaemonUrl;
 
 /// Exit code for "could not tell".
 const COULD_NOT_TELL: u8 = 2;
@@ -156,7 +156,7 @@ fn dispatch(Cli { global, verb }: &Cli, signals: Option<Signals>) -> anyhow::Res
     // A daemon tells what it does; a one-off verb speaks through its result.
     let usual_level = if matches!(verb, Verb::Run(_)) { "info" } else { "warn" };
     logging::init(global.log_level.as_deref().unwrap_or(usual_level), global.log_format)?;
-    let loaded = crate::config::load(global.config.as_deref(), config_file::read_text)?;
+    let loaded = monitor_config::load(global.config.as_deref(), config_file::read_text)?;
     let out = &mut terminal::stdout(verb.notation());
     let settings = &loaded.settings;
     match verb {

@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use crate::config::Settings;
+use monitor_config::Settings;
 
 /// Prints the configuration.
 pub fn run(settings: &Settings, out: &mut impl Write) -> io::Result<()> {

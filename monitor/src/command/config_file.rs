@@ -8,8 +8,8 @@ use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use crate::config::ConfigError;
-use crate::config::file::MAX_BYTES;
+use monitor_config::ConfigError;
+use monitor_config::file::MAX_BYTES;
 
 /// The text of a regular file.
 pub(super) fn read_text(path: &Path) -> Result<String, ConfigError> {
@@ -36,8 +36,9 @@ fn regular(path: &Path, metadata: &fs::Metadata) -> Result<(), ConfigError> {
 
 #[cfg(test)]
 mod tests {
+    use monitor_config::load;
+
     use super::*;
-    use crate::config::load;
 
     #[test]
     fn a_file_that_is_not_there_says_so_with_its_path() {

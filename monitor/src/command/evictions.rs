@@ -7,11 +7,11 @@ use std::io::Write;
 use std::time::SystemTime;
 
 use clap::Args;
+use monitor_output::evictions::Document;
+use monitor_source::daemon;
 
 use super::cli::GlobalArgs;
 use super::top::ReportFormat;
-use crate::output::evictions::Document;
-use crate::source::daemon;
 
 /// The path the daemon serves them at, to processes on the same host only.
 pub(super) const PATH: &str = "/evictions";

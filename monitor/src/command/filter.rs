@@ -6,10 +6,9 @@
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use monitor_abi::class::{Direction, State};
-
-use crate::model::judge::{CtFacts, NatFacts};
-use crate::model::prefix::Prefix;
-use crate::model::target::{NO_TARGET, OTHER_SERVICE, TargetIndex};
+use monitor_model::judge::{CtFacts, NatFacts};
+use monitor_model::prefix::Prefix;
+use monitor_model::target::{NO_TARGET, OTHER_SERVICE, TargetIndex};
 
 /// Arguments that select entries of any map.
 #[derive(Args, Clone, Debug, Default)]

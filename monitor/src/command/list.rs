@@ -8,14 +8,14 @@ use std::ops::ControlFlow;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
+use monitor_model::ct::CtRow;
+use monitor_model::judge::Judge;
+use monitor_model::walk::Visitor;
+use monitor_output::{cilium, json};
 
 use super::filter::{CtSelectArgs, Filter};
 use super::printer::{EntryFormat, PrintArgs, Printer};
 use super::visit::{Visit, visit_entries};
-use crate::model::ct::CtRow;
-use crate::model::judge::Judge;
-use crate::model::walk::Visitor;
-use crate::output::{cilium, json};
 
 /// Arguments of `ctmon list`.
 #[derive(Args, Clone, Debug, Default)]

@@ -5,15 +5,15 @@
 //! Must not: write to standard output, which belongs to the command's result, or let what is logged steer a terminal or
 //! begin a line of its own.
 
-use std::io::{self, IsTerminal as _};
+use std::io;
+use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
+use monitor_output::terminal::{Notation, Shown, Terminal};
 use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt as _;
-
-use crate::output::terminal::{Notation, Shown, Terminal};
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -122,8 +122,9 @@ impl<W: io::Write> io::Write for LineWriter<W> {
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use monitor_output::terminal::hostile;
+
     use super::*;
-    use crate::output::terminal::hostile;
 
     /// What `events` leave in the log at `level`.
     fn logged(level: &str, format: Format, events: impl FnOnce()) -> String {

@@ -7,14 +7,14 @@ use std::io::Write;
 use std::ops::ControlFlow;
 
 use clap::Args;
+use monitor_model::judge::Judge;
+use monitor_model::nat::NatRow;
+use monitor_model::walk::Visitor;
+use monitor_output::{cilium, json};
 
 use super::filter::{Filter, SelectArgs};
 use super::printer::{EntryFormat, PrintArgs, Printer};
 use super::visit::{Visit, visit_entries};
-use crate::model::judge::Judge;
-use crate::model::nat::NatRow;
-use crate::model::walk::Visitor;
-use crate::output::{cilium, json};
 
 /// Arguments of `ctmon nat`.
 #[derive(Args, Clone, Debug, Default)]

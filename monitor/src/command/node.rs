@@ -7,23 +7,23 @@ use std::io::Write;
 
 use anyhow::Context as _;
 use monitor_abi::scan::Clock;
+use monitor_config::{ClockChoice, EvictionMode, Settings, Target};
+use monitor_model::eviction_plan::Choice;
+use monitor_model::judge::Judge;
+use monitor_model::map_name::{self, MapName};
+use monitor_model::target::{ServiceSpec, TargetIndex, TargetSpec};
+use monitor_model::walk::Visitor;
+use monitor_output::terminal::complain;
+use monitor_source::bpf::Kernel;
+use monitor_source::cilium::pins;
+use monitor_source::collect::{CollectSettings, Collector};
+use monitor_source::host::Host;
+use monitor_source::host::collect::Wanted;
 
 use super::cli::GlobalArgs;
 use super::list::{self, ListArgs, Listed};
 use super::nat::{self, NatArgs};
 use super::top::{self, By, TopArgs};
-use crate::config::{ClockChoice, EvictionMode, Settings, Target};
-use crate::model::eviction_plan::Choice;
-use crate::model::judge::Judge;
-use crate::model::map_name::{self, MapName};
-use crate::model::target::{ServiceSpec, TargetIndex, TargetSpec};
-use crate::model::walk::Visitor;
-use crate::output::terminal::complain;
-use crate::source::bpf::Kernel;
-use crate::source::cilium::pins;
-use crate::source::collect::{CollectSettings, Collector};
-use crate::source::host::Host;
-use crate::source::host::collect::Wanted;
 
 /// Loads the programs and prepares to collect.
 pub(super) fn collector(global: &GlobalArgs, settings: &Settings) -> anyhow::Result<Collector> {
@@ -89,7 +89,7 @@ fn spec(target: &Target) -> TargetSpec {
             .map(|service| ServiceSpec {
                 name: service.name.clone(),
                 ports: service.ports.clone(),
-                protocol: service.protocol.map(crate::config::Transport::nexthdr),
+                protocol: service.protocol.map(monitor_config::Transport::nexthdr),
             })
             .collect(),
     }

@@ -8,11 +8,11 @@ use std::ops::ControlFlow;
 
 use clap::builder::{BoolishValueParser, PossibleValue};
 use clap::{Args, ValueEnum};
+use monitor_model::map_name::MapName;
+use monitor_output::cilium::{self, Dialect};
+use monitor_output::table::EntryTable;
 
 use super::lines::Lines;
-use crate::model::map_name::MapName;
-use crate::output::cilium::{self, Dialect};
-use crate::output::table::EntryTable;
 
 /// How entries are printed.
 #[derive(Args, Clone, Copy, Debug, Default)]

@@ -7,9 +7,8 @@ use std::io::Write;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-
-use crate::config::Settings;
-use crate::output::rules::{self, CLUSTER, Format, Group, OptionError, Options};
+use monitor_config::Settings;
+use monitor_output::rules::{self, CLUSTER, Format, Group, OptionError, Options};
 
 /// Arguments of `ctmon rules`.
 #[derive(Args, Clone, Debug)]

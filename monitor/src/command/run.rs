@@ -14,15 +14,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use monitor_config::{Loaded, parse_listen};
+use monitor_model::served::Stats;
+use monitor_output::page::{Facts, Page};
+use monitor_serve::{Index, Limits, Listener, Rendered, Server, Web, serve};
+use monitor_source::descriptors;
 use tokio::sync::watch;
 
 use super::cli::GlobalArgs;
 use super::node;
-use crate::config::{Loaded, parse_listen};
-use crate::model::served::Stats;
-use crate::output::http::{Index, Limits, Listener, Rendered, Server, Web, serve};
-use crate::output::page::{Facts, Page};
-use crate::source::descriptors;
 
 /// The version that pages and metrics carry.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -8,19 +8,18 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use clap::Parser;
+use monitor_model::clock::Reading;
+use monitor_model::judge::Judge;
+use monitor_model::target::{ServiceSpec, TargetIndex, TargetSpec};
+use monitor_model::walk::{Step, Visitor};
+use monitor_output::cilium::{CT_ORDER, NAT_ORDER};
+use monitor_source::cilium::capture::{self, CT_NOW, NAT_NOW};
+use monitor_source::host::logs::{Limits, LogCounter};
 use proptest::prelude::*;
 
 use super::list::{self, ListArgs, Listed};
 use super::nat::{self, NatArgs};
 use super::top::{self, TopArgs};
-use crate::config;
-use crate::model::clock::Reading;
-use crate::model::judge::Judge;
-use crate::model::target::{ServiceSpec, TargetIndex, TargetSpec};
-use crate::model::walk::{Step, Visitor};
-use crate::output::cilium::{CT_ORDER, NAT_ORDER};
-use crate::source::cilium::capture::{self, CT_NOW, NAT_NOW};
-use crate::source::host::logs::{Limits, LogCounter};
 
 mod terminal;
 
@@ -58,19 +57,19 @@ fn judge() -> Judge {
 
 fn list(line: &str) -> (String, Listed) {
     let mut out = Vec::new();
-    let listed = list::run(&parse(line), &judge(), capture::walk(&CT_ORDER, Some(CT_NOW)), &mut out).unwrap();
+    let listed = list::run(&parse(line), &judge(), walk(&CT_ORDER, Some(CT_NOW)), &mut out).unwrap();
     (String::from_utf8(out).unwrap(), listed)
 }
 
 fn nat(line: &str) -> String {
     let mut out = Vec::new();
-    nat::run(&parse(line), &judge(), capture::walk(&NAT_ORDER, Some(NAT_NOW)), &mut out).unwrap();
+    nat::run(&parse(line), &judge(), walk(&NAT_ORDER, Some(NAT_NOW)), &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
 fn top(line: &str) -> String {
     let mut out = Vec::new();
-    top::run(&parse(line), &judge(), capture::walk(&CT_ORDER, Some(CT_NOW)), &mut out).unwrap();
+    top::run(&parse(line), &judge(), walk(&CT_ORDER, Some(CT_NOW)), &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -178,7 +177,7 @@ fn silence_is_what_the_printed_reports_say() {
 
 #[test]
 fn entries_that_cannot_be_judged_are_reported_and_not_shown() {
-    let walk = capture::walk(&CT_ORDER, None);
+    let walk = walk(&CT_ORDER, None);
     let mut out = Vec::new();
     let listed = list::run(&parse("--count --expired --stale"), &judge(), walk, &mut out).unwrap();
     let stale = grep(&[], &["RxClosing", "TxClosing"]) as u64;
@@ -189,7 +188,7 @@ fn entries_that_cannot_be_judged_are_reported_and_not_shown() {
 #[test]
 fn names_that_no_target_has_are_refused_with_those_there_are() {
     let check = |line: &str, expected: &str| {
-        let walk = capture::walk(&CT_ORDER, None);
+        let walk = walk(&CT_ORDER, None);
         let error = list::run(&parse(line), &judge(), walk, &mut io::sink()).unwrap_err();
         assert_eq!(error.to_string(), expected);
     };
@@ -263,13 +262,13 @@ fn a_reader_that_goes_away_is_a_success_and_a_full_disk_is_not() {
     let mut out = Pipe { arrived: &arrived, broken: Some(ErrorKind::BrokenPipe) };
     for format in ["table", "json", "cilium"] {
         let line = format!("-o {format}");
-        list::run(&parse(&line), &judge(), capture::walk(&CT_ORDER, None), &mut out).unwrap();
-        nat::run(&parse(&line), &judge(), capture::walk(&NAT_ORDER, None), &mut out).unwrap();
+        list::run(&parse(&line), &judge(), walk(&CT_ORDER, None), &mut out).unwrap();
+        nat::run(&parse(&line), &judge(), walk(&NAT_ORDER, None), &mut out).unwrap();
     }
-    top::run(&parse("-o json"), &judge(), capture::walk(&CT_ORDER, None), &mut out).unwrap();
+    top::run(&parse("-o json"), &judge(), walk(&CT_ORDER, None), &mut out).unwrap();
     out.broken = Some(ErrorKind::StorageFull);
-    assert!(list::run(&parse(""), &judge(), capture::walk(&CT_ORDER, None), &mut out).is_err());
-    assert!(top::run(&parse(""), &judge(), capture::walk(&CT_ORDER, None), &mut out).is_err());
+    assert!(list::run(&parse(""), &judge(), walk(&CT_ORDER, None), &mut out).is_err());
+    assert!(top::run(&parse(""), &judge(), walk(&CT_ORDER, None), &mut out).is_err());
 }
 
 #[test]
@@ -309,7 +308,7 @@ fn json_has_one_object_per_entry_and_the_documented_keys() {
     });
     assert_eq!(objects[0], expected);
     let mut unknown = Vec::new();
-    list::run(&parse("-o json --limit 2"), &judge(), capture::walk(&CT_ORDER, None), &mut unknown).unwrap();
+    list::run(&parse("-o json --limit 2"), &judge(), walk(&CT_ORDER, None), &mut unknown).unwrap();
     let objects = json_lines(&String::from_utf8(unknown).unwrap());
     for key in ["remaining_seconds", "expired", "silent_seconds", "lingering"] {
         assert!(objects[1][key].is_null(), "{key} without a clock, on a stale entry");
@@ -321,7 +320,7 @@ fn json_has_one_object_per_entry_and_the_documented_keys() {
 fn a_map_that_did_not_come_is_an_error_after_what_did() {
     let mut out = Vec::new();
     let args: NatArgs = parse("--count --map snat_v4_external,cilium_snat_v9");
-    let error = nat::run(&args, &judge(), capture::walk(&NAT_ORDER, None), &mut out).unwrap_err();
+    let error = nat::run(&args, &judge(), walk(&NAT_ORDER, None), &mut out).unwrap_err();
     assert!(error.to_string().starts_with("map cilium_snat_v9 is not there"), "{error}");
     assert_eq!(out, b"490\n");
 }
@@ -481,7 +480,25 @@ fn the_top_table_says_what_it_leaves_out() {
 
 #[test]
 fn the_log_counter_takes_every_pattern_of_the_preset() {
-    let logs = config::parse("logs: [{preset: trident-qnap}]").unwrap().logs;
+    let logs = monitor_config::parse("logs: [{preset: trident-qnap}]").unwrap().logs;
     assert!(logs.len() > 3, "{logs:?}");
     LogCounter::new(&logs, Limits::default()).unwrap();
+}
+
+/// A walk over maps of the capture.
+fn walk(maps: &[&str], clock: Option<Reading>) -> impl Fn(&mut Visitor<'_>) -> anyhow::Result<()> + use<> {
+    let maps: Vec<_> = maps.iter().map(|&map| (map.to_owned(), capture::records(map))).collect();
+    move |visitor| {
+        for (name, records) in &maps {
+            if visitor(Step::Map { name, clock }).is_break() {
+                return Ok(());
+            }
+            for (key, value) in records {
+                if visitor(Step::Entry { key, value }).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
 }

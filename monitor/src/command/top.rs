@@ -7,17 +7,17 @@ use std::io::{self, ErrorKind, Write};
 use std::ops::{ControlFlow, RangeInclusive};
 
 use clap::{Args, ValueEnum};
+use monitor_model::ct::CtRow;
+use monitor_model::judge::Judge;
+use monitor_model::nat::NatRow;
+use monitor_model::top::{Grouping, TopReport, TopTable};
+use monitor_model::walk::Visitor;
+use monitor_output::{json, table};
+use monitor_source::deep::ports::PortTable;
 
 use super::filter::{CtSelectArgs, Filter};
 use super::list::Listed;
 use super::visit::{Visit, visit_entries};
-use crate::model::ct::CtRow;
-use crate::model::judge::Judge;
-use crate::model::nat::NatRow;
-use crate::model::top::{Grouping, TopReport, TopTable};
-use crate::model::walk::Visitor;
-use crate::output::{json, table};
-use crate::source::deep::ports::PortTable;
 
 /// Arguments of `ctmon top`.
 #[derive(Args, Clone, Debug, Default)]

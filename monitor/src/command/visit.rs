@@ -5,10 +5,11 @@
 
 use std::ops::ControlFlow;
 
+use monitor_model::judge::{Judge, MapJudge};
+use monitor_model::tuple::LayoutError;
+use monitor_model::walk::{Step, Visitor};
+
 use super::filter::SelectArgs;
-use crate::model::judge::{Judge, MapJudge};
-use crate::model::tuple::LayoutError;
-use crate::model::walk::{Step, Visitor};
 
 /// What the loop tells.
 pub(crate) enum Visit<'a> {

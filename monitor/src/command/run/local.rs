@@ -6,15 +6,15 @@
 use std::sync::Arc;
 
 use hyper::StatusCode;
+use monitor_check::history::History;
+use monitor_config::Settings;
+use monitor_model::snapshot::Evictions;
+use monitor_output::{evictions as victims, history};
+use monitor_serve::{LocalReply, LocalRoute};
 use serde::Serialize;
 use tokio::sync::watch;
 
 use super::super::{check, evictions};
-use crate::check::history::History;
-use crate::config::Settings;
-use crate::model::snapshot::Evictions;
-use crate::output::http::{LocalReply, LocalRoute};
-use crate::output::{evictions as victims, history};
 
 /// Before the first snapshot.
 pub(super) fn waiting() -> LocalReply {

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use anyhow::bail;
+use monitor_config::{ConfigError, DEFAULT_PATH, Settings};
+use monitor_output::prometheus::Reload;
 use tokio::task::spawn_blocking;
 
 use super::super::cli::GlobalArgs;
@@ -21,8 +23,6 @@ use super::super::node;
 use super::scanner::Order;
 use super::signals::Hangups;
 use crate::command::config_file::read_text;
-use crate::config::{self, ConfigError, DEFAULT_PATH, Settings};
-use crate::output::prometheus::Reload;
 
 /// How often the file is read.
 const POLL: Duration = Duration::from_secs(2);
@@ -118,7 +118,7 @@ impl Reloader {
         let mut settings = match seen {
             Seen::Text(text) => {
                 let path = self.path.clone();
-                let parse = move || config::parse_whole(&path, &text);
+                let parse = move || monitor_config::parse_whole(&path, &text);
                 let settings = spawn_blocking(parse).await.context("failed to parse the configuration")??;
                 self.from_file = true;
                 settings

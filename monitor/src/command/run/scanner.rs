@@ -9,25 +9,25 @@ use std::time::{Duration, Instant, SystemTime};
 use std::{io, thread};
 
 use anyhow::Context as _;
+use monitor_check::crossing::Crossings;
+use monitor_check::files::Files;
+use monitor_check::history::History;
+use monitor_check::windows::Windows;
+use monitor_check::{Reading, findings, readings};
+use monitor_config::Settings;
+use monitor_model::drops::Drops;
+use monitor_model::served::{Stats, WebStatus};
+use monitor_model::snapshot::Snapshot;
+use monitor_model::snapshot::deep::DeepOutcome;
+use monitor_output::page::{Facts, Page, View};
+use monitor_output::prometheus::{self, Reload};
+use monitor_serve::{LocalReply, Rendered, Web};
+use monitor_source::collect::{CollectSettings, Collector, SHARE_OF_A_CORE};
+use monitor_source::deep::DeepScan;
+use monitor_source::process::process_metrics;
 use tokio::sync::watch;
 
 use super::{VERSION, local};
-use crate::check::crossing::Crossings;
-use crate::check::files::Files;
-use crate::check::history::History;
-use crate::check::windows::Windows;
-use crate::check::{Reading, findings, readings};
-use crate::config::Settings;
-use crate::model::drops::Drops;
-use crate::model::served::{Stats, WebStatus};
-use crate::model::snapshot::Snapshot;
-use crate::model::snapshot::deep::DeepOutcome;
-use crate::output::http::{LocalReply, Rendered, Web};
-use crate::output::page::{Facts, Page, View};
-use crate::output::prometheus::{self, Reload};
-use crate::source::collect::{CollectSettings, Collector, SHARE_OF_A_CORE};
-use crate::source::deep::DeepScan;
-use crate::source::process::process_metrics;
 
 /// The time between two looks at the kernel's own counts: what tells a pass of Cilium's collector from other things
 /// happens within moments.
@@ -93,7 +93,7 @@ struct Scanner {
     deep: DeepScan,
     /// What [`Drops::scarce_ports`] said at the last snapshot.
     ///
-    /// [`Drops::scarce_ports`]: crate::model::drops::Drops::scarce_ports
+    /// [`Drops::scarce_ports`]: monitor_model::drops::Drops::scarce_ports
     scarce_ports: Option<u64>,
     /// Whether it has grown since the last deep scan.
     ports_ran_short: bool,

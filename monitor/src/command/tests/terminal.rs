@@ -1,15 +1,16 @@
 //! Hostile names of maps and targets through the verbs that walk maps, in every format, onto a terminal.
 
+use monitor_check::{Finding, Level};
+use monitor_output::terminal::hostile::{TEXT, assert_tame};
+use monitor_output::terminal::{Notation, Terminal};
+use monitor_output::{json, table};
+
 use super::*;
-use crate::check::{Finding, Level};
-use crate::output::terminal::hostile::{TEXT, assert_tame};
-use crate::output::terminal::{Notation, Terminal};
-use crate::output::{json, table};
 
 /// The captured entries, as if their maps had hostile names.
 fn walk(order: &'static [&'static str], now: Reading) -> impl FnOnce(&mut Visitor<'_>) -> anyhow::Result<()> {
     move |visitor| {
-        capture::walk(order, Some(now))(&mut |step| match step {
+        super::walk(order, Some(now))(&mut |step| match step {
             Step::Map { clock, .. } => visitor(Step::Map { name: TEXT, clock }),
             entry @ Step::Entry { .. } => visitor(entry),
         })

@@ -1,0 +1,121 @@
+//! Thresholds crossed since the last snapshot: each is worth one line in the log, once each way.
+//!
+//! In: the readings of every snapshot in turn. Out: what became active and what ended, and how long the rest has been
+//! active.
+//! Must not: log: saying it is for the caller.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use monitor_model::catalog::Severity;
+
+use super::alerts::Reading;
+use super::history::Active;
+
+/// What was active at the last snapshot.
+#[derive(Debug, Default)]
+pub struct Crossings {
+    /// Since when, by alert, severity, map and target.
+    active: BTreeMap<(&'static str, Severity, String, String), Duration>,
+    /// The first snapshot.
+    began: Option<Duration>,
+}
+
+/// One crossing.
+#[derive(Clone, Debug)]
+pub struct Crossing {
+    pub reading: Reading,
+    /// `true`: it became active.
+    pub began: bool,
+}
+
+impl Crossings {
+    /// Takes the next snapshot's readings. A series that is not there any more has not ended: it is unknown.
+    pub fn next(&mut self, readings: &[Reading], now: Duration) -> Vec<Crossing> {
+        self.began.get_or_insert(now);
+        let mut crossings = Vec::new();
+        for reading in readings {
+            let key = (
+                reading.alert.name,
+                reading.alert.severity,
+                reading.map_name.clone(),
+                reading.target.clone(),
+            );
+            let known = self.active.contains_key(&key);
+            if reading.active {
+                self.active.entry(key).or_insert(now);
+            } else {
+                self.active.remove(&key);
+            }
+            if known != reading.active {
+                crossings.push(Crossing { reading: reading.clone(), began: reading.active });
+            }
+        }
+        crossings
+    }
+
+    /// How long each has been active.
+    #[must_use]
+    pub fn active(&self, now: Duration) -> Vec<Active> {
+        let began = self.began.unwrap_or(now);
+        let active = self.active.iter().map(|((alert, severity, map_name, target), since)| Active {
+            alert: (*alert).to_owned(),
+            severity: *severity,
+            map_name: map_name.clone(),
+            target: target.clone(),
+            held: now.saturating_sub(*since),
+            from_the_start: *since <= began,
+        });
+        active.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use monitor_model::catalog::ALERTS;
+
+    use super::*;
+
+    #[test]
+    fn a_threshold_is_told_once_each_way() {
+        let alert = ALERTS.first().unwrap();
+        let reading = |active| Reading {
+            alert,
+            map_name: "ct4_global".to_owned(),
+            target: String::new(),
+            value: 0.8,
+            threshold: 0.75,
+            active,
+        };
+        let mut crossings = Crossings::default();
+        let at = Duration::from_secs;
+        let mut told = |active, second| {
+            crossings.next(&[reading(active)], at(second)).iter().map(|c| c.began).collect::<Vec<_>>()
+        };
+        assert!(told(false, 1).is_empty());
+        assert_eq!(told(true, 2), [true]);
+        assert!(told(true, 3).is_empty());
+        assert_eq!(told(false, 4), [false]);
+        assert!(told(false, 5).is_empty());
+        assert_eq!(crossings.next(&[], at(6)).len(), 0);
+    }
+
+    #[test]
+    fn how_long_it_has_been_active_is_known_unless_it_was_from_the_start() {
+        let reading = |name: &str, active| Reading {
+            alert: ALERTS.first().unwrap(),
+            map_name: name.to_owned(),
+            target: String::new(),
+            value: 0.8,
+            threshold: 0.75,
+            active,
+        };
+        let mut crossings = Crossings::default();
+        for (second, later) in [(10, false), (25, true), (40, true)] {
+            crossings.next(&[reading("a", true), reading("b", later)], Duration::from_secs(second));
+        }
+        let active = crossings.active(Duration::from_secs(40));
+        let told: Vec<_> = active.iter().map(|one| (one.held.as_secs(), one.from_the_start)).collect();
+        assert_eq!(told, [(30, true), (15, false)]);
+    }
+}

@@ -1,0 +1,408 @@
+//! What the user believes to be in force: expectations that checks compare with what is.
+//!
+//! In: the `expect` key and its preset. Out: validated [`Expect`].
+//! Must not: know the current values: comparing is for `check`.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::time::Duration;
+
+use monitor_model::duration;
+use serde::Deserialize;
+
+use super::field::{Field, Pairs, Time, choice, read_as};
+
+/// Expectations; empty by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expect {
+    /// Time between two passes of Cilium's collector.
+    pub gc_interval: Option<Bound<Duration>>,
+    pub map_capacity: BTreeMap<MapKind, Bound<u64>>,
+    pub ct_timeouts: BTreeMap<TimeoutClass, Bound<Duration>>,
+    /// By dotted name.
+    pub sysctls: BTreeMap<String, Bound<SysctlValue>>,
+    /// Options every mount of that kind must carry.
+    pub mount_options: BTreeMap<MountKind, Vec<String>>,
+}
+
+/// One comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound<T> {
+    AtLeast(T),
+    AtMost(T),
+    Equals(T),
+}
+
+/// A sysctl holds a number or words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SysctlValue {
+    Number(i64),
+    /// Several numbers or words, separated by single spaces. Only `equals` makes sense.
+    Text(String),
+}
+
+/// The maps whose size Cilium's agent is told, v4 and v6 alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MapKind {
+    CtTcp,
+    CtAny,
+    Nat,
+}
+
+/// Cilium's conntrack timeouts, `bpf-ct-timeout-*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TimeoutClass {
+    Tcp,
+    Any,
+    Syn,
+    Fin,
+    ServiceTcp,
+    ServiceAny,
+    ServiceTcpGrace,
+}
+
+/// Filesystems whose mount options matter for a storage server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MountKind {
+    Cifs,
+    Nfs,
+}
+
+choice!(pub MapKind { CtTcp => "ct_tcp", CtAny => "ct_any", Nat => "nat" });
+choice!(pub TimeoutClass {
+    Tcp => "tcp",
+    Any => "any",
+    Syn => "syn",
+    Fin => "fin",
+    ServiceTcp => "service_tcp",
+    ServiceAny => "service_any",
+    ServiceTcpGrace => "service_tcp_grace",
+});
+choice!(pub MountKind { Cifs => "cifs", Nfs => "nfs" });
+
+impl MapKind {
+    /// The kind of the map with this `map_name`, if it is one of them.
+    #[must_use]
+    pub fn of(map_name: &str) -> Option<Self> {
+        let name = map_name.strip_prefix("per_cluster_").unwrap_or(map_name);
+        if name.starts_with("snat_") {
+            Some(Self::Nat)
+        } else if name.starts_with("ct_any") {
+            Some(Self::CtAny)
+        } else if name.starts_with("ct") {
+            Some(Self::CtTcp)
+        } else {
+            None
+        }
+    }
+}
+
+impl TimeoutClass {
+    /// The key of Cilium's configuration map.
+    #[must_use]
+    pub const fn cilium_key(self) -> &'static str {
+        match self {
+            Self::Tcp => "bpf-ct-timeout-regular-tcp",
+            Self::Any => "bpf-ct-timeout-regular-any",
+            Self::Syn => "bpf-ct-timeout-regular-tcp-syn",
+            Self::Fin => "bpf-ct-timeout-regular-tcp-fin",
+            Self::ServiceTcp => "bpf-ct-timeout-service-tcp",
+            Self::ServiceAny => "bpf-ct-timeout-service-any",
+            Self::ServiceTcpGrace => "bpf-ct-timeout-service-tcp-grace",
+        }
+    }
+}
+
+impl<T> Bound<T> {
+    /// The value on the right-hand side.
+    pub const fn value(&self) -> &T {
+        match self {
+            Self::AtLeast(value) | Self::AtMost(value) | Self::Equals(value) => value,
+        }
+    }
+
+    /// The key in the configuration.
+    pub const fn key(&self) -> &'static str {
+        match self {
+            Self::AtLeast(_) => "at_least",
+            Self::AtMost(_) => "at_most",
+            Self::Equals(_) => "equals",
+        }
+    }
+
+    /// For findings: `at least 524288`.
+    pub fn describe(&self, show: impl Fn(&T) -> String) -> String {
+        let value = show(self.value());
+        match self {
+            Self::AtLeast(_) => format!("at least {value}"),
+            Self::AtMost(_) => format!("at most {value}"),
+            Self::Equals(_) => value,
+        }
+    }
+
+    fn map<U>(self, convert: impl FnOnce(T) -> U) -> Bound<U> {
+        match self {
+            Self::AtLeast(value) => Bound::AtLeast(convert(value)),
+            Self::AtMost(value) => Bound::AtMost(convert(value)),
+            Self::Equals(value) => Bound::Equals(convert(value)),
+        }
+    }
+}
+
+impl<T: PartialOrd> Bound<T> {
+    /// Whether what was found is as expected.
+    pub fn holds(&self, found: &T) -> bool {
+        match self {
+            Self::AtLeast(value) => found >= value,
+            Self::AtMost(value) => found <= value,
+            Self::Equals(value) => found == value,
+        }
+    }
+}
+
+impl Bound<SysctlValue> {
+    /// Whether the text of the sysctl's file is as expected; words compare whatever the white space.
+    #[must_use]
+    pub fn holds_text(&self, found: &str) -> bool {
+        match (self.value(), SysctlValue::read(found)) {
+            (SysctlValue::Number(value), SysctlValue::Number(found)) => {
+                self.clone().map(|_| *value).holds(&found)
+            }
+            (SysctlValue::Text(value), SysctlValue::Text(found)) => *value == found,
+            _ => false,
+        }
+    }
+}
+
+impl SysctlValue {
+    /// Reads a file's or the configuration's text.
+    #[must_use]
+    pub fn read(text: &str) -> Self {
+        let words: Vec<_> = text.split_whitespace().collect();
+        let text = words.join(" ");
+        text.parse().map_or(Self::Text(text), Self::Number)
+    }
+}
+
+impl Display for SysctlValue {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => write!(formatter, "{number}"),
+            Self::Text(text) => formatter.write_str(text),
+        }
+    }
+}
+
+/// A named set of expectations.
+#[derive(Clone, Copy)]
+enum Preset {
+    NasTuning,
+}
+
+choice!(Preset { NasTuning => "nas-tuning" });
+
+impl Preset {
+    /// The values of the founding tuning documents.
+    fn expect(self) -> Expect {
+        match self {
+            Self::NasTuning => Expect {
+                gc_interval: None,
+                map_capacity: [(MapKind::CtTcp, 524_288), (MapKind::CtAny, 262_144), (MapKind::Nat, 262_144)]
+                    .map(|(kind, entries)| (kind, Bound::AtLeast(entries)))
+                    .into(),
+                ct_timeouts: BTreeMap::new(),
+                sysctls: [
+                    ("net.ipv4.tcp_keepalive_time", Bound::Equals(600)),
+                    ("net.ipv4.tcp_keepalive_intvl", Bound::Equals(60)),
+                    ("net.ipv4.tcp_keepalive_probes", Bound::Equals(3)),
+                    ("net.ipv4.tcp_fin_timeout", Bound::Equals(30)),
+                    ("net.core.netdev_max_backlog", Bound::AtLeast(5000)),
+                    ("net.ipv4.tcp_max_syn_backlog", Bound::AtLeast(8192)),
+                    ("fs.file-max", Bound::AtLeast(2_097_152)),
+                ]
+                .map(|(name, bound)| (name.to_owned(), bound.map(SysctlValue::Number)))
+                .into(),
+                mount_options: [(
+                    MountKind::Cifs,
+                    ["cache=loose", "actimeo=60", "noatime"].map(str::to_owned).to_vec(),
+                )]
+                .into(),
+            },
+        }
+    }
+}
+
+/// As in the file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawExpect {
+    preset: Option<Preset>,
+    gc_interval: Option<Bound<Time>>,
+    #[serde(default)]
+    map_capacity: Pairs<MapKind, Bound<Entries>>,
+    #[serde(default)]
+    ct_timeouts: Pairs<TimeoutClass, Bound<Time>>,
+    #[serde(default)]
+    sysctls: Pairs<SysctlName, Bound<SysctlValue>>,
+    #[serde(default)]
+    mount_options: Pairs<MountKind, MountOptions>,
+}
+
+/// As in the file: exactly one of them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawBound<T> {
+    at_least: Option<T>,
+    at_most: Option<T>,
+    equals: Option<T>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MountOptions {
+    has: Vec<MountOption>,
+}
+
+struct Entries(u64);
+#[derive(PartialEq)]
+struct SysctlName(String);
+struct MountOption(String);
+
+/// What a bound needs beyond one key.
+trait Bounds {
+    /// Whether it can be more or less than another.
+    fn ordered(&self) -> bool {
+        true
+    }
+}
+
+impl Bounds for Time {}
+impl Bounds for Entries {}
+impl Bounds for SysctlValue {
+    fn ordered(&self) -> bool {
+        matches!(self, Self::Number(_))
+    }
+}
+
+impl<T: Bounds + for<'de> Deserialize<'de>> Field for Bound<T> {
+    type Raw = RawBound<T>;
+    const EXPECTED: &'static str = "one of {at_least: ..}, {at_most: ..}, {equals: ..}";
+
+    fn check(raw: RawBound<T>) -> Result<Self, String> {
+        let bound = match (raw.at_least, raw.at_most, raw.equals) {
+            (Some(value), None, None) => Self::AtLeast(value),
+            (None, Some(value), None) => Self::AtMost(value),
+            (None, None, Some(value)) => Self::Equals(value),
+            _ => return Err("give exactly one of at_least, at_most, equals".to_owned()),
+        };
+        if matches!(bound, Self::Equals(_)) || bound.value().ordered() {
+            Ok(bound)
+        } else {
+            Err("words have no order: use equals".to_owned())
+        }
+    }
+}
+
+impl<'de, T: Bounds + for<'any> Deserialize<'any>> Deserialize<'de> for Bound<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        super::field::map(deserializer)
+    }
+}
+
+impl Field for Entries {
+    type Raw = String;
+    const EXPECTED: &'static str = "a number of entries";
+
+    fn check(raw: String) -> Result<Self, String> {
+        match raw.parse() {
+            Ok(entries) if entries > 0 => Ok(Self(entries)),
+            _ => Err(format!("`{raw}` is not a number of entries: give a whole number above 0")),
+        }
+    }
+}
+
+impl Field for SysctlName {
+    type Raw = String;
+    const EXPECTED: &'static str = "the name of a sysctl";
+
+    fn check(raw: String) -> Result<Self, String> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        // The name becomes a path below /proc/sys: no part of it may lead elsewhere.
+        let parts_fine = raw.split('.').all(|part| !part.is_empty() && part.chars().all(allowed));
+        if parts_fine && raw.contains('.') && raw.len() <= 128 {
+            Ok(Self(raw))
+        } else {
+            Err(format!("`{raw}` is not the name of a sysctl: write it like net.ipv4.tcp_keepalive_time"))
+        }
+    }
+}
+
+impl Field for SysctlValue {
+    type Raw = String;
+    const EXPECTED: &'static str = "a number or words";
+
+    fn check(raw: String) -> Result<Self, String> {
+        if raw.trim().is_empty() || raw.len() > 256 || raw.contains(|c: char| c.is_control() && c != '\t') {
+            return Err("a sysctl's value is 1 to 256 characters in one line".to_owned());
+        }
+        Ok(Self::read(&raw))
+    }
+}
+
+impl Field for MountOption {
+    type Raw = String;
+    const EXPECTED: &'static str = "a mount option";
+
+    fn check(raw: String) -> Result<Self, String> {
+        let allowed = |c: char| c.is_ascii_graphic() && c != ',';
+        if raw.is_empty() || raw.len() > 128 || !raw.chars().all(allowed) {
+            return Err(format!("`{raw}` is not one mount option: write it as /proc/mounts does"));
+        }
+        Ok(Self(raw))
+    }
+}
+
+/// Most sysctls: each is three series.
+const MAX_SYSCTLS: usize = 64;
+
+impl Field for Expect {
+    type Raw = RawExpect;
+    const EXPECTED: &'static str = "expectations: {gc_interval: {at_most: 5m}}";
+
+    fn check(raw: RawExpect) -> Result<Self, String> {
+        let RawExpect { preset, gc_interval, map_capacity, ct_timeouts, sysctls, mount_options } = raw;
+        let mut expect = preset.map(Preset::expect).unwrap_or_default();
+        if let Some(bound) = gc_interval {
+            expect.gc_interval = Some(bound.map(|time| time.0));
+        }
+        expect
+            .map_capacity
+            .extend(map_capacity.0.into_iter().map(|(kind, bound)| (kind, bound.map(|e| e.0))));
+        expect
+            .ct_timeouts
+            .extend(ct_timeouts.0.into_iter().map(|(class, bound)| (class, bound.map(|t| t.0))));
+        expect.sysctls.extend(sysctls.0.into_iter().map(|(name, bound)| (name.0, bound)));
+        expect.mount_options.extend(
+            mount_options
+                .0
+                .into_iter()
+                .map(|(kind, options)| (kind, options.has.into_iter().map(|o| o.0).collect())),
+        );
+        if expect.sysctls.len() > MAX_SYSCTLS {
+            return Err(format!(
+                "{} sysctls, at most {MAX_SYSCTLS} are compared: remove some",
+                expect.sysctls.len()
+            ));
+        }
+        Ok(expect)
+    }
+}
+
+read_as!(text: Entries, SysctlName, SysctlValue, MountOption);
+read_as!(map: Expect);
+
+/// For findings and for printing the configuration.
+#[must_use]
+pub fn show_duration(value: &Duration) -> String {
+    duration::format(*value)
+}

@@ -1,0 +1,197 @@
+//! YAML in, validated settings out.
+//!
+//! In: a file or its text. Out: [`Settings`], plain data that every other part trusts, or one error in one line.
+//! Must not: read a file, or ask the host or the kernel anything: whether settings are possible here is for `source`.
+
+pub mod expect;
+mod field;
+pub mod file;
+pub mod log_preset;
+pub mod logs;
+mod raw;
+pub mod target;
+#[cfg(test)]
+mod tests;
+pub mod threshold;
+mod yaml;
+
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use monitor_model::catalog::Severity;
+use monitor_model::host::logs::LogPattern;
+
+pub use crate::expect::{Bound, Expect, MapKind, MountKind, SysctlValue, TimeoutClass};
+pub use crate::raw::parse_listen;
+pub use crate::target::{Cidr, Service, Target, Transport};
+pub use crate::threshold::Thresholds;
+
+/// Where the configuration is looked for when no path is given.
+pub const DEFAULT_PATH: &str = "/etc/ctmon/config.yaml";
+/// Port of the daemon unless configured.
+pub const DEFAULT_PORT: u16 = 10469;
+
+/// Everything that can be configured, validated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Where `/metrics` is served; never empty.
+    pub listen: Vec<SocketAddr>,
+    /// Time between two scans, before stretching.
+    pub interval: Duration,
+    /// Time between two deep scans; zero is off.
+    pub deep_interval: Duration,
+    pub clock: ClockChoice,
+    pub evictions: EvictionMode,
+    /// Whether the last victims are served to `ctmon evictions` (loopback only).
+    pub evictions_api: bool,
+    /// Silence after which a stale entry lingers.
+    pub stale_after: Duration,
+    /// Ports Cilium may masquerade to.
+    pub snat_port_range: RangeInclusive<u16>,
+    /// Whether servers of the host's mounts and sessions become targets.
+    pub targets_from_host: bool,
+    pub targets: Vec<Target>,
+    pub thresholds: Thresholds,
+    pub expect: Expect,
+    pub logs: Vec<LogPattern>,
+}
+
+/// Which clock the lifetimes of entries are read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockChoice {
+    /// Found out from the entries.
+    Auto,
+    Ktime,
+    Jiffies,
+}
+
+/// How evictions are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvictionMode {
+    /// Full where it loads, else count, else off.
+    Auto,
+    /// Victims with state and target.
+    Full,
+    /// Their number only.
+    Count,
+    Off,
+}
+
+field::choice!(pub ClockChoice { Auto => "auto", Ktime => "ktime", Jiffies => "jiffies" });
+field::choice!(pub EvictionMode { Auto => "auto", Full => "full", Count => "count", Off => "off" });
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("failed to read configuration {path}: {source}")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("configuration {path} is not a regular file: give the right one")]
+    NotAFile { path: PathBuf },
+    #[error("configuration {path} is longer than {limit} bytes: give the right file", limit = file::MAX_BYTES)]
+    TooLong { path: PathBuf },
+    #[error("invalid configuration {path}: {problem}")]
+    InFile { path: PathBuf, problem: String },
+    #[error("invalid configuration: {problem}")]
+    Invalid { problem: String },
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), DEFAULT_PORT)],
+            interval: Duration::from_secs(15),
+            deep_interval: Duration::from_secs(300),
+            clock: ClockChoice::Auto,
+            evictions: EvictionMode::Auto,
+            evictions_api: true,
+            stale_after: Duration::from_secs(600),
+            snat_port_range: 32_768..=65_535,
+            targets_from_host: true,
+            targets: Vec::new(),
+            thresholds: Thresholds::default(),
+            expect: Expect::default(),
+            logs: Vec::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// What an alert of that severity compares with; `None` when it is off or does not exist.
+    #[must_use]
+    pub fn threshold(&self, alert: &str, severity: Severity) -> Option<f64> {
+        self.thresholds.get(alert, severity)?.value
+    }
+
+    /// How long an alert's condition holds before it fires.
+    #[must_use]
+    pub fn for_(&self, alert: &str, severity: Severity) -> Option<Duration> {
+        self.thresholds.get(alert, severity).map(|rule| rule.hold)
+    }
+
+    /// The effective configuration with every default spelled out; [`parse`] reads it back to the same settings.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        yaml::write(self)
+    }
+}
+
+/// What a process starts with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    pub settings: Settings,
+    /// The text they come from; `None`: there is no file.
+    pub text: Option<String>,
+}
+
+/// Reads the file; without a path the default one if it exists, else the defaults.
+pub fn load(
+    path: Option<&Path>,
+    read_text: impl Fn(&Path) -> Result<String, ConfigError>,
+) -> Result<Loaded, ConfigError> {
+    let read = |path: &Path| {
+        let text = read_text(path)?;
+        Ok(Loaded { settings: parse_file(path, &text)?, text: Some(text) })
+    };
+    match path {
+        Some(path) => read(path),
+        None => match read(Path::new(DEFAULT_PATH)) {
+            Err(error) if error.is_absent() => Ok(Loaded { settings: Settings::default(), text: None }),
+            other => other,
+        },
+    }
+}
+
+/// Reads the text of a file.
+pub fn parse(text: &str) -> Result<Settings, ConfigError> {
+    raw::read(text).map_err(|problem| ConfigError::Invalid { problem })
+}
+
+/// Reads the text of this file.
+pub fn parse_file(path: &Path, text: &str) -> Result<Settings, ConfigError> {
+    raw::read(text).map_err(|problem| ConfigError::InFile { path: path.to_owned(), problem })
+}
+
+/// Reads the text of this file, which is to replace settings that are in force: one in which something is missing was cut
+/// off, or is being written, and its defaults are not what somebody asked for.
+pub fn parse_whole(path: &Path, text: &str) -> Result<Settings, ConfigError> {
+    let settings = parse_file(path, text)?;
+    match file::hollow(text) {
+        Some(problem) => Err(ConfigError::InFile { path: path.to_owned(), problem }),
+        None => Ok(settings),
+    }
+}
+
+impl ConfigError {
+    /// Whether there is no such file.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}

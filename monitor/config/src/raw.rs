@@ -1,0 +1,190 @@
+//! The file as it is written: optional keys, texts, and the defaults of what is absent.
+//!
+//! In: YAML text. Out: [`Settings`], or one line that names key and line.
+//! Must not: let a key pass that means nothing: a typing error would silently keep a default.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+
+use monitor_model::{duration, yaml_cost};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+
+use super::field::{Bounded, Field, read_as};
+use super::logs::Logs;
+use super::target::Targets;
+use super::{ClockChoice, EvictionMode, Expect, Settings, Thresholds};
+
+/// Scans closer than 1 s would find nothing new; beyond 10 m the rules' windows hold fewer than two samples.
+type Interval = Bounded<1_000, 600_000>;
+/// Shorter than 20 s would call an entry lingering that waits out its FIN timeout; 8,000 s is the TCP timeout, after
+/// which a half-closed entry is gone anyway, so that beyond 2 h nothing could ever linger.
+type StaleAfter = Bounded<20_000, 7_200_000>;
+
+/// As in the file.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSettings {
+    listen: Option<Listen>,
+    interval: Option<Interval>,
+    deep_interval: Option<DeepInterval>,
+    clock: Option<ClockChoice>,
+    evictions: Option<EvictionMode>,
+    evictions_api: Option<bool>,
+    stale_after: Option<StaleAfter>,
+    snat_port_range: Option<PortRange>,
+    targets_from_host: Option<bool>,
+    targets: Option<Targets>,
+    thresholds: Option<Thresholds>,
+    expect: Option<Expect>,
+    logs: Option<Logs>,
+}
+
+/// Reads the text of a file; an empty one is the defaults.
+pub(super) fn read(text: &str) -> Result<Settings, String> {
+    yaml_cost::check_cost(text.as_bytes())?;
+    let raw: Option<RawSettings> = yaml_serde::from_str(text).map_err(|error| describe(&error))?;
+    let RawSettings {
+        listen,
+        interval,
+        deep_interval,
+        clock,
+        evictions,
+        evictions_api,
+        stale_after,
+        snat_port_range,
+        targets_from_host,
+        targets,
+        thresholds,
+        expect,
+        logs,
+    } = raw.unwrap_or_default();
+    let default = Settings::default();
+    let settings = Settings {
+        listen: listen.map_or(default.listen, |listen| listen.0),
+        interval: interval.map_or(default.interval, |interval| interval.0),
+        deep_interval: deep_interval.map_or(default.deep_interval, |interval| interval.0.0),
+        clock: clock.unwrap_or(default.clock),
+        evictions: evictions.unwrap_or(default.evictions),
+        evictions_api: evictions_api.unwrap_or(default.evictions_api),
+        stale_after: stale_after.map_or(default.stale_after, |after| after.0),
+        snat_port_range: snat_port_range.map_or(default.snat_port_range, |range| range.0),
+        targets_from_host: targets_from_host.unwrap_or(default.targets_from_host),
+        targets: targets.map_or(default.targets, |targets| targets.0),
+        thresholds: thresholds.unwrap_or(default.thresholds),
+        expect: expect.unwrap_or(default.expect),
+        logs: logs.map_or(default.logs, |logs| logs.0),
+    };
+    if !settings.deep_interval.is_zero() && settings.deep_interval < settings.interval {
+        let show = duration::format;
+        let (deep, plain) = (show(settings.deep_interval), show(settings.interval));
+        return Err(format!(
+            "deep_interval: {deep} is shorter than the interval of {plain}: make it longer, or 0s for off{}",
+            at_line(text, "deep_interval")
+        ));
+    }
+    Ok(settings)
+}
+
+/// An address to listen on; `:10469` is every address.
+///
+/// Brackets are taken around IPv4 too: a manifest that puts the node's address between them does not know its family.
+pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    let spelled = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
+    let bracketed = || {
+        let (address, port) = spelled.strip_prefix('[')?.split_once("]:")?;
+        Some(SocketAddr::new(address.parse::<Ipv4Addr>().ok()?.into(), port.parse().ok()?))
+    };
+    let parsed = spelled.parse().ok().or_else(bracketed);
+    parsed.ok_or_else(|| format!("`{text}` is not an address and port: write it like [::]:10469"))
+}
+
+/// Where a key at the top level stands, for errors found after reading.
+fn at_line(text: &str, key: &str) -> String {
+    text.lines()
+        .position(|line| line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(':')))
+        .map_or_else(String::new, |index| format!(" at line {}", index + 1))
+}
+
+/// One line with the place, whatever the value that caused the error contains.
+fn describe(error: &yaml_serde::Error) -> String {
+    let message = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    match error.location() {
+        // The reader keeps silent about the very first character.
+        Some(place) if place.line() == 1 && place.column() == 1 => format!("{message} at line 1 column 1"),
+        _ => message,
+    }
+}
+
+struct Listen(Vec<SocketAddr>);
+struct Address(SocketAddr);
+struct DeepInterval(Bounded<0, 86_400_000>);
+struct PortRange(RangeInclusive<u16>);
+
+impl Field for Address {
+    type Raw = String;
+    const EXPECTED: &'static str = "an address and port";
+
+    fn check(raw: String) -> Result<Self, String> {
+        parse_listen(&raw).map(Self)
+    }
+}
+
+impl Field for DeepInterval {
+    type Raw = String;
+    const EXPECTED: &'static str = "a duration like 5m";
+
+    fn check(raw: String) -> Result<Self, String> {
+        Bounded::check(raw).map(Self)
+    }
+}
+
+impl Field for PortRange {
+    type Raw = Vec<u16>;
+    const EXPECTED: &'static str = "two ports: [32768, 65535]";
+
+    fn check(raw: Vec<u16>) -> Result<Self, String> {
+        match raw.as_slice() {
+            [low, high] if *low > 0 && low < high => Ok(Self(*low..=*high)),
+            _ => Err("give the lowest and the highest port, in this order: [32768, 65535]".to_owned()),
+        }
+    }
+}
+
+read_as!(text: Address, DeepInterval);
+read_as!(seq: PortRange);
+
+impl<'de> Deserialize<'de> for Listen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ListenVisitor)
+    }
+}
+
+/// Takes one address or a list of them.
+struct ListenVisitor;
+
+impl<'de> Visitor<'de> for ListenVisitor {
+    type Value = Listen;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("an address and port like \"[::]:10469\", or a list of them")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Listen, E> {
+        parse_listen(text).map(|address| Listen(vec![address])).map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Listen, A::Error> {
+        let mut addresses = Vec::new();
+        while let Some(Address(address)) = access.next_element()? {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        if addresses.is_empty() {
+            Err(Error::custom("give at least one address"))
+        } else {
+            Ok(Listen(addresses))
+        }
+    }
+}

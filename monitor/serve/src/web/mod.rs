@@ -1,0 +1,179 @@
+//! Who may read: TLS and basic authentication, as an exporter-toolkit web configuration says.
+//!
+//! In: the file of `--web.config.file` and the files it names. Out: the terms in force for connections and
+//! requests, replaced while the server runs.
+//! Must not: weaken what is in force because of what becomes of the files: what asks for less than before needs a
+//! restart.
+//!
+//! The files are read again every few seconds and compared by content. A Kubernetes secret changes by a
+//! symbolic link that is swapped, which a file watch does not see; a check per connection would miss scrapers,
+//! who keep theirs for days. A change counts once two readings in a row saw the same: a file that is being written
+//! is not.
+
+mod terms;
+
+mod file;
+
+mod tls;
+
+mod users;
+
+mod turns;
+
+mod rate;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use monitor_model::served::WebStatus;
+use tokio::sync::watch;
+
+pub use crate::web::file::WebError;
+use crate::web::file::WebFile;
+pub(super) use crate::web::terms::{Refusal, Terms};
+pub(super) use crate::web::turns::Asker;
+use crate::web::users::Door;
+
+/// The web configuration, shared by all servers of the process.
+pub struct Web {
+    terms: watch::Sender<Arc<Terms>>,
+    /// What outlives a change of the files; `None` without one.
+    followed: Option<Followed>,
+}
+
+/// The files, and how their last reading went.
+struct Followed {
+    path: PathBuf,
+    door: Arc<Door>,
+    state: Mutex<State>,
+}
+
+struct State {
+    in_force: Box<WebFile>,
+    since: SystemTime,
+    /// What was read last.
+    seen: Result<Box<WebFile>, String>,
+    /// It was acted upon.
+    judged: bool,
+    refused: Option<String>,
+}
+
+impl Web {
+    /// Without a file: plain HTTP for everyone.
+    #[must_use]
+    pub fn open() -> Self {
+        Self { terms: watch::Sender::new(Arc::new(Terms::open())), followed: None }
+    }
+
+    /// With a file, which must be good: starting without the protection somebody asked for is no option.
+    pub fn load(path: &Path) -> Result<Self, WebError> {
+        let file = WebFile::read(path)?;
+        let door = Arc::new(Door::new().ok_or_else(|| WebError::Random)?);
+        let terms = Terms::of(&file, &door, None)?;
+        let file = Box::new(file);
+        let state = State {
+            seen: Ok(file.clone()),
+            in_force: file,
+            since: SystemTime::now(),
+            judged: true,
+            refused: None,
+        };
+        Ok(Self {
+            terms: watch::Sender::new(Arc::new(terms)),
+            followed: Some(Followed { path: path.to_owned(), door, state: Mutex::new(state) }),
+        })
+    }
+
+    /// How the files fare; `None` without one.
+    #[must_use]
+    pub fn status(&self) -> Option<WebStatus> {
+        let state = self.followed.as_ref()?.state();
+        let not_after = self.terms.borrow().not_after();
+        Some(WebStatus { refused: state.refused.clone(), loaded: state.since, not_after })
+    }
+
+    /// How many passwords were compared with a hash, for tests.
+    #[cfg(test)]
+    pub(super) fn checks(&self) -> u64 {
+        self.followed.as_ref().map_or(0, |followed| followed.door.checks())
+    }
+
+    /// Reads the files once more. `false` if they differ from the reading before: look again in a moment. What is bad
+    /// is logged once, and what was in force stays. Blocks for a few reads.
+    pub(super) fn look(&self) -> bool {
+        let Some(followed) = &self.followed else { return true };
+        // Not under the lock: a volume may hang, and the page must not.
+        let reading = WebFile::read(&followed.path).map(Box::new).map_err(|error| error.with_causes());
+        let mut state = followed.state();
+        if state.seen != reading {
+            state.seen = reading;
+            state.judged = false;
+            return false;
+        }
+        if !state.judged {
+            state.judged = true;
+            match reading.and_then(|file| self.take(followed, &mut state, file)) {
+                Ok(()) => state.refused = None,
+                Err(why) => state.refuse(why),
+            }
+        }
+        true
+    }
+
+    fn take(&self, followed: &Followed, state: &mut State, file: Box<WebFile>) -> Result<(), String> {
+        let path = followed.path.display();
+        if file == state.in_force {
+            tracing::info!(%path, "web configuration is again the one in force");
+            return Ok(());
+        }
+        let before = Arc::clone(&self.terms.borrow());
+        let terms = Terms::of(&file, &followed.door, Some((&state.in_force, &before)))
+            .map_err(|error| error.with_causes())?;
+        if let Some(what) = terms.lacks(&before) {
+            return Err(WebError::Weaker { path: followed.path.clone(), what }.with_causes());
+        }
+        tracing::info!(%path, "web configuration read again: now in force");
+        state.in_force = file;
+        state.since = SystemTime::now();
+        self.terms.send_replace(Arc::new(terms));
+        Ok(())
+    }
+
+    /// Reads the files again and again; never returns.
+    pub(super) async fn follow(self: &Arc<Self>, every: Duration, settle: Duration) {
+        if self.followed.is_none() {
+            return std::future::pending().await;
+        }
+        let mut pause = every;
+        loop {
+            tokio::time::sleep(pause).await;
+            let web = Arc::clone(self);
+            // A volume may hang; the server must not.
+            let settled = tokio::task::spawn_blocking(move || web.look()).await.unwrap_or_else(|error| {
+                tracing::error!(%error, "failed to read the web configuration again");
+                true
+            });
+            pause = if settled { every } else { settle };
+        }
+    }
+
+    pub(super) fn terms(&self) -> watch::Receiver<Arc<Terms>> {
+        self.terms.subscribe()
+    }
+}
+
+impl Followed {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn refuse(&mut self, why: String) {
+        if self.refused.as_ref() != Some(&why) {
+            tracing::error!(error = why, "web configuration refused: the one read before stays in force");
+            self.refused = Some(why);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Who waits for the first answer of a target: the addresses behind the unanswered entries.
+//!
+//! In: the open conntrack maps. Out: for each service of a target where they come from. Must not: run beside a scrape, or
+//! keep more addresses than a person reads: whoever runs a command asks for them, no page shows them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+
+use monitor_model::ct::CtRow;
+use monitor_model::judge::{Judge, MapJudge};
+use monitor_model::map_name::MapName;
+use monitor_model::snapshot::Callers;
+use monitor_model::target::NO_TARGET;
+use monitor_model::walk::Step;
+
+use super::Collector;
+use crate::bpf::ScanError;
+
+/// Addresses kept for each service of a target: all pods of a node, about.
+const MOST: usize = 128;
+
+impl Collector {
+    /// Walks the conntrack maps once more, for the addresses.
+    pub fn callers(&mut self) -> Result<Vec<Callers>, ScanError> {
+        let judge = Judge { targets: self.targets.clone(), stale_after: self.settings.stale_after };
+        let mut found: BTreeMap<(String, String), BTreeMap<IpAddr, u64>> = BTreeMap::new();
+        let mut map: Option<MapJudge<'_>> = None;
+        self.stream(MapName::is_conntrack, &mut |step| {
+            match step {
+                Step::Map { name, clock } => map = Some(judge.of_map(name, clock)),
+                Step::Entry { key, value } => {
+                    let Some((map, row)) = map.as_ref().zip(CtRow::decode(key, value).ok()) else {
+                        return ControlFlow::Continue(());
+                    };
+                    let facts = map.ct(row);
+                    if facts.unanswered == Some(true) && facts.target != NO_TARGET {
+                        let pair = (facts.target.to_owned(), facts.target_service.to_owned());
+                        let from = found.entry(pair).or_default();
+                        if from.len() < MOST || from.contains_key(&row.initiator.address) {
+                            *from.entry(row.initiator.address).or_default() += 1;
+                        }
+                    }
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        let callers = found.into_iter().map(|((target, service), from)| {
+            let mut from: Vec<_> = from.into_iter().collect();
+            from.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+            Callers { target, service, from: from.into_iter().map(|(address, _)| address).collect() }
+        });
+        Ok(callers.collect())
+    }
+}
