@@ -5,7 +5,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use yaml_serde::Value;
@@ -40,8 +40,10 @@ pub fn read_text(path: &Path) -> Result<String, ConfigError> {
         .map_err(|_| failed(io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8")))
 }
 
+/// A regular file, or `/dev/null`, by which many say that there is nothing to read.
 fn regular(path: &Path, metadata: &fs::Metadata) -> Result<(), ConfigError> {
-    if metadata.is_file() { Ok(()) } else { Err(ConfigError::NotAFile { path: path.to_owned() }) }
+    let is_null = metadata.file_type().is_char_device() && metadata.rdev() == libc::makedev(1, 3);
+    if metadata.is_file() || is_null { Ok(()) } else { Err(ConfigError::NotAFile { path: path.to_owned() }) }
 }
 
 /// Whether the YAML reader is through with this text in no time.

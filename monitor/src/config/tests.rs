@@ -413,3 +413,8 @@ fn the_configurations_we_ship_are_valid() {
         assert_eq!(parse_whole(&path, &text).unwrap_or_else(|error| panic!("{error}")), loaded.settings);
     }
 }
+
+#[test]
+fn dev_null_is_no_configuration_and_no_complaint() {
+    assert_eq!(load(Some(Path::new("/dev/null"))).unwrap().settings, Settings::default());
+}
