@@ -118,7 +118,11 @@ fn counters(bpffs: &Bpffs) -> Result<()> {
         flags: 0,
         inner: None,
     };
-    Map::create(&metrics)?.pin(&bpffs.pin(metrics.name))?;
+    let counted = Map::create(&metrics)?;
+    // Forwarded packets: a map without any counter is one that nobody counts in.
+    let shares: Vec<u8> = (0..counted.value_len() / 8).flat_map(|_| 1_000_u64.to_ne_bytes()).collect();
+    counted.update(&[0, 2, 1, 0, 1, 0, 0, 0], &shares)?;
+    counted.pin(&bpffs.pin(metrics.name))?;
     let retries = Spec {
         name: "cilium_snat_v4_alloc_retries",
         kind: Kind::PercpuArray,

@@ -6,20 +6,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use monitor_model::clock::Clock as Mode;
+use monitor_model::eviction_plan::Choice;
 use monitor_model::snapshot::{Content, PresentMap, Snapshot};
-use monitor_source::collect::Collector;
+use monitor_source::bpf::Kernel;
+use monitor_source::collect::{CollectSettings, Collector};
 use support::cilium::{self, MapName};
 use support::clock::Clock;
 use support::fixture::Record;
-use support::generate::{self, Family, Generator};
-use support::node::{Node, memory_mib, whole};
+use support::generate::{self, Family, Generator, STALE_AFTER};
 use support::reference::{self, Class, Service, Target, classify};
 use support::sys::Map;
 
-use crate::collect::collector;
+use support::node::{Node, memory_mib, whole};
+
+use crate::collect::{collector, settings};
 
 /// Classes of an entry, but for its target.
 type Cell = (&'static str, &'static str, bool, &'static str, &'static str);
@@ -45,8 +49,12 @@ struct SilentCounts {
     longest: BTreeMap<(String, String), i64>,
 }
 
-/// What the collector is asked to call too long, in seconds.
-const STALE_AFTER: i64 = 600;
+/// A collector to which an entry is silent for too long after [`STALE_AFTER`].
+fn impatient(node: &Node, targets: &[Target]) -> Result<Collector> {
+    let stale_after = Duration::from_secs(STALE_AFTER.try_into()?);
+    let settings = CollectSettings { stale_after, ..settings(node, targets)? };
+    Ok(Collector::new(Kernel::load_watching(Choice::Off)?, settings)?)
+}
 
 /// A map and what was put into it.
 struct Filled {
@@ -332,7 +340,7 @@ fn generated_entries_are_counted_as_the_reference_does_in_seconds() -> Result<()
     let (clock, targets) = (Clock::ktime(), targets()?);
     let node = Node::new("")?;
     let maps = fill_maps(&node, 1, clock.units().reference(clock.now()?), size()?)?;
-    check(&mut collector(&node, &targets)?, clock, Mode::Ktime, &maps, &targets)
+    check(&mut impatient(&node, &targets)?, clock, Mode::Ktime, &maps, &targets)
 }
 
 #[test]
@@ -340,7 +348,7 @@ fn generated_entries_are_counted_as_the_reference_does_in_jiffies() -> Result<()
     let (clock, targets) = (Clock::jiffies()?, targets()?);
     let node = Node::new("")?;
     let maps = fill_maps(&node, 2, clock.units().reference(clock.now()?), size()?)?;
-    check(&mut collector(&node, &targets)?, clock, Mode::Jiffies, &maps, &targets)
+    check(&mut impatient(&node, &targets)?, clock, Mode::Jiffies, &maps, &targets)
 }
 
 /// Entries at every unit around every border of the due classes: whatever instant the walk reads, each border is

@@ -58,7 +58,7 @@ fn connections_that_stay_unanswered_are_found_beside_the_daemon_only() -> Result
     for word in [
         "\"critical\"",
         "\"qnap\"",
-        "at least 1 connections",
+        "about 1 connections or more",
         "smb",
         "in the last 2s",
         "at three of four scans",

@@ -18,9 +18,13 @@ use support::simulate::entry::{CtValue, Facing, RX_CLOSING, SEEN_NON_SYN, TCP, T
 use support::sys::Map;
 
 use crate::daemon::{END, start};
+use crate::storage::wait_for;
 
 const CLOSED: u16 = SEEN_NON_SYN | RX_CLOSING | TX_CLOSING;
+/// The default of `stale_after`, in seconds.
 const STALE_AFTER: i64 = 600;
+/// One that a machine which booted just now has had time for.
+const SOON: i64 = 20;
 
 const ALL: &str = "
 listen: '127.0.0.1:0'
@@ -31,6 +35,7 @@ targets: [{name: all, addresses: [0.0.0.0/0, '::/0']}]
 const QNAP: &str = "
 targets_from_host: false
 deep_interval: 0s
+clock: jiffies
 targets: [{name: qnap, addresses: [192.168.100.180], services: [{name: smb, ports: [445]}]}]
 ";
 
@@ -43,16 +48,17 @@ struct Said {
 
 /// Nothing near a border: what passes between two runs of the program changes nothing. Entries without a report are warned
 /// about, and those that Cilium does not define.
-fn is_steady(Record { key, value }: &Record, clock: reference::Clock) -> Result<bool> {
-    let class = classify(key, value, clock, STALE_AFTER, &[])?;
+fn is_steady(Record { key, value }: &Record, clock: reference::Clock, stale_after: i64) -> Result<bool> {
+    let class = classify(key, value, clock, stale_after, &[])?;
     let field = |offset: usize| -> Result<u32> {
         Ok(u32::from_ne_bytes(value.get(offset..offset + 4).context("short value")?.try_into()?))
     };
     let left = clock.seconds_left(field(32)?);
-    let far_from_due = matches!(left, -100_000..-2_000 | 2_000..7_000 | 100_000..110_000);
+    let far_from_due = matches!(left, -100_000..-5 | 2_000..7_000 | 100_000..110_000);
     let last = i64::from(field(48)?.max(field(52)?));
     let far_from_silent = match class.silent.map(|units| clock.seconds_of(units)) {
-        Some(20..=300 | 900..) => true,
+        Some(silent) if silent * 2 >= stale_after * 3 => true,
+        Some(silent) if silent >= 20 && silent * 2 <= stale_after => true,
         Some(0) => last > i64::from(clock.now) + 100_000,
         _ => false,
     };
@@ -63,17 +69,11 @@ fn is_steady(Record { key, value }: &Record, clock: reference::Clock) -> Result<
     Ok(far_from_due && far_from_silent && !odd)
 }
 
-/// Sets both reports: lately or long ago, in one direction or both, and ahead of the clock.
-fn report(Record { key: _, value }: &mut Record, number: usize, clock: reference::Clock) -> Result<()> {
-    const AGO: [[Option<i64>; 2]; 6] = [
-        [Some(100), None],
-        [None, Some(100)],
-        [Some(1_500), Some(1_900)],
-        [Some(1_900), Some(1_500)],
-        [Some(1_900), Some(100)],
-        [Some(-200_000), Some(1_900)],
-    ];
-    let ago = AGO.get(number % AGO.len()).context("no such pair")?;
+/// Seconds since the reports of both directions: none, long ago, lately, or ahead of the clock.
+type Ago = [Option<i64>; 2];
+
+/// Sets both reports.
+fn report(Record { key: _, value }: &mut Record, ago: &Ago, clock: reference::Clock) -> Result<()> {
     for (offset, seconds) in [48, 52].into_iter().zip(ago) {
         let report = seconds.map_or(0, |seconds| i64::from(clock.now) - clock.units(seconds));
         let to = value.get_mut(offset..offset + 4).context("short value")?;
@@ -83,7 +83,7 @@ fn report(Record { key: _, value }: &mut Record, number: usize, clock: reference
 }
 
 /// What `scrape`, `list`, `check` and the daemon's page say, each on its own; fails unless they agree.
-fn agreed(node: &Node) -> Result<Said> {
+fn agreed(node: &Node, stale_after: i64) -> Result<Said> {
     let page = node.scrape()?;
     let metrics = Said {
         lingering: whole(page.sum("ctmon_target_lingering_entries", &[]))?,
@@ -101,7 +101,7 @@ fn agreed(node: &Node) -> Result<Said> {
             |key: &str| entry.get(key).and_then(serde_json::Value::as_bool).with_context(|| line.to_owned());
         let silent = entry.get("silent_seconds").and_then(serde_json::Value::as_i64);
         let silent = silent.with_context(|| line.to_owned())?;
-        ensure!(is("lingering")? == (is("stale")? && silent >= STALE_AFTER), "{line}");
+        ensure!(is("lingering")? == (is("stale")? && silent >= stale_after), "{line}");
         lines.lingering += u64::from(is("lingering")?);
         lines.unanswered += u64::from(is("unanswered")?);
     }
@@ -149,28 +149,19 @@ fn shown_on_the_page(node: &Node) -> Result<Said> {
     Ok(said)
 }
 
-/// Whether this machine has been up for too short a time for entries of so many seconds ago.
-fn is_too_young(seconds: u32) -> Result<bool> {
-    let young = second()? < seconds;
-    if young {
-        println!("ctmon-skip: entries silent since long need an uptime of {seconds} s");
-    }
-    Ok(young)
-}
-
 /// Generated maps of both families on one clock.
-fn check_generated(clock: Clock, seed: u64) -> Result<()> {
-    let node = Node::new(ALL)?;
+fn check_generated(clock: Clock, seed: u64, stale_after: i64, reports: &[Ago]) -> Result<()> {
+    let node = Node::new(&format!("{ALL}stale_after: {stale_after}s\n"))?;
     let reading = clock.units().reference(clock.now()?);
     let mut expected = Said::default();
     let mut maps = Vec::new();
     for (name, family) in [(MapName::Ct4, Family::V4), (MapName::Ct6, Family::V6)] {
         let mut records = Vec::new();
         let generated = Generator::new(seed, reading, &[]).conntrack(family, 20_000)?;
-        for (mut record, number) in generated.into_iter().zip(0..) {
-            report(&mut record, number, reading)?;
-            if is_steady(&record, reading)? {
-                let class = classify(&record.key, &record.value, reading, STALE_AFTER, &[])?;
+        for (mut record, ago) in generated.into_iter().zip(reports.iter().cycle()) {
+            report(&mut record, ago, reading)?;
+            if is_steady(&record, reading, stale_after)? {
+                let class = classify(&record.key, &record.value, reading, stale_after, &[])?;
                 expected.lingering += u64::from(class.lingering == Some(true));
                 expected.unanswered += u64::from(class.unanswered == Some(true));
                 records.push(record);
@@ -181,7 +172,7 @@ fn check_generated(clock: Clock, seed: u64) -> Result<()> {
         maps.push(map);
     }
     ensure!(expected.lingering > 100 && expected.unanswered > 30, "too few to prove anything: {expected:?}");
-    assert_eq!(agreed(&node)?, expected);
+    assert_eq!(agreed(&node, stale_after)?, expected);
     assert_eq!(shown_on_the_page(&node)?, expected);
     assert_eq!(
         whole(node.scrape()?.sum("ctmon_ct_entries", &[("expired", "true")]))?,
@@ -192,26 +183,42 @@ fn check_generated(clock: Clock, seed: u64) -> Result<()> {
 
 #[test]
 fn whoever_tells_what_is_silent_tells_the_same_of_generated_entries_in_jiffies() -> Result<()> {
-    check_generated(Clock::jiffies()?, 3)
+    const AGO: [Ago; 6] = [
+        [Some(100), None],
+        [None, Some(100)],
+        [Some(1_500), Some(1_900)],
+        [Some(1_900), Some(1_500)],
+        [Some(1_900), Some(100)],
+        [Some(-200_000), Some(1_900)],
+    ];
+    check_generated(Clock::jiffies()?, 3, STALE_AFTER, &AGO)
 }
 
 #[test]
 fn whoever_tells_what_is_silent_tells_the_same_of_generated_entries_in_seconds() -> Result<()> {
-    if is_too_young(2_000)? {
-        return Ok(());
-    }
-    check_generated(Clock::ktime(), 4)
+    // The clock of seconds began when this machine did: whatever is in it is no older.
+    let all = wait_for("a past of twice the silence", || {
+        Ok(Some(i64::from(second()?) - 1).filter(|past| *past >= 2 * SOON))
+    })?;
+    let long = all.min(1_900);
+    let ahead = Some(-200_000);
+    let ago = [
+        [Some(long), None],
+        [None, Some(long)],
+        [Some(long), Some(long - 2)],
+        [ahead, Some(long)],
+        [Some(long), ahead],
+    ];
+    check_generated(Clock::ktime(), 4, SOON, &ago)
 }
 
 #[test]
 fn whoever_tells_what_is_silent_tells_the_same_of_the_capture() -> Result<()> {
-    const AGE: u32 = 700;
-    if is_too_young(AGE + 200)? {
-        return Ok(());
-    }
-    let node = Node::new(&format!("{ALL}clock: ktime\n"))?;
-    let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedTo(second()? - AGE))?;
-    let said = agreed(&node)?;
+    let node = Node::new(&format!("{ALL}clock: jiffies\n"))?;
+    let clock = Clock::jiffies()?;
+    let clock = clock.units().reference(clock.now()?);
+    let _maps = fixture::replay(&node.bpffs, Lifetimes::Ago { clock, seconds: 700 })?;
+    let said = agreed(&node, STALE_AFTER)?;
     assert_eq!(said, shown_on_the_page(&node)?);
     // By then everything stale has been silent for more than ten minutes, and no SYN waits any more.
     let stale = whole(node.scrape()?.sum("ctmon_target_stale_entries", &[]))?;
@@ -226,7 +233,7 @@ fn the_capture_as_it_was_taken_has_connections_without_an_answer_and_nothing_tha
         let node = Node::new(&format!("{ALL}clock: ktime\n"))?;
         let now = second()?;
         let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedTo(now))?;
-        let said = agreed(&node)?;
+        let said = agreed(&node, STALE_AFTER)?;
         if second()? < now + 40 {
             assert_eq!(said, Said { lingering: 0, unanswered: 8 });
             return Ok(());
@@ -235,50 +242,60 @@ fn the_capture_as_it_was_taken_has_connections_without_an_answer_and_nothing_tha
     anyhow::bail!("one look at the maps took 40 s, ten times over")
 }
 
-/// A pod's connection to the server's share: flags, lifetime and last report in seconds from now.
-fn insert(map: &Map, port: u16, flags: u16, left: i64, report: i64) -> Result<()> {
-    let now = i64::from(second()?);
-    let at = |seconds: i64| u32::try_from(now + seconds);
+/// A pod's connection to the server's share: flags, lifetime and last report in seconds from now, in jiffies, which have such
+/// a past on a machine that booted just now.
+fn insert(map: &Map, clock: Clock, port: u16, flags: u16, left: i64, report: i64) -> Result<()> {
+    let clock = clock.units().reference(clock.now()?);
+    let at = |seconds: i64| u32::try_from(i64::from(clock.now) + clock.units(seconds));
     let (pod, share) =
         (std::net::SocketAddr::new("10.244.0.14".parse()?, port), "192.168.100.180:445".parse()?);
     let value = CtValue { flags, lifetime: at(left)?, last_tx_report: at(report)?, ..CtValue::default() };
     map.update(&ct_key(Facing::Out, pod, share, TCP), &value.to_bytes())
 }
 
+/// What an entry shows that was inserted like this: its lifetime less its report, in seconds of the clock.
+fn shown(left: i64, report: i64) -> Result<f64> {
+    let clock = Clock::jiffies()?.units().reference(0);
+    let units = i32::try_from(clock.units(left) - clock.units(report))?;
+    Ok(f64::from(units) * f64::from(i32::try_from(clock.numerator)?)
+        / f64::from(i32::try_from(clock.denominator)?))
+}
+
 /// Two processors reset a connection at once: both closing bits, and the lifetime of an open one.
 #[test]
 fn one_reset_among_thousands_that_kept_the_whole_lifetime_makes_nothing_linger() -> Result<()> {
-    if is_too_young(700)? {
-        return Ok(());
-    }
-    let node = Node::new(QNAP)?;
+    let (node, clock) = (Node::new(QNAP)?, Clock::jiffies()?);
     let map = cilium::create(&node.bpffs, MapName::Ct4, MapName::Ct4.pin(), 131_072, 0)?;
     for port in 10_000..35_000 {
-        insert(&map, port, CLOSED, -20, -30)?;
+        insert(&map, clock, port, CLOSED, -20, -30)?;
     }
-    insert(&map, 40_000, CLOSED, 7_964, -36)?;
+    insert(&map, clock, 40_000, CLOSED, 7_964, -36)?;
     for port in 41_000..41_030 {
-        insert(&map, port, SEEN_NON_SYN, 7_990, -10)?;
+        insert(&map, clock, port, SEEN_NON_SYN, 7_990, -10)?;
     }
     let page = node.scrape()?;
-    let timeout =
-        |class: &str| page.value("ctmon_ct_timeout_seconds", &[("class", class), ("source", "entries")]);
-    assert_eq!((timeout("fin"), timeout("tcp")), (Some(10.0), Some(8_000.0)));
+    let timeout = |class: &str| -> Result<f64> {
+        let labels = [("class", class), ("source", "entries")];
+        page.value("ctmon_ct_timeout_seconds", &labels).with_context(|| format!("no timeout {class}"))
+    };
+    for (class, expected) in [("fin", shown(-20, -30)?), ("tcp", shown(7_990, -10)?)] {
+        ensure!((timeout(class)? - expected).abs() < 1e-6, "{class}: {} is not {expected}", timeout(class)?);
+    }
     assert_eq!(page.sum("ctmon_target_stale_entries", &[("target", "qnap")]), Some(25_001.0));
     assert_eq!(page.sum("ctmon_target_lingering_entries", &[("target", "qnap")]), Some(0.0));
     assert_eq!(page.sum("ctmon_ct_odd_lifetime_entries", &[]), Some(1.0));
     assert_eq!((node.count(&["list", "--count", "--lingering"])?, found_lingering(&node)?), (0, 0));
     // Silent for ten minutes, it lingers as any other does.
-    insert(&map, 40_000, CLOSED, 7_390, -610)?;
-    insert(&map, 40_001, CLOSED, -600, -610)?;
-    insert(&map, 40_002, SEEN_NON_SYN | RX_CLOSING, 7_390, -610)?;
+    insert(&map, clock, 40_000, CLOSED, 7_390, -610)?;
+    insert(&map, clock, 40_001, CLOSED, -600, -610)?;
+    insert(&map, clock, 40_002, SEEN_NON_SYN | RX_CLOSING, 7_390, -610)?;
     assert_eq!((node.count(&["list", "--count", "--lingering"])?, found_lingering(&node)?), (3, 3));
     Ok(())
 }
 
 #[test]
 fn handshakes_in_flight_are_not_unanswered_and_one_without_an_answer_is() -> Result<()> {
-    let node = Node::new(QNAP)?;
+    let (node, clock) = (Node::new(QNAP)?, Clock::jiffies()?);
     let map = cilium::create(&node.bpffs, MapName::Ct4, MapName::Ct4.pin(), 512, 0)?;
     let unanswered = || {
         let page = node.scrape()?;
@@ -288,13 +305,13 @@ fn handshakes_in_flight_are_not_unanswered_and_one_without_an_answer_is() -> Res
     };
     // Their reports lie ahead, as if they had been made while this ran: however slow it runs, they are in flight.
     for port in 40_000..40_009 {
-        insert(&map, port, 0, 4_060, 4_000)?;
+        insert(&map, clock, port, 0, 4_060, 4_000)?;
     }
     assert_eq!(unanswered()?, (0, 0));
-    insert(&map, 41_000, 0, 3_600, -5)?;
+    insert(&map, clock, 41_000, 0, 3_600, -5)?;
     assert_eq!(unanswered()?, (1, 1));
     // Given up: its time has passed.
-    insert(&map, 41_000, 0, -1, -61)?;
+    insert(&map, clock, 41_000, 0, -3, -63)?;
     assert_eq!(unanswered()?, (0, 0));
     Ok(())
 }

@@ -15,7 +15,9 @@ use crate::sys::Map;
 /// Borders between due classes and of what lingers, in seconds left: entries gather around them.
 const BORDERS: [i64; 13] = [-43_200, -3_600, -600, -590, -1, 0, 10, 60, 600, 3_600, 7_400, 8_000, 21_000];
 /// Borders of silence, in seconds: entries gather around them too.
-const SILENCES: [i64; 4] = [0, 2, 599, 600];
+const SILENCES: [i64; 4] = [0, 2, STALE_AFTER - 1, STALE_AFTER];
+/// What the agent is to call too long, in seconds: so short that a machine that booted just now has had such a silence.
+pub const STALE_AFTER: i64 = 10;
 /// Ports that services of targets use, beside random ones.
 const PORTS: [u16; 7] = [445, 3260, 8080, 443, 5353, 2049, 0];
 /// Elements per batch update.
@@ -359,7 +361,7 @@ mod tests {
             let mut seen = BTreeSet::new();
             let (mut flag_bits, mut tuple_bits) = (0u16, 0u8);
             for record in &records {
-                let class = classify(&record.key, &record.value, clock, 600, &[]).unwrap();
+                let class = classify(&record.key, &record.value, clock, STALE_AFTER, &[]).unwrap();
                 seen.extend([class.direction, class.state, class.protocol, class.due]);
                 seen.insert(if class.expired { "expired" } else { "alive" });
                 seen.insert(match (class.stale, class.lingering) {

@@ -28,13 +28,19 @@ pub(super) fn told(
     }
     let hold = settings.thresholds.get(alert.name, alert.severity).map_or(alert.hold, |rule| rule.hold);
     let whole = |time: Duration| duration::format(Duration::from_secs(time.as_secs()));
-    let since = match history.and_then(|history| history.held(reading)) {
+    let since = match history.map(|history| history.held(reading)) {
         None => "; since when cannot be told: ask beside the daemon of this node".to_owned(),
-        Some(active) if active.held >= hold => format!("; so for {}", whole(active.held)),
-        Some(active) if active.from_the_start => {
+        // It was not so when the daemon looked last.
+        Some(None) if hold > Duration::ZERO => {
+            finding.level = Level::Info;
+            format!("; so since a moment, the alert waits for {}", whole(hold))
+        }
+        Some(None) => return finding,
+        Some(Some(active)) if active.held >= hold => format!("; so for {}", whole(active.held)),
+        Some(Some(active)) if active.from_the_start => {
             format!("; so for {} at least: the daemon has not watched for longer", whole(active.held))
         }
-        Some(active) => {
+        Some(Some(active)) => {
             finding.level = Level::Info;
             format!("; so for {}, the alert waits for {}", whole(active.held), whole(hold))
         }
@@ -87,5 +93,16 @@ mod tests {
         let alone = "dead; since when cannot be told: ask beside the daemon of this node";
         check(lagging, None, Level::Warning, alone);
         check("CtmonMapFull", Some((1, false)), Level::Warning, "dead");
+    }
+
+    #[test]
+    fn what_began_since_the_daemon_looked_waits_as_long_as_the_alert() {
+        let alert = ALERTS.iter().find(|alert| alert.name == "CtmonCollectionLagging").unwrap();
+        let (map_name, target) = ("ct4_global".to_owned(), String::new());
+        let reading = Reading { alert, map_name, target, value: 1.0, threshold: 0.0, active: true };
+        let finding = own(alert.name, Level::Warning, "dead", "");
+        let told = told(finding, &reading, Some(&History::default()), &Settings::default());
+        let expected = (Level::Info, "dead; so since a moment, the alert waits for 15m");
+        assert_eq!((told.level, told.evidence.as_str()), expected);
     }
 }

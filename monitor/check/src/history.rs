@@ -166,8 +166,10 @@ fn explain(looked: &Looked) -> Finding {
         ),
         "TargetUnanswered" => (
             format!(
-                "at three of four scans {lately} at least {number} connections to its service {subject} had sent a SYN and \
-                 heard nothing"
+                // A quartile lies between two counts.
+                "at three of four scans {lately} about {:.0} connections or more to its service {subject} had sent a SYN and \
+                 heard nothing",
+                value.ceil()
             ),
             "`ctmon list --unanswered` shows them; see whether the server answers on that port from another host, \
              then `ctmon list --collisions`",

@@ -5,7 +5,7 @@
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use monitor_config::ConfigError;
@@ -30,13 +30,15 @@ pub(super) fn read_text(path: &Path) -> Result<String, ConfigError> {
         .map_err(|_| failed(io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8")))
 }
 
+/// A regular file, or `/dev/null`, by which many say that there is nothing to read.
 fn regular(path: &Path, metadata: &fs::Metadata) -> Result<(), ConfigError> {
-    if metadata.is_file() { Ok(()) } else { Err(ConfigError::NotAFile { path: path.to_owned() }) }
+    let is_null = metadata.file_type().is_char_device() && metadata.rdev() == libc::makedev(1, 3);
+    if metadata.is_file() || is_null { Ok(()) } else { Err(ConfigError::NotAFile { path: path.to_owned() }) }
 }
 
 #[cfg(test)]
 mod tests {
-    use monitor_config::load;
+    use monitor_config::{Settings, load};
 
     use super::*;
 
@@ -71,5 +73,10 @@ mod tests {
         fs::write(&large, b"interval: \xff").expect("a file");
         check(&large, "it is not UTF-8");
         fs::remove_dir_all(&folder).expect("removed");
+    }
+
+    #[test]
+    fn dev_null_is_no_configuration_and_no_complaint() {
+        assert_eq!(load(Some(Path::new("/dev/null")), read_text).unwrap().settings, Settings::default());
     }
 }

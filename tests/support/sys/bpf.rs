@@ -162,6 +162,12 @@ fn address_mut(bytes: &mut [u8]) -> u64 {
     bytes.as_mut_ptr().expose_provenance() as u64
 }
 
+/// Whether this kernel counts the entries of its maps itself, by its own list of symbols: Linux 6.6 and later do.
+pub fn counts_entries() -> Result<bool> {
+    let symbols = fs::read_to_string("/proc/kallsyms").context("no list of symbols")?;
+    Ok(symbols.lines().any(|line| line.ends_with(" bpf_map_sum_elem_count")))
+}
+
 /// Possible CPUs: how many shares a per-CPU value has.
 pub fn possible_cpus() -> Result<usize> {
     let path = "/sys/devices/system/cpu/possible";

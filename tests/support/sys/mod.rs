@@ -8,7 +8,7 @@ mod capability;
 mod container;
 mod os;
 
-pub use bpf::{Info, Kind, Map, NO_COMMON_LRU, Spec, possible_cpus};
+pub use bpf::{Info, Kind, Map, NO_COMMON_LRU, Spec, counts_entries, possible_cpus};
 pub use capability::{Capability, keep_only};
 pub use container::Container;
 pub use os::{

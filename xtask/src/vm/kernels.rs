@@ -28,12 +28,22 @@ pub(super) struct Machine {
 
 /// What a kernel can change: whether the programs load and walk, what evictions and lockdown let be seen, how memory is
 /// accounted, what the host's sockets and files look like.
-const OF_A_KERNEL: &[&str] = &["evictions::", "drops::", "generated::", "host::", "maps::", "scan::"];
+const OF_A_KERNEL: &[&str] =
+    &["counts::", "drops::", "evictions::", "generated::", "host::", "maps::", "scan::", "silence::"];
 /// Where lockdown changes something: loading, walking, evictions.
-const OF_LOCKDOWN: &[&str] = &["evictions::", "scan::", "maps::", "drops::"];
+const OF_LOCKDOWN: &[&str] = &["counts::", "drops::", "evictions::", "maps::", "scan::"];
 /// Storage servers are where that machine is.
-const OF_STORAGE: &[&str] =
-    &["evictions::", "drops::", "generated::", "host::", "maps::", "scan::", "storage::"];
+const OF_STORAGE: &[&str] = &[
+    "counts::",
+    "drops::",
+    "evictions::",
+    "generated::",
+    "host::",
+    "maps::",
+    "scan::",
+    "silence::",
+    "storage::",
+];
 
 /// In the order they are started.
 pub(super) const MACHINES: &[Machine] = &[

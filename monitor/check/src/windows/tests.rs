@@ -166,7 +166,7 @@ fn each_alert_is_found_by_what_its_expression_selects() {
         "CtmonLogPattern : pod logs matched the pattern no-backend 40 times in the last 15m",
         "CtmonNatMappingFailures : 1 packets a second found no port to be translated to in the last 10m: connections \
          out of the cluster fail",
-        "CtmonTargetUnanswered qnap: at three of four scans in the last 3m at least 2 connections to its service smb had \
+        "CtmonTargetUnanswered qnap: at three of four scans in the last 3m about 2 connections or more to its service smb had \
          sent a SYN and heard nothing",
     ];
     assert_eq!(found, expected);
