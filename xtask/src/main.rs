@@ -12,6 +12,8 @@ mod ebpf;
 mod home;
 mod image;
 mod install;
+#[cfg(test)]
+mod layers;
 mod npm;
 mod oci;
 mod paths;

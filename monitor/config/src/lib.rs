@@ -11,6 +11,7 @@ pub mod logs;
 mod raw;
 pub mod target;
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests read what is on file")]
 mod tests;
 pub mod threshold;
 mod yaml;

@@ -11,12 +11,13 @@ pub(super) mod signals;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use monitor_config::{Loaded, parse_listen};
 use monitor_model::served::Stats;
 use monitor_output::page::{Facts, Page};
+use monitor_output::prometheus::Reload;
 use monitor_serve::{Index, Limits, Listener, Rendered, Server, Web, serve};
 use monitor_source::descriptors;
 use tokio::sync::watch;
@@ -110,4 +111,9 @@ pub(super) fn run(
 /// The page at `/` as the server hands it out.
 fn index(Page { before, after }: Page) -> Index {
     Index { before: before.into(), after: after.into(), status: Page::status }
+}
+
+/// Settings were taken over just now.
+fn reloaded_now() -> Reload {
+    Reload { successful: true, loaded: SystemTime::now() }
 }

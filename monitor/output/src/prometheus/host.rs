@@ -171,4 +171,5 @@ fn add_known(page: &mut Page, metric: Metric, labels: &[(&'static str, &str)], v
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests read what is on file")]
 mod tests;

@@ -68,14 +68,6 @@ pub struct Reload {
     pub loaded: SystemTime,
 }
 
-impl Reload {
-    /// Settings were taken over just now.
-    #[must_use]
-    pub fn now() -> Self {
-        Self { successful: true, loaded: SystemTime::now() }
-    }
-}
-
 pub(super) fn add(page: &mut Page, snapshot: &Snapshot, settings: &Settings) {
     for source in &snapshot.sources {
         page.count(SOURCE_UP, &[("source", source.name)], u64::from(source.error.is_none()));

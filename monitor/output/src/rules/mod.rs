@@ -190,4 +190,5 @@ fn quote(template: &str) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests read what is on file")]
 mod tests;

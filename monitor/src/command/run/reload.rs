@@ -15,7 +15,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use anyhow::bail;
 use monitor_config::{ConfigError, DEFAULT_PATH, Settings};
-use monitor_output::prometheus::Reload;
 use tokio::task::spawn_blocking;
 
 use super::super::cli::GlobalArgs;
@@ -138,7 +137,7 @@ impl Reloader {
         settings.listen.clone_from(&self.listen);
         let collect = node::collect_settings(&self.global, &settings)?;
         tracing::info!(path = %self.path.display(), "configuration reloaded");
-        Ok(Order::Settings(Box::new((settings, collect, Reload::now()))))
+        Ok(Order::Settings(Box::new((settings, collect, super::reloaded_now()))))
     }
 }
 

@@ -64,7 +64,7 @@ pub(super) fn start(
         web,
         stats,
         inbox,
-        reload: Reload::now(),
+        reload: super::reloaded_now(),
         crossings: Crossings::default(),
         windows: Windows::default(),
         deep: DeepScan::default(),
