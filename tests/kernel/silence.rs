@@ -13,6 +13,7 @@ use support::fixture::{self, Lifetimes, Record};
 use support::generate::{self, Family, Generator};
 use support::http;
 use support::node::{Node, PATIENCE, second, whole};
+use support::page::Page;
 use support::reference::{self, classify};
 use support::simulate::entry::{CtValue, Facing, RX_CLOSING, SEEN_NON_SYN, TCP, TX_CLOSING, ct_key};
 use support::sys::Map;
@@ -217,7 +218,7 @@ fn whoever_tells_what_is_silent_tells_the_same_of_the_capture() -> Result<()> {
     let node = Node::new(&format!("{ALL}clock: jiffies\n"))?;
     let clock = Clock::jiffies()?;
     let clock = clock.units().reference(clock.now()?);
-    let _maps = fixture::replay(&node.bpffs, Lifetimes::Ago { clock, seconds: 700 })?;
+    let _maps = fixture::replay(&node.bpffs, Lifetimes::Ago { clock, seconds: 1_000 })?;
     let said = agreed(&node, STALE_AFTER)?;
     assert_eq!(said, shown_on_the_page(&node)?);
     // By then everything stale has been silent for more than ten minutes, and no SYN waits any more.
@@ -253,12 +254,13 @@ fn insert(map: &Map, clock: Clock, port: u16, flags: u16, left: i64, report: i64
     map.update(&ct_key(Facing::Out, pod, share, TCP), &value.to_bytes())
 }
 
-/// What an entry shows that was inserted like this: its lifetime less its report, in seconds of the clock.
-fn shown(left: i64, report: i64) -> Result<f64> {
-    let clock = Clock::jiffies()?.units().reference(0);
+/// What an entry shows that was inserted like this: its lifetime less its report, in seconds at the frequency the page names.
+fn shown(page: &Page, clock: Clock, left: i64, report: i64) -> Result<f64> {
+    let clock = clock.units().reference(0);
     let units = i32::try_from(clock.units(left) - clock.units(report))?;
-    Ok(f64::from(units) * f64::from(i32::try_from(clock.numerator)?)
-        / f64::from(i32::try_from(clock.denominator)?))
+    let info = page.matching("ctmon_clock_info", &[]).next().context("no clock")?;
+    let hz: f64 = info.labels.get("hz").context("no frequency")?.parse()?;
+    Ok(f64::from(units) * 256.0 / hz)
 }
 
 /// Two processors reset a connection at once: both closing bits, and the lifetime of an open one.
@@ -278,7 +280,9 @@ fn one_reset_among_thousands_that_kept_the_whole_lifetime_makes_nothing_linger()
         let labels = [("class", class), ("source", "entries")];
         page.value("ctmon_ct_timeout_seconds", &labels).with_context(|| format!("no timeout {class}"))
     };
-    for (class, expected) in [("fin", shown(-20, -30)?), ("tcp", shown(7_990, -10)?)] {
+    for (class, expected) in
+        [("fin", shown(&page, clock, -20, -30)?), ("tcp", shown(&page, clock, 7_990, -10)?)]
+    {
         ensure!((timeout(class)? - expected).abs() < 1e-6, "{class}: {} is not {expected}", timeout(class)?);
     }
     assert_eq!(page.sum("ctmon_target_stale_entries", &[("target", "qnap")]), Some(25_001.0));
@@ -286,9 +290,9 @@ fn one_reset_among_thousands_that_kept_the_whole_lifetime_makes_nothing_linger()
     assert_eq!(page.sum("ctmon_ct_odd_lifetime_entries", &[]), Some(1.0));
     assert_eq!((node.count(&["list", "--count", "--lingering"])?, found_lingering(&node)?), (0, 0));
     // Silent for ten minutes, it lingers as any other does.
-    insert(&map, clock, 40_000, CLOSED, 7_390, -610)?;
-    insert(&map, clock, 40_001, CLOSED, -600, -610)?;
-    insert(&map, clock, 40_002, SEEN_NON_SYN | RX_CLOSING, 7_390, -610)?;
+    insert(&map, clock, 40_000, CLOSED, 7_000, -1_000)?;
+    insert(&map, clock, 40_001, CLOSED, -990, -1_000)?;
+    insert(&map, clock, 40_002, SEEN_NON_SYN | RX_CLOSING, 7_000, -1_000)?;
     assert_eq!((node.count(&["list", "--count", "--lingering"])?, found_lingering(&node)?), (3, 3));
     Ok(())
 }

@@ -65,6 +65,12 @@ pub fn hz(before: Clocks, after: Clocks) -> Option<u32> {
     Some(KNOWN_HZ.into_iter().find(|known| measured.abs_diff(*known) * 20 <= *known).unwrap_or(measured))
 }
 
+/// Whether kernels are built with it; another one may be a reading's error.
+#[must_use]
+pub fn is_known_hz(hz: u32) -> bool {
+    KNOWN_HZ.contains(&hz)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,9 @@ use crate::cilium::timeouts::Timeouts;
 
 /// Lifetimes looked at per map to find the clock.
 const SAMPLED: u32 = 4096;
+/// How often, and how far apart, a frequency is looked at that no kernel is built with.
+const HZ_LOOKS: u32 = 10;
+const HZ_PAUSE: Duration = Duration::from_millis(100);
 
 impl Collector {
     /// Learns what a scan needs to be asked: the clock and its frequency.
@@ -46,15 +49,19 @@ impl Collector {
         votes.verdict()
     }
 
-    /// Jiffies per second since the first reading; waits for a telling distance only if the clock needs it.
+    /// Jiffies per second since the first reading; waits for a telling distance only if the clock needs it. On a busy machine
+    /// jiffies may be late and catch up: what no kernel is built with is looked at for a second.
     fn measure_hz(&mut self) -> Option<u32> {
         let first = *self.first_clocks.get_or_insert(self.kernel.clocks().ok()?);
-        let measured = detect::hz(first, self.kernel.clocks().ok()?);
-        if measured.is_some() || self.clock != Clock::Jiffies {
-            return measured;
+        let mut measured = detect::hz(first, self.kernel.clocks().ok()?);
+        for _ in 0..HZ_LOOKS {
+            if self.clock != Clock::Jiffies || measured.is_some_and(detect::is_known_hz) {
+                break;
+            }
+            std::thread::sleep(HZ_PAUSE);
+            measured = detect::hz(first, self.kernel.clocks().ok()?);
         }
-        std::thread::sleep(Duration::from_millis(100));
-        detect::hz(first, self.kernel.clocks().ok()?)
+        measured
     }
 
     /// Forgets the clock when most entries are implausible on it: Cilium was switched to the other one.
