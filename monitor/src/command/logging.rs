@@ -23,7 +23,7 @@ pub enum Format {
     Json,
 }
 
-/// Starts the log. `level` is a level (`info`) or tracing's directives (`info,monitor::source=debug`).
+/// Starts the log. `level` is a level (`info`) or tracing's directives (`info,monitor_source=debug`).
 pub fn init(level: &str, format: Format) -> anyhow::Result<()> {
     subscriber(level, format, io::stderr().is_terminal(), io::stderr)?
         .try_init()
@@ -43,7 +43,7 @@ where
     let filter = EnvFilter::builder().parse(level).with_context(|| {
         format!(
             "failed to read log level {level:?}: use error, warn, info, debug or trace, \
-             or directives such as info,monitor::source=debug"
+             or directives such as info,monitor_source=debug"
         )
     })?;
     // Colours are ours, around the whole line: none is made of what is logged, so none can be.
