@@ -11,6 +11,7 @@ pub mod ct;
 pub mod drops;
 pub mod duration;
 pub mod eviction_plan;
+pub mod float;
 pub mod host;
 pub mod judge;
 pub mod manifest;
