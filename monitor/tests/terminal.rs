@@ -128,7 +128,11 @@ fn no_verb_lets_text_from_outside_steer_a_terminal() {
     let file = folder.write("odd.yaml", &text).unwrap();
     let output = check(&["config", "--config", &file]);
     let printed = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(monitor_config::parse(&printed).unwrap().logs[0].pattern, odd, "{printed}");
+    assert_eq!(
+        monitor_config::parse::<monitor_check::Catalog>(&printed).unwrap().logs[0].pattern,
+        odd,
+        "{printed}"
+    );
 
     let manifest = serde_json::json!({
         "kind": "Deployment", "metadata": { "name": HOSTILE, "namespace": HOSTILE },

@@ -10,7 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use monitor_model::catalog::ALERTS;
+use monitor_check::ALERTS;
+use monitor_model::alert::{Alert, Grade};
 use serde_json::{Map, Value, json};
 use support::daemon::{self, Daemon};
 use support::host;
@@ -121,7 +122,7 @@ impl Lab {
         let mut last = String::new();
         self.until("an evaluation", |lab| {
             let rules = lab.prometheus.rules()?;
-            ensure!(rules.len() == ALERTS.len(), "{} rules of {}", rules.len(), ALERTS.len());
+            ensure!(rules.len() == grades().count(), "{} rules of {}", rules.len(), grades().count());
             if rules.iter().any(|rule| rule.health == "unknown") {
                 return Ok(None);
             }
@@ -144,12 +145,17 @@ fn node(config: &str) -> Result<Node> {
     Node::new(&format!("{CONFIG}{config}thresholds: {}\n", thresholds()?))
 }
 
+/// Every severity of every alert.
+fn grades() -> impl Iterator<Item = (&'static Alert, &'static Grade)> {
+    ALERTS.iter().flat_map(|alert| alert.severities.iter().map(|grade| (*alert, grade)))
+}
+
 /// The default of every alert with its times shortened, as YAML (which JSON is).
 fn thresholds() -> Result<Value> {
     let mut thresholds = Map::new();
-    for alert in ALERTS {
+    for (alert, grade) in grades() {
         let text = |time: Duration| Value::from(format!("{}ms", time.as_millis()));
-        let hold = if alert.short_name() == "Down" { DOWN_FOR } else { alert.hold / PACE };
+        let hold = if alert.short_name() == "Down" { DOWN_FOR } else { grade.hold / PACE };
         let mut rule = Map::new();
         rule.insert("for".to_owned(), text(hold));
         rule.insert("keep_firing_for".to_owned(), text(alert.keep_firing_for / PACE));
@@ -165,7 +171,7 @@ fn thresholds() -> Result<Value> {
         rule.extend(value.map(|value| ("value".to_owned(), Value::from(value))));
         let severities = thresholds.entry(alert.short_name()).or_insert_with(|| json!({}));
         let severities = severities.as_object_mut().context("no severities")?;
-        severities.insert(alert.severity.name().to_owned(), rule.into());
+        severities.insert(grade.severity.name().to_owned(), rule.into());
     }
     ensure!(!thresholds.is_empty(), "no alerts");
     Ok(thresholds.into())

@@ -96,7 +96,13 @@ fn its_label_and_runbooks_are_those_of_the_command() -> Result<()> {
         [(Group::Nodes, "ctmon"), (Group::Fleet, "ctmon-fleet"), (Group::Cluster, "ctmon-cluster")]
     {
         let mut printed = Vec::new();
-        rules::write(&Settings::default(), &options, group, Format::Crd, &mut printed)?;
+        rules::write(
+            &Settings::defaults::<monitor_check::Catalog>(),
+            &options,
+            group,
+            Format::Crd,
+            &mut printed,
+        )?;
         let printed = render::documents(std::str::from_utf8(&printed)?)?;
         let expected = &printed.first().context("nothing printed")?["spec"];
         assert_eq!(&named(&objects, "PrometheusRule", name)?["spec"], expected, "{name}");
@@ -111,13 +117,14 @@ fn the_agent_accepts_the_configuration_of_every_values_file() -> Result<()> {
         // By its content: the name follows fullnameOverride.
         let mut texts = objects.iter().filter_map(|object| at(object, "/data/config.yaml").as_str());
         let text = texts.next().context("no config.yaml")?;
-        monitor_config::parse(text).with_context(|| format!("{}:\n{text}", file.display()))?;
+        monitor_config::parse::<monitor_check::Catalog>(text)
+            .with_context(|| format!("{}:\n{text}", file.display()))?;
     }
     // As it is once its reader has named an image.
     let release = tools::text("flux/chart/helmrelease.yaml")?.replace(render::PLACEHOLDER, render::IMAGE);
     let release = render::documents(&release)?;
     let values = serde_json::to_string(&one(&release, "HelmRelease")?["spec"]["values"])?;
-    monitor_config::parse(configuration(&render::chart(&values)?)?)?;
+    monitor_config::parse::<monitor_check::Catalog>(configuration(&render::chart(&values)?)?)?;
     Ok(())
 }
 

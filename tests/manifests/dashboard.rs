@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
-use monitor_model::catalog::ALERTS;
+use monitor_check::ALERTS;
 use monitor_output::prometheus::REGISTRY;
 use serde_json::{Value, json};
 

@@ -46,7 +46,7 @@ fn the_readmes_values_make_an_installation_and_its_commands_push_what_they_pull(
     let told = of_the_readme()?;
     let values = serde_json::to_string(&one(&told, "HelmRelease")?["spec"]["values"])?;
     let objects = render::chart_without_image(&values)?;
-    monitor_config::parse(configuration(&objects)?)?;
+    monitor_config::parse::<monitor_check::Catalog>(configuration(&objects)?)?;
     for kind in ["PodMonitor", "PrometheusRule"] {
         one(&objects, kind)?;
     }

@@ -81,7 +81,13 @@ fn rules_for_fleets_and_about_pods_are_components_of_their_own() -> Result<()> {
 fn rules_printed_for_another_label_take_the_place_of_the_committed_ones() -> Result<()> {
     let options = Options::new("k8s_cluster", Some("https://wiki.example.org/ctmon"))?;
     let mut printed = Vec::new();
-    rules::write(&Settings::default(), &options, Group::Nodes, Format::Crd, &mut printed)?;
+    rules::write(
+        &Settings::defaults::<monitor_check::Catalog>(),
+        &options,
+        Group::Nodes,
+        Format::Crd,
+        &mut printed,
+    )?;
     let printed = String::from_utf8(printed)?;
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("patched-rules-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
@@ -132,10 +138,14 @@ fn the_namespace_admits_host_paths() -> Result<()> {
 #[test]
 fn the_agent_accepts_every_configuration_we_ship() -> Result<()> {
     let base = render::kustomize(&tools::deploy("kustomize/base")?)?;
-    let settings = monitor_config::parse(configuration(&base)?)?;
-    assert_eq!(settings, Settings::default(), "the base configures nothing but defaults");
+    let settings = monitor_config::parse::<monitor_check::Catalog>(configuration(&base)?)?;
+    assert_eq!(
+        settings,
+        Settings::defaults::<monitor_check::Catalog>(),
+        "the base configures nothing but defaults"
+    );
 
-    let settings = monitor_config::parse(configuration(&overlay()?)?)?;
+    let settings = monitor_config::parse::<monitor_check::Catalog>(configuration(&overlay()?)?)?;
     let qnap = settings.targets.first().expect("a target");
     assert_eq!(qnap.name, "qnap");
     let services: Vec<_> = qnap.services.iter().map(|service| service.name.as_str()).collect();
@@ -143,7 +153,7 @@ fn the_agent_accepts_every_configuration_we_ship() -> Result<()> {
     let flux = render::kustomize(&tools::deploy("flux/kustomization")?)?;
     let patch = &named(&flux, "Kustomization", "ctmon")?["spec"]["patches"][0]["patch"];
     let patched = render::documents(patch.as_str().expect("a patch"))?;
-    monitor_config::parse(configuration(&patched)?)?;
+    monitor_config::parse::<monitor_check::Catalog>(configuration(&patched)?)?;
     Ok(())
 }
 

@@ -72,7 +72,7 @@ fn the_example_builds_where_there_is_nothing_else_of_the_repository() -> Result<
     let image = concat!(":", env!("CARGO_PKG_VERSION"));
     assert_eq!(container(&objects)?["image"], format!("{IMAGE}{image}"));
     assert_eq!(named(&objects, "DaemonSet", "ctmon")?["metadata"]["namespace"], "ctmon");
-    let settings = monitor_config::parse(configuration(&objects)?)?;
+    let settings = monitor_config::parse::<monitor_check::Catalog>(configuration(&objects)?)?;
     assert_eq!(settings.targets.first().context("no target")?.name, "nas");
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use monitor_model::catalog::ALERTS;
+use monitor_check::ALERTS;
 use serde_json::Value;
 
 use crate::objects::at;
@@ -19,7 +19,7 @@ fn pages() -> Result<BTreeSet<String>> {
     Ok(names.filter(|name| name != "README").collect())
 }
 
-/// Alerts of the generated rules: the catalogue's, and those on other exporters' series. What is committed links nowhere:
+/// Alerts of the generated rules: those on ctmon's own series, and those on other exporters' series. What is committed links nowhere:
 /// where its pages are read is known to whoever releases or installs it.
 fn alerts() -> Result<BTreeSet<String>> {
     let mut names: BTreeSet<String> = ALERTS.iter().map(|alert| alert.name.to_owned()).collect();

@@ -7,7 +7,10 @@ use serde_json::Value;
 use crate::{render, tools};
 
 fn preset() -> Result<monitor_config::Expect> {
-    Ok(monitor_config::parse("expect: {preset: nas-tuning, gc_interval: {at_most: 5m}}")?.expect)
+    Ok(monitor_config::parse::<monitor_check::Catalog>(
+        "expect: {preset: nas-tuning, gc_interval: {at_most: 5m}}",
+    )?
+    .expect)
 }
 
 fn only(file: &str) -> Result<Value> {
@@ -40,7 +43,9 @@ fn the_values_make_the_expected_maps_and_interval() -> Result<()> {
     let entries: u64 = sizes[..2].iter().filter_map(|(key, _)| values["bpf"][*key].as_u64()).sum();
     assert!(values["bpf"]["natMax"].as_u64() <= Some(entries), "Cilium refuses a larger NAT map at start");
     let interval = values["conntrackGCInterval"].as_str().context("no interval")?;
-    let written = monitor_config::parse(&format!("expect: {{gc_interval: {{equals: {interval}}}}}"))?;
+    let written = monitor_config::parse::<monitor_check::Catalog>(&format!(
+        "expect: {{gc_interval: {{equals: {interval}}}}}"
+    ))?;
     let (Some(Bound::Equals(interval)), Some(bound)) = (written.expect.gc_interval, expect.gc_interval)
     else {
         anyhow::bail!("no interval to compare");

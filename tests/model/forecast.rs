@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use monitor_check::plateau::{Inflow, Interval, plateau};
+use monitor_check::gc::steady_state::{Inflow, Interval, steady_state};
 use support::simulate::collector::Collector;
 use support::simulate::gc::{ANY4, Kind, Node, TCP4};
 
@@ -61,7 +61,7 @@ fn the_forecast_is_where_the_tables_settle() -> Result<()> {
                 inflow(living + 10 * rates[0], rates[0], sizes[0]),
                 inflow(60 * rates[1], rates[1], sizes[1]),
             ];
-            let told = plateau(&maps, rule, Some(interval));
+            let told = steady_state(&maps, rule, Some(interval));
             for ((told, real), size) in told.entries.iter().zip(real).zip(sizes) {
                 let real = real as f64;
                 ensure!(*told <= size as f64, "{told} in a map of {size}");
@@ -84,7 +84,7 @@ fn the_branch_that_hurries_only_holds_less() -> Result<()> {
             Inflow { living: 40_000.0 + 10.0 * rates[0] as f64, dying: rates[0] as f64, capacity: 131_072.0 },
             Inflow { living: 60.0 * rates[1] as f64, dying: rates[1] as f64, capacity: 65_536.0 },
         ];
-        let told = plateau(&maps, Interval::Adaptive, None);
+        let told = steady_state(&maps, Interval::Adaptive, None);
         let first = told.entries.first().context("no map")?;
         ensure!(hurried[0] as f64 <= first * 1.05 + 300.0, "{hurried:?}, {told:?}");
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use monitor_config::{Bound, Settings};
-use monitor_model::catalog::Severity;
+use monitor_model::alert::Severity;
 use monitor_model::rule::Rule;
 use support::cilium::MapName;
 use support::clock::Units;
@@ -41,12 +41,19 @@ type Values = BTreeMap<(&'static str, String), f64>;
 fn settings() -> Result<Settings> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/simulated.yaml");
     let text = fs::read_to_string(&file).context("the configuration of the simulated node")?;
-    monitor_config::parse_file(&file, &text).context("the configuration of the simulated node")
+    monitor_config::parse_file::<monitor_check::Catalog>(&file, &text)
+        .context("the configuration of the simulated node")
 }
 
 /// Four bytes of a value, as its writer's processor has them.
 fn word(value: &[u8], at: usize) -> Result<u32> {
     Ok(u32::from_ne_bytes(value.get(at..at + 4).context("a short value")?.try_into()?))
+}
+
+/// How the alert of that name is evaluated.
+fn rule<'a>(settings: &'a Settings, name: &str, severity: Severity) -> Option<&'a Rule> {
+    let mut all = settings.thresholds.iter();
+    all.find(|known| known.alert.name == name && known.severity == severity).map(|known| &known.rule)
 }
 
 /// The numbers that alerts compare with, from the bytes the model holds.
@@ -140,7 +147,7 @@ fn every_alert_of_the_incident_fires_in_one_play_of_it() -> Result<()> {
     }
     let mut silent = BTreeSet::new();
     for (alert, severity, series) in ABOUT {
-        let rule = settings.thresholds.get(alert, severity).with_context(|| format!("no {alert}"))?;
+        let rule = rule(&settings, alert, severity).with_context(|| format!("no {alert}"))?;
         // The scrapes of a Prometheus as it is set up here and there.
         for every in [1, 2] {
             let scans: Vec<_> = scans.iter().step_by(every).cloned().collect();

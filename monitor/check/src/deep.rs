@@ -2,13 +2,13 @@
 //!
 //! In: a snapshot. Out: findings. Must not: call a sum since boot a rate.
 
-use std::time::Duration;
-
 use monitor_model::drops::{REASONS, RETRIES};
 use monitor_model::snapshot::Snapshot;
-use monitor_model::snapshot::deep::{DeepFacts, TargetDeep, Untracked};
+use monitor_model::snapshot::deep::{DeepFacts, TargetDeep};
 
-use super::finding::{Finding, Level};
+use crate::alerts::insert_failures::INSERT_FAILURES;
+use crate::alerts::nat_mapping_failures::NAT_MAPPING_FAILURES;
+use crate::finding::{Finding, Level};
 
 /// Everything worth knowing.
 pub(super) fn findings(snapshot: &Snapshot) -> Vec<Finding> {
@@ -33,26 +33,10 @@ fn of_target(found: &TargetDeep) -> Vec<Finding> {
             advice: advice.to_owned(),
         });
     };
-    if found.collisions > 0 {
-        let alive = found
-            .collisions_alive
-            .map_or_else(String::new, |alive| format!(", {alive} of them kept alive by packets"));
-        tell(
-            "CtmonReverseTupleCollision",
-            Level::Warning,
-            format!(
-                "{} entries look as if the target had opened the connection{alive}: a new connection from such a pod \
-                 port leaves without being masqueraded and gets no answer",
-                found.collisions
-            ),
-            "`ctmon list --collisions` names the pod addresses and ports; dead ones go with the collector's next pass \
-             (conntrackGCInterval), those kept alive with the pod that repeats its SYN; see cilium#47425",
-        );
-    }
     if let Some(ghosts) = found.ghosts.filter(|ghosts| *ghosts > 0) {
         tell(
             "ghost_entries",
-            Level::Info,
+            Level::INFO,
             format!("{ghosts} entries of the node's own connections have no socket behind them any more"),
             "the connections ended without a FIN that Cilium saw; the entries stay for the TCP timeout",
         );
@@ -60,7 +44,7 @@ fn of_target(found: &TargetDeep) -> Vec<Finding> {
     if let Some(orphans) = found.orphans.filter(|orphans| *orphans > 0) {
         tell(
             "nat_orphans",
-            Level::Info,
+            Level::INFO,
             format!("{orphans} NAT entries have no conntrack entry behind them: each holds a source port"),
             "the conntrack entry was evicted or flushed; they stay until the NAT map evicts them: see LiveEvictions",
         );
@@ -68,7 +52,7 @@ fn of_target(found: &TargetDeep) -> Vec<Finding> {
     if let Some(broken) = found.broken_pairs.filter(|broken| *broken > 0) {
         tell(
             "nat_broken_pairs",
-            Level::Warning,
+            Level::WARNING,
             format!(
                 "{broken} NAT entries have lost their other half: replies of these connections are dropped"
             ),
@@ -85,7 +69,7 @@ fn of_maps(deep: &DeepFacts) -> Vec<Finding> {
         if orphans + broken > 0 {
             all.push(Finding {
                 check: "nat_pairs".to_owned(),
-                level: Level::Info,
+                level: Level::INFO,
                 map_name: nat.map_name.clone(),
                 target: String::new(),
                 evidence: format!(
@@ -96,51 +80,6 @@ fn of_maps(deep: &DeepFacts) -> Vec<Finding> {
         }
     }
     all
-}
-
-/// What `NatPortsRunningOut` says beside its number.
-pub(super) fn port_words(snapshot: &Snapshot, map_name: &str, ratio: f64) -> (String, String) {
-    let deep = snapshot.deep.as_ref();
-    let v6 = map_name.contains("_v6");
-    let fullest = deep.and_then(|deep| deep.fullest.iter().find(|line| line.remote.address.is_ipv6() == v6));
-    let place = fullest.map_or_else(String::new, |line| {
-        format!(": {} ports of {} to {} ({})", line.ports, line.translated, line.remote, line.protocol.name())
-    });
-    let age = deep.map_or(Duration::ZERO, |deep| snapshot.monotonic.saturating_sub(deep.monotonic));
-    let age = if age.as_secs() == 0 { String::new() } else { format!(", {} s ago", age.as_secs()) };
-    (
-        format!("{:.0} % of the source ports towards one destination are in use{age}{place}", ratio * 100.0),
-        "`ctmon top --by nat-ports` names the fullest destinations; keep connections open instead of making new ones, \
-         give the pods more egress addresses, or let dead ones go sooner (conntrackGCInterval)"
-            .to_owned(),
-    )
-}
-
-/// What `TargetUntracked` says beside its number.
-pub(super) fn untracked_words(snapshot: &Snapshot, target: &str) -> (String, String) {
-    let found =
-        snapshot.deep.as_ref().and_then(|deep| deep.targets.iter().find(|found| found.target == target));
-    let untracked = found.and_then(|found| found.untracked).unwrap_or_default();
-    let Untracked { low_port, no_masquerade, idle, unknown } = untracked;
-    let reasons = [
-        (low_port, "their source port lies below those Cilium masquerades to"),
-        (no_masquerade, "BPF masquerading is off: the node's own traffic does not pass Cilium's NAT"),
-        (idle, "they were silent for longer than the TCP timeout"),
-        (unknown, "the reason cannot be told from here"),
-    ];
-    let reasons: Vec<_> = reasons
-        .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, why)| format!("{count}: {why}"))
-        .collect();
-    (
-        format!(
-            "{} sockets of the node have no conntrack entry ({}): \"0 stale\" proves nothing about them",
-            untracked.all(),
-            reasons.join("; ")
-        ),
-        "`ss -tn dst ADDRESS` shows them; conntrack limits do not touch them either".to_owned(),
-    )
 }
 
 /// Sums since Cilium made its counters: whether they still grow is for the alerts.
@@ -159,10 +98,13 @@ fn drops(snapshot: &Snapshot) -> Option<Finding> {
     }
     (!parts.is_empty()).then(|| Finding {
         check: "datapath_drops".to_owned(),
-        level: Level::Info,
+        level: Level::INFO,
         map_name: String::new(),
         target: String::new(),
         evidence: format!("dropped since Cilium's counters were made: {}", parts.join(", ")),
-        advice: "CtmonInsertFailures and CtmonNatMappingFailures tell whether they grow".to_owned(),
+        advice: format!(
+            "{} and {} tell whether they grow",
+            INSERT_FAILURES.alert.name, NAT_MAPPING_FAILURES.alert.name
+        ),
     })
 }

@@ -8,7 +8,7 @@ use monitor_config::{Settings, TimeoutClass as Expected};
 use monitor_model::duration;
 use monitor_model::snapshot::{Snapshot, TimeoutClass, TimeoutSource};
 
-use super::finding::{Finding, Level};
+use crate::finding::{Finding, Level};
 
 /// Every expectation of a duration that does not hold.
 pub(super) fn findings(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding> {
@@ -23,7 +23,7 @@ pub(super) fn findings(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding>
         }
         all.push(finding(
             "ct_timeouts",
-            Level::Warning,
+            Level::WARNING,
             format!(
                 "the timeout {} is {} (as {}), expected {}",
                 expected.cilium_key(),
@@ -45,7 +45,7 @@ pub(super) fn findings(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding>
         {
             all.push(finding(
                 "gc_interval",
-                Level::Warning,
+                Level::WARNING,
                 format!(
                     "the collector's interval is {} ({how}), expected {}",
                     duration::format(whole_seconds(found)),
@@ -69,7 +69,7 @@ fn not_in_force(snapshot: &Snapshot) -> impl Iterator<Item = Finding> {
     pairs.filter(move |(told, shown)| told.value.abs_diff(shown.value) > tolerance).map(|(told, shown)| {
         finding(
             "ct_timeouts",
-            Level::Warning,
+            Level::WARNING,
             format!(
                 "the timeout {} is {} as Cilium's configuration says, and {} as entries show",
                 told.class.cilium_key(),
@@ -131,13 +131,12 @@ fn finding(check: &str, level: Level, evidence: String, advice: &str) -> Finding
 
 #[cfg(test)]
 mod tests {
-    use monitor_config::parse;
     use monitor_model::agent_config::AgentConfig;
     use monitor_model::map_name;
     use monitor_model::snapshot::{Content, GcFacts, MapState, PresentMap, TimeoutFact};
 
-    use super::super::testing::{nothing, walked};
     use super::*;
+    use crate::testing::{defaults, nothing, parse, walked};
 
     fn levels(snapshot: &Snapshot, settings: &Settings) -> Vec<(String, Level)> {
         findings(snapshot, settings).into_iter().map(|finding| (finding.check, finding.level)).collect()
@@ -145,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_collector_that_drifted_is_told_unless_its_interval_is_fixed() {
-        let settings = parse("expect: {gc_interval: {at_most: 5m}}").unwrap();
+        let settings = parse("expect: {gc_interval: {at_most: 5m}}");
         let check = |seen: Option<u64>, fixed: Option<u64>, expected: &[&str]| {
             let mut snapshot = nothing(&settings);
             snapshot.agent = fixed.map(|seconds| AgentConfig {
@@ -174,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_timeout_that_entries_show_may_be_off_by_a_report_interval() {
-        let settings = parse("expect: {ct_timeouts: {tcp: {equals: 6h}}}").unwrap();
+        let settings = parse("expect: {ct_timeouts: {tcp: {equals: 6h}}}");
         let check = |source, seconds, expected: Option<Level>| {
             let mut snapshot = nothing(&settings);
             let value = Duration::from_secs(seconds);
@@ -185,17 +184,17 @@ mod tests {
         };
         check(TimeoutSource::Entries, 21_600, None);
         check(TimeoutSource::Entries, 21_607, None);
-        check(TimeoutSource::Entries, 21_608, Some(Level::Warning));
+        check(TimeoutSource::Entries, 21_608, Some(Level::WARNING));
         check(TimeoutSource::Entries, 21_593, None);
-        check(TimeoutSource::Entries, 8_000, Some(Level::Warning));
-        check(TimeoutSource::CiliumConfig, 8_000, Some(Level::Warning));
-        check(TimeoutSource::CiliumConfig, 21_601, Some(Level::Warning));
+        check(TimeoutSource::Entries, 8_000, Some(Level::WARNING));
+        check(TimeoutSource::CiliumConfig, 8_000, Some(Level::WARNING));
+        check(TimeoutSource::CiliumConfig, 21_601, Some(Level::WARNING));
         assert_eq!(levels(&nothing(&settings), &settings), []);
     }
 
     #[test]
     fn what_cilium_was_told_and_entries_do_not_show_is_told() {
-        let settings = Settings::default();
+        let settings = defaults();
         let check = |told: u64, shown: u64, interval: Option<u64>, expected: &[&str]| {
             let mut snapshot = nothing(&settings);
             let fact = |source, seconds| {

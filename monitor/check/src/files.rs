@@ -1,15 +1,10 @@
-//! What is wrong with the files the running daemon was given: refused ones, and a certificate that ends.
+//! The files the running daemon was given, and a certificate among them that ends.
 //!
-//! In: what the daemon tells of them. Out: findings.
+//! In: what the daemon tells of them. Out: plain data, a finding.
 //! Must not: repeat why a file was refused: it holds secrets, and the page is for everyone. The log says it.
 
-use monitor_config::Settings;
-use monitor_model::catalog::Severity;
+use crate::finding::{Finding, Level, own};
 
-use super::finding::{Finding, Level, own};
-
-/// The name of the alert on files that were refused.
-const REFUSED: &str = "CtmonConfigRefused";
 /// So many seconds before its end a certificate is told of: whoever renews it by hand has a weekend, and what renews it by
 /// itself is late.
 const SOON: f64 = 3.0 * DAY;
@@ -27,49 +22,40 @@ pub struct Files {
 }
 
 impl Files {
-    /// What is wrong with them.
+    /// The certificate, where it ends soon or has.
     #[must_use]
-    pub fn findings(&self, settings: &Settings) -> Vec<Finding> {
-        let on = settings.threshold(REFUSED, Severity::Warning).is_some();
-        let refused = |refused: bool, what: &str, advice: &str| {
-            let evidence = format!("the {what} was refused: the one read before stays in force");
-            (refused && on).then(|| own(REFUSED, Level::Warning, &evidence, advice))
+    pub(crate) fn certificate(&self) -> Option<Finding> {
+        let left = self.certificate_left.filter(|left| *left < SOON)?;
+        let when = if left < 0.0 {
+            "has ended: clients refuse it".to_owned()
+        } else {
+            format!("ends in {:.1} days", left / DAY)
         };
-        let config = refused(
-            self.config_refused,
-            "configuration file as it is now",
-            "the daemon's log says why; a restart would fail, or begin with other settings",
-        );
-        let web = refused(
-            self.web_refused == Some(true),
-            "web configuration (users, TLS) as it is now",
-            "the daemon's log says why; a certificate that was renewed is not shown until it is repaired",
-        );
-        let certificate = self.certificate_left.filter(|left| *left < SOON).map(|left| {
-            let when = if left < 0.0 {
-                "has ended: clients refuse it".to_owned()
-            } else {
-                format!("ends in {:.1} days", left / DAY)
-            };
-            let evidence = format!("the certificate that the daemon shows {when}");
-            own("certificate", Level::Warning, &evidence, "renew it: the files are read again by themselves")
-        });
-        [config, web, certificate].into_iter().flatten().collect()
+        let evidence = format!("the certificate that the daemon shows {when}");
+        let advice = "renew it: the files are read again by themselves";
+        Some(own("certificate", Level::WARNING, &evidence, advice))
     }
 }
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
+    use crate::history::History;
+    use crate::testing::{defaults, findings_with, nothing, parse};
 
     #[test]
     fn refused_files_and_certificates_near_their_end_are_findings() {
+        let settings = defaults();
+        let found = |files: Files, settings| {
+            let history = History { files, ..History::default() };
+            let mut found = findings_with(&nothing(settings), Some(&history), settings);
+            found.retain(|finding| finding.level == Level::WARNING);
+            found
+        };
         let check = |files: Files, expected: &[&str]| {
-            let found = files.findings(&Settings::default());
+            let found = found(files, &settings);
             assert_eq!(found.len(), expected.len(), "{found:?}");
             for (finding, words) in found.iter().zip(expected) {
-                assert_eq!(finding.level, Level::Warning);
                 assert!(finding.evidence.contains(words), "{finding:?}");
             }
         };
@@ -84,7 +70,7 @@ mod tests {
         check(Files { certificate_left: Some(-1.0), ..fine }, &["has ended"]);
         let all = Files { config_refused: true, web_refused: Some(true), certificate_left: Some(0.0) };
         check(all, &["configuration file", "web configuration", "ends in 0.0 days"]);
-        let off = monitor_config::parse("thresholds: {ConfigRefused: {warning: null}}").unwrap();
-        assert_eq!(all.findings(&off).len(), 1, "the alert is off");
+        let off = parse("thresholds: {ConfigRefused: {warning: null}}");
+        assert_eq!(found(all, &off).len(), 1, "the alert is off");
     }
 }

@@ -6,22 +6,22 @@
 use std::time::Duration;
 
 use monitor_config::Settings;
-use monitor_model::catalog::{Alert, PREFIX, Severity};
-use monitor_model::duration;
+use monitor_model::alert::{Alert, Severity};
 use monitor_model::snapshot::{Content, GcFacts, Snapshot};
 
-use super::alerts::Reading;
-use super::crossing::Crossings;
-use super::files::Files;
-use super::finding::{Finding, Level, format_number, own};
-use super::windows::Windows;
+use crate::alerts::{Condition, Words, definition_of};
+use crate::files::Files;
+use crate::finding::{Finding, Level, own};
+use crate::lookback::{Lookback, LookbackReading};
+use crate::readings::Reading;
+use crate::transitions::Transitions;
 
 /// What a running daemon knows and one collection cannot.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     /// The maps it walks.
     pub maps: Vec<Followed>,
-    pub looked: Vec<Looked>,
+    pub lookback: Vec<LookbackReading>,
     /// The files it was given.
     pub files: Files,
     /// How long what one snapshot tells has been so.
@@ -33,14 +33,14 @@ pub struct History {
 pub struct Followed {
     pub map_name: String,
     pub id: u32,
-    /// What it saw of Cilium's collector.
+    /// What it saw of Cilium's gc.
     pub gc: Option<GcFacts>,
 }
 
 /// A condition that holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Active {
-    pub alert: String,
+    pub alert: &'static Alert,
     pub severity: Severity,
     /// Empty where it does not apply.
     pub map_name: String,
@@ -51,25 +51,15 @@ pub struct Active {
     pub from_the_start: bool,
 }
 
-/// What the window of one alert holds on one series.
-#[derive(Clone, Debug)]
-pub struct Looked {
-    pub alert: &'static Alert,
-    /// Empty where it does not apply.
-    pub map_name: String,
-    /// Empty where it does not apply.
-    pub target: String,
-    /// A service of the target or a log pattern; empty where neither applies.
-    pub subject: String,
-    pub window: Duration,
-    /// In the alert's unit.
-    pub value: f64,
-}
-
 impl History {
     /// What the daemon remembers at this snapshot.
     #[must_use]
-    pub fn of(windows: &Windows, crossings: &Crossings, snapshot: &Snapshot, settings: &Settings) -> Self {
+    pub fn of(
+        lookback: &Lookback,
+        transitions: &Transitions,
+        snapshot: &Snapshot,
+        settings: &Settings,
+    ) -> Self {
         let maps = snapshot.present().map(|(map, present)| Followed {
             map_name: map.map.name.clone(),
             id: present.id,
@@ -77,9 +67,9 @@ impl History {
         });
         Self {
             maps: maps.collect(),
-            looked: windows.look(snapshot.monotonic, settings),
+            lookback: lookback.read(snapshot.monotonic, settings),
             files: Files::default(),
-            active: crossings.active(snapshot.monotonic),
+            active: transitions.active(snapshot.monotonic),
         }
     }
 
@@ -97,15 +87,15 @@ impl History {
     #[must_use]
     pub fn held(&self, reading: &Reading) -> Option<&Active> {
         self.active.iter().find(|active| {
-            active.alert == reading.alert.name
-                && active.severity == reading.alert.severity
+            active.alert.name == reading.alert().name
+                && active.severity == reading.severity
                 && active.map_name == reading.map_name
                 && active.target == reading.target
         })
     }
 
-    /// Lends the snapshot what was seen of the collector.
-    pub fn tell(&self, snapshot: &mut Snapshot) {
+    /// Adds to the snapshot what was seen of the gc.
+    pub fn complete(&self, snapshot: &mut Snapshot) {
         for map in &mut snapshot.maps {
             let Content::Present(present) = &mut map.content else { continue };
             present.gc = self.followed(&map.map.name, present.id).and_then(|known| known.gc).or(present.gc);
@@ -119,74 +109,33 @@ impl History {
             "what only time tells is unknown (evictions, failed inserts, connections that stay unanswered, reconnects, \
              log patterns, passes of the collector): {why}"
         );
-        own("history", Level::Info, &evidence, "ask beside the daemon of this node")
+        own("history", Level::INFO, &evidence, "ask beside the daemon of this node")
     }
 
-    /// A finding for each series that is beyond its threshold, and for each file that is not in force.
+    /// The series that are beyond their threshold.
+    pub fn beyond<'h>(&'h self, settings: &'h Settings) -> impl Iterator<Item = &'h LookbackReading> {
+        self.lookback.iter().filter(|reading| {
+            let threshold = settings.thresholds.get(reading.alert, reading.severity);
+            threshold
+                .and_then(|rule| rule.value)
+                .is_some_and(|limit| reading.alert.side.holds(reading.value, limit))
+        })
+    }
+
+    /// A finding for each series that is beyond its threshold.
     #[must_use]
     pub fn findings(&self, settings: &Settings) -> Vec<Finding> {
-        let beyond = |looked: &&Looked| {
-            let rule = settings.thresholds.get(looked.alert.name, looked.alert.severity);
-            rule.and_then(|rule| rule.value).is_some_and(|threshold| looked.value > threshold)
-        };
-        let beyond = self.looked.iter().filter(beyond).map(explain);
-        beyond.chain(self.files.findings(settings)).collect()
+        self.beyond(settings).filter_map(explain).collect()
     }
 }
 
-fn explain(looked: &Looked) -> Finding {
-    let Looked { alert, map_name, target, subject, window, value } = looked;
-    let number = format_number(*value);
-    let lately = format!("in the last {}", duration::format(*window));
-    let (evidence, advice) = match alert.name.strip_prefix(PREFIX).unwrap_or(alert.name) {
-        "LiveEvictions" if target.is_empty() => (
-            format!(
-                "{number} entries of live connections were evicted from {map_name} {lately} to make room"
-            ),
-            "`ctmon evictions` names the last of them, `ctmon top` who fills the map, `ctmon list --expired --count` \
-             how much of it is dead",
-        ),
-        "LiveEvictions" => (
-            format!(
-                "{number} live connections towards {target} were evicted {lately}: they stall until they time out"
-            ),
-            "`ctmon evictions` names the last of them",
-        ),
-        "InsertFailures" => (
-            format!(
-                "the datapath failed {number} times to insert a conntrack entry {lately}: as many new connections failed"
-            ),
-            "look at the fill of the conntrack maps, and at how much of it is dead",
-        ),
-        "NatMappingFailures" => (
-            format!(
-                "{number} packets a second found no port to be translated to {lately}: connections out of the cluster fail"
-            ),
-            "`ctmon top --by nat-ports` shows the fullest tuples",
-        ),
-        "TargetUnanswered" => (
-            format!(
-                // A quartile lies between two counts.
-                "at three of four scans {lately} about {:.0} connections or more to its service {subject} had sent a SYN and \
-                 heard nothing",
-                value.ceil()
-            ),
-            "`ctmon list --unanswered` shows them; see whether the server answers on that port from another host, \
-             then `ctmon list --collisions`",
-        ),
-        "CifsReconnecting" => (
-            format!("the SMB client reconnected {number} times {lately}: the sessions do not last"),
-            "read what the client says (`dmesg | grep CIFS`) and the server's own log at that time",
-        ),
-        "LogPattern" => (
-            format!("pod logs matched the pattern {subject} {number} times {lately}"),
-            "read the logs of the pods that the pattern selects",
-        ),
-        _ => (format!("{number} {lately}"), ""),
-    };
-    Finding {
-        map_name: map_name.clone(),
-        target: target.clone(),
-        ..own(alert.name, alert.severity.into(), &evidence, advice)
-    }
+/// The finding of a series beyond its threshold; `None` for an alert that does not look back.
+fn explain(reading: &LookbackReading) -> Option<Finding> {
+    let Condition::Lookback { words, .. } = definition_of(reading.alert)?.condition else { return None };
+    let Words { evidence, advice } = words(reading);
+    Some(Finding {
+        map_name: reading.map_name.clone(),
+        target: reading.target.clone(),
+        ..own(reading.alert.name, Level::Of(reading.severity), &evidence, &advice)
+    })
 }

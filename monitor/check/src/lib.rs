@@ -4,22 +4,25 @@
 //! Must not: read anything, or know how a finding is shown.
 
 pub mod alerts;
-pub mod collector;
-pub mod crossing;
 mod deep;
 mod expected;
 pub mod files;
 pub mod finding;
-mod held;
+mod findings;
+pub mod gc;
 pub mod history;
+mod hold;
+pub mod lookback;
 pub mod manifest;
-pub mod plateau;
+pub mod readings;
 pub mod storage;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod transitions;
 pub mod tuning;
-mod unanswered;
-pub mod windows;
 
-pub use crate::alerts::{Reading, readings};
-pub use crate::finding::{Finding, Level, findings};
+pub use crate::alerts::{ALERTS, Catalog};
+pub use crate::finding::{Finding, Level};
+pub use crate::findings::findings;
+pub use crate::history::History;
+pub use crate::readings::{Reading, readings};

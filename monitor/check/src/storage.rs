@@ -3,25 +3,24 @@
 //! In: the host's part of a snapshot. Out: counts that alerts compare, and their evidence in plain words.
 //! Must not: name a connection anywhere but in a finding: findings are read by people, not stored as labels.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use monitor_config::Settings;
-use monitor_model::duration;
 use monitor_model::host::cifs::{Server, ServerStatus};
 use monitor_model::host::iscsi::{Session, SessionState};
 use monitor_model::host::mounts::{Family, Mount, MountSource, by_server};
-use monitor_model::host::sockets::{Keepalive, TcpState, Timer};
-use monitor_model::snapshot::{HostState, HostTargetFacts, Snapshot, TargetSocket};
+use monitor_model::host::sockets::Keepalive;
+use monitor_model::snapshot::{HostState, HostTargetFacts, Snapshot};
 
-use super::finding::{Finding, own};
-use super::{Level, tuning};
+use crate::alerts::cifs_reconnecting::CIFS_RECONNECTING;
+use crate::finding::{Finding, Level, own};
+use crate::tuning;
 
 /// A retransmitting socket that heard nothing for this long is stalled: far beyond any round trip, far below what
 /// mounts wait before they do anything.
 pub const STALLED_AFTER: Duration = Duration::from_secs(10);
 /// Connections and sessions named in one finding.
-const NAMED: usize = 3;
+pub(crate) const NAMED: usize = 3;
 
 /// Stalled sockets towards a target; `None` while sockets are unknown.
 #[must_use]
@@ -31,83 +30,18 @@ pub fn stalled(host: &HostState, target: &str) -> Option<u64> {
 }
 
 /// Sessions to a target that are not logged in; `None` while sessions are unknown.
-#[must_use]
-pub fn sessions_down(host: &HostState, target: &str) -> Option<u64> {
-    let sessions = host.iscsi.as_ref()?;
-    let down = sessions.iter().filter(|session| session.target.as_deref() == Some(target));
-    Some(down.filter(|session| session.value.state != SessionState::LoggedIn).count() as u64)
+pub(crate) fn sessions_down<'a>(
+    host: &'a HostState,
+    target: &str,
+) -> Option<impl Iterator<Item = &'a Session>> {
+    let mine = host.iscsi.as_ref()?.iter().filter(move |session| session.target.as_deref() == Some(target));
+    Some(mine.map(|session| &session.value).filter(|session| session.state != SessionState::LoggedIn))
 }
 
 /// How the established sockets to a target stand to keepalive.
 #[must_use]
 pub fn keepalive(host: &HostState, target: &str) -> Option<Keepalive> {
     Some(Keepalive::of(host.sockets.as_ref()?.of(target).map(|socket| &socket.socket)))
-}
-
-/// Evidence and advice of `CtmonStoragePathStalled`.
-pub(super) fn explain_stalled(host: &HostState, target: &str) -> (String, String) {
-    let Some(state) = &host.sockets else { return (String::new(), String::new()) };
-    let all = state.of(target).count();
-    let stalled: Vec<&TargetSocket> =
-        state.of(target).filter(|socket| socket.socket.is_stalled(STALLED_AFTER)).collect();
-    let named: Vec<String> = stalled.iter().take(NAMED).map(|socket| describe(socket)).collect();
-    let evidence =
-        format!("{} of {all} sockets repeat data and hear nothing: {}", stalled.len(), named.join("; "));
-    let advice = "every mount and disk behind them hangs. Does the server answer a new connection from this node? \
-                  If so only the old one is dead: CIFS reconnects after two missed echoes (echo_interval), iSCSI \
-                  after its NOP time-out; keepalive sysctls change that only for sockets that use keepalive";
-    (evidence, advice.to_owned())
-}
-
-fn describe(TargetSocket { target: _, service, socket }: &TargetSocket) -> String {
-    let timer = match socket.timer {
-        Some(Timer::Retransmit { retransmits, .. }) => u32::from(retransmits),
-        _ => 0,
-    };
-    let repeated = socket.info.map_or(0, |info| u32::from(info.retransmits)).max(timer);
-    let (local, remote, state) = (socket.local, socket.remote, socket.state.name());
-    let ends = format!("{local} to {remote} ({service}, {state})");
-    // Before the handshake there is nothing to be silent after.
-    if socket.state == TcpState::SynSent {
-        return format!("{ends}, SYN repeated {repeated} times");
-    }
-    let silent = socket.silent_for().map(|silent| format!(", silent for {}", seconds(silent)));
-    let silent = silent.unwrap_or_default();
-    format!("{ends}{silent}, repeated {repeated} times, {} bytes unacknowledged", socket.send_queue)
-}
-
-/// Evidence and advice of `CtmonIscsiSessionDown`.
-pub(super) fn explain_sessions(host: &HostState, target: &str) -> (String, String) {
-    let down: Vec<&Session> = host
-        .iscsi
-        .iter()
-        .flatten()
-        .filter(|session| session.target.as_deref() == Some(target))
-        .map(|session| &session.value)
-        .filter(|session| session.state != SessionState::LoggedIn)
-        .collect();
-    let named: Vec<String> = down.iter().take(NAMED).map(|session| describe_session(session)).collect();
-    let evidence = format!("{} iSCSI sessions are not logged in: {}", down.len(), named.join("; "));
-    let advice = if down.iter().any(|session| session.state == SessionState::Free) {
-        "the recovery time-out is over: requests fail with input/output errors and file systems turn read-only. Bring \
-         the portal back, then delete the pods that use the disks, so that they are attached and checked anew"
-    } else {
-        "requests wait until the session is back or its recovery time-out is over, then they fail: see that the \
-         portal answers from this node"
-    };
-    (evidence, advice.to_owned())
-}
-
-fn describe_session(session: &Session) -> String {
-    let target = session.target.as_ref().map(|target| format!(", {target}"));
-    let portal =
-        session.portal().map(|(address, port)| format!(" through {}", SocketAddr::new(address, port)));
-    let wait = session.recovery_timeout.map(|seconds| match seconds {
-        0.. => format!(", recovery time-out {seconds} s"),
-        _ => ", waits for ever".to_owned(),
-    });
-    let parts = [target, portal, wait].map(Option::unwrap_or_default).concat();
-    format!("{} is {}{parts}", session.name, session.state.name())
 }
 
 /// What is worth knowing of the path while no alert fires.
@@ -120,21 +54,21 @@ pub(super) fn circumstances(snapshot: &Snapshot, settings: &Settings) -> Vec<Fin
     all.extend(strange_targets(&host.targets));
     if host.mounts.as_ref().is_some_and(|mounts| mounts.source == MountSource::Own) {
         let evidence = "the mounts of pid 1 cannot be read: these are the ones ctmon sees itself";
-        all.push(own("mounts", Level::Info, evidence, "mount the node's /proc and name it with --procfs"));
+        all.push(own("mounts", Level::INFO, evidence, "mount the node's /proc and name it with --procfs"));
     }
     if let Some(sockets) = host.sockets.as_ref().filter(|sockets| sockets.skipped + sockets.undecoded > 0) {
         let evidence = format!(
             "{} sockets towards targets are beyond the bound, {} could not be read: they are in no count",
             sockets.skipped, sockets.undecoded
         );
-        all.push(own("sockets", Level::Info, &evidence, ""));
+        all.push(own("sockets", Level::INFO, &evidence, ""));
     }
     if let Some(logs) = host.logs.as_ref().filter(|logs| logs.skipped_files > 0 || logs.totals.failures > 0) {
         let evidence = format!(
             "of the pod logs that are selected {} files are beyond the bound, {} could not be read",
             logs.skipped_files, logs.totals.failures
         );
-        all.push(own("logs", Level::Info, &evidence, "narrow the patterns' namespaces, pods and containers"));
+        all.push(own("logs", Level::INFO, &evidence, "narrow the patterns' namespaces, pods and containers"));
     }
     all
 }
@@ -159,7 +93,7 @@ fn unused_keepalive(host: &HostState, settings: &Settings, target: &str) -> Opti
     );
     let advice = "the sysctl acts only on sockets whose owner asked for keepalive; what notices a dead server is \
                   echo_interval for CIFS, the NOP time-out for iSCSI, timeo and retrans for NFS";
-    Some(Finding { target: target.to_owned(), ..own("keepalive", Level::Info, &evidence, advice) })
+    Some(Finding { target: target.to_owned(), ..own("keepalive", Level::INFO, &evidence, advice) })
 }
 
 fn cifs_server(server: &Server) -> Option<Finding> {
@@ -181,13 +115,13 @@ fn cifs_server(server: &Server) -> Option<Finding> {
     if status.is_some() || server.disconnected > 0 {
         let advice = "files on its shares hang or fail until the session is back: see that port 445 answers from this \
                       node, and `dmesg | grep CIFS`";
-        Some(own("cifs_session", Level::Warning, &evidence, advice))
+        Some(own("cifs_session", Level::WARNING, &evidence, advice))
     } else {
         Some(own(
             "cifs_session",
-            Level::Info,
+            Level::INFO,
             &evidence,
-            "CtmonCifsReconnecting fires when they come in a row",
+            &format!("{} fires when they come in a row", CIFS_RECONNECTING.alert.name),
         ))
     }
 }
@@ -214,7 +148,7 @@ fn shared_connections(host: &HostState) -> Vec<Finding> {
             };
             let advice = format!("when it hangs, all of them hang; {remedy}");
             let target = mounts.first().map(|mount| target_of(mount)).unwrap_or_default();
-            Finding { target, ..own("shared_connection", Level::Info, &evidence, &advice) }
+            Finding { target, ..own("shared_connection", Level::INFO, &evidence, &advice) }
         })
         .collect()
 }
@@ -241,12 +175,8 @@ fn strange_targets(facts: &HostTargetFacts) -> Option<Finding> {
     }
     (!told.is_empty()).then(|| {
         let advice = "name them under `targets`, or set `targets_from_host: false`";
-        own("targets_from_host", Level::Info, &told.join("; "), advice)
+        own("targets_from_host", Level::INFO, &told.join("; "), advice)
     })
-}
-
-fn seconds(time: Duration) -> String {
-    duration::format(Duration::from_secs(time.as_secs()))
 }
 
 #[cfg(test)]

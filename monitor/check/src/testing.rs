@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use monitor_abi::scan::Clock;
-use monitor_config::{Settings, parse};
+use monitor_config::Settings;
 use monitor_model::count_plan;
 use monitor_model::snapshot::{
     ClockFacts, Evictions, HostTargetFacts, MapScan, PresentMap, Snapshot, SocketState, TargetSocket,
@@ -15,11 +15,21 @@ use monitor_source::host::collect::{HostCollector, Storage, Wanted};
 use monitor_source::host::sockets::captured;
 use monitor_source::host::testing::{TempDir, fixture, fixture_path};
 
-use super::{Finding, readings};
+use crate::{Catalog, Finding, History};
 
-/// What is expected in the founding documents.
+/// The settings of this configuration.
+pub(crate) fn parse(text: &str) -> Settings {
+    monitor_config::parse::<Catalog>(text).unwrap()
+}
+
+/// The settings without any.
+pub(crate) fn defaults() -> Settings {
+    Settings::defaults::<Catalog>()
+}
+
+/// What the preset for storage expects.
 pub(crate) fn nas_tuning() -> Settings {
-    parse("expect: {preset: nas-tuning}").unwrap()
+    parse("expect: {preset: nas-tuning}")
 }
 
 /// The captured server as a target.
@@ -144,5 +154,14 @@ pub(crate) fn nothing(settings: &Settings) -> Snapshot {
 
 /// What is found without a daemon.
 pub(crate) fn findings(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding> {
-    super::findings(&readings(snapshot, settings), snapshot, None, settings)
+    findings_with(snapshot, None, settings)
+}
+
+/// What is found with what a daemon remembers.
+pub(crate) fn findings_with(
+    snapshot: &Snapshot,
+    history: Option<&History>,
+    settings: &Settings,
+) -> Vec<Finding> {
+    crate::findings(&crate::readings(snapshot, settings), snapshot, history, settings)
 }

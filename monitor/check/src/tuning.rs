@@ -1,19 +1,15 @@
 //! Whether what somebody believes to be in force is.
 //!
-//! In: what the node has, what is expected of it. Out: verdicts, and findings that name value, expectation and effect.
+//! In: what the node has, what is expected of it. Out: verdicts, and what cannot be told.
 //! Must not: call unknown wrong: what another network namespace answers, or what nobody told, has no verdict.
 
-use monitor_config::{Bound, MountKind, Settings, SysctlValue};
+use monitor_config::{Bound, MapKind, MountKind, Settings, SysctlValue};
 use monitor_model::host::mounts::{Family, Mount, OptionDifference, missing_options};
 use monitor_model::host::net_scope::NetScope;
 use monitor_model::host::sysctl::Sysctl;
 use monitor_model::snapshot::{HostState, Snapshot, Towards};
 
-use super::Level;
-use super::finding::{Finding, own};
-
-/// The alert these findings belong to.
-pub const ALERT: &str = "CtmonTuningNotInForce";
+use crate::finding::{Finding, Level, own};
 
 /// One expected sysctl.
 #[derive(Clone, Copy, Debug)]
@@ -75,77 +71,32 @@ const fn kind(family: Family) -> MountKind {
     }
 }
 
-/// What is not in force, one finding each.
-pub(super) fn findings(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding> {
-    let host = &snapshot.host;
-    let on = settings.thresholds.iter().any(|(alert, rule)| alert.name == ALERT && rule.value.is_some());
-    let mut all = Vec::new();
-    if on {
-        let wrong = sysctls(host, settings).into_iter().filter(|verdict| verdict.in_force() == Some(false));
-        all.extend(wrong.map(|verdict| sysctl(&verdict, host)));
-        let wrong = mounts(host, settings).into_iter().filter(|verdict| !verdict.missing.is_empty());
-        all.extend(wrong.map(|verdict| mount(&verdict)));
+/// The capacity that a map is expected to have, if any.
+#[must_use]
+pub fn expected_capacity(map_name: &str, settings: &Settings) -> Option<u64> {
+    match settings.expect.map_capacity.get(&MapKind::of(map_name)?)? {
+        Bound::AtLeast(value) | Bound::Equals(value) => Some(*value),
+        // Nobody is hurt by a map that is smaller than allowed.
+        Bound::AtMost(_) => None,
     }
-    all.extend(foreign_sysctls(host, settings));
-    all.extend(memory(snapshot, settings));
-    all
 }
 
-fn sysctl(verdict: &SysctlVerdict<'_>, host: &HostState) -> Finding {
-    let SysctlVerdict { name, expected, found } = verdict;
-    let expected = expected.describe(ToString::to_string);
-    let evidence = match found {
-        Some(found) => format!("{name} is {}, expected {expected}{}", found.text, effect(name, host)),
-        None => format!("{name} does not exist in this kernel, expected {expected}"),
-    };
-    let advice = if found.is_some() {
-        "set it where the machine takes its sysctls from (Talos: machine.sysctls): one set by hand is lost at the \
-         next boot, and Cilium sets some net.* itself"
-    } else {
-        "look for a typing error in expect.sysctls, or for a kernel module that is not loaded"
-    };
-    own(ALERT, Level::Warning, &evidence, advice)
+/// Mounts of a target that lack expected options; `None` while mounts are unknown or nothing is expected.
+#[must_use]
+pub fn mismatches(snapshot: &Snapshot, settings: &Settings, target: &str) -> Option<u64> {
+    if settings.expect.mount_options.is_empty() || snapshot.host.mounts.is_none() {
+        return None;
+    }
+    let lacking = mounts(&snapshot.host, settings)
+        .into_iter()
+        .filter(|verdict| verdict.mount.target.as_deref() == Some(target) && !verdict.missing.is_empty());
+    Some(lacking.count() as u64)
 }
 
-/// What the sysctl is for, in the node's own numbers.
-fn effect(name: &str, host: &HostState) -> String {
-    let counters = host.netstat.as_ref().map(|netstat| &netstat.counters);
-    let told = match name {
-        "net.core.netdev_max_backlog" => host
-            .netstat
-            .as_ref()
-            .and_then(|netstat| netstat.softnet)
-            .map(|softnet| format!("{} packets were dropped since boot because a backlog was full", softnet.dropped)),
-        "net.ipv4.tcp_max_syn_backlog" => counters
-            .and_then(|counters| Some((counters.syn_queue_drops?, counters.syn_queue_cookies?)))
-            .map(|(drops, cookies)| format!("{drops} SYNs were dropped and {cookies} answered with a cookie since boot because a queue was full")),
-        "net.core.somaxconn" => counters
-            .and_then(|counters| counters.listen_overflows)
-            .map(|overflows| format!("{overflows} handshakes found an accept queue full since boot")),
-        "fs.file-max" => {
-            host.file_handles.map(|handles| format!("{} file handles are in use", handles.used))
-        }
-        _ if name.starts_with("net.ipv4.tcp_keepalive_") => counters
-            .and_then(|counters| counters.keepalive_probes)
-            .map(|probes| format!("{probes} keepalive probes were sent since boot")),
-        _ => None,
-    };
-    told.map(|told| format!("; {told}")).unwrap_or_default()
-}
-
-fn mount(verdict: &MountVerdict<'_>) -> Finding {
-    let MountVerdict { mount: Towards { target, value: mount }, missing } = verdict;
-    let differences: Vec<String> = missing
-        .iter()
-        .map(|OptionDifference { expected, found }| match found {
-            Some(found) => format!("{expected} (in force: {found})"),
-            None => expected.clone(),
-        })
-        .collect();
-    let evidence = format!("{} on {} lacks {}", mount.source, mount.mount_point, differences.join(", "));
-    let advice = "options are taken when the mount is made, a live mount never gets others: correct the StorageClass, \
-                  re-create the PersistentVolume, and restart its pods on this node until the mount is gone";
-    Finding { target: target.clone().unwrap_or_default(), ..own(ALERT, Level::Warning, &evidence, advice) }
+/// What is worth knowing beside what is not in force.
+pub(super) fn circumstances(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding> {
+    let foreign = foreign_sysctls(&snapshot.host, settings);
+    foreign.into_iter().chain(memory(snapshot, settings)).collect()
 }
 
 /// Values that cannot be judged because another network namespace answered.
@@ -177,7 +128,7 @@ fn memory(snapshot: &Snapshot, settings: &Settings) -> Option<Finding> {
     (sum > 0).then(|| {
         let evidence =
             format!("Cilium's conntrack and NAT maps take {}: {}", mebibytes(sum), each.join(", "));
-        own("map_memory", Level::Info, &evidence, "")
+        own("map_memory", Level::INFO, &evidence, "")
     })
 }
 

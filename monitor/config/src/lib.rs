@@ -11,7 +11,6 @@ pub mod logs;
 mod raw;
 pub mod target;
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "tests read what is on file")]
 mod tests;
 pub mod threshold;
 mod yaml;
@@ -22,13 +21,12 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use monitor_model::catalog::Severity;
 use monitor_model::host::logs::LogPattern;
 
 pub use crate::expect::{Bound, Expect, MapKind, MountKind, SysctlValue, TimeoutClass};
 pub use crate::raw::parse_listen;
 pub use crate::target::{Cidr, Service, Target, Transport};
-pub use crate::threshold::Thresholds;
+pub use crate::threshold::{AlertList, Threshold, Thresholds};
 
 /// Where the configuration is looked for when no path is given.
 pub const DEFAULT_PATH: &str = "/etc/ctmon/config.yaml";
@@ -103,8 +101,10 @@ pub enum ConfigError {
     Invalid { problem: String },
 }
 
-impl Default for Settings {
-    fn default() -> Self {
+impl Settings {
+    /// Settings with these alerts, nothing configured.
+    #[must_use]
+    pub fn defaults<A: AlertList>() -> Self {
         Self {
             listen: vec![SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), DEFAULT_PORT)],
             interval: Duration::from_secs(15),
@@ -116,24 +116,10 @@ impl Default for Settings {
             snat_port_range: 32_768..=65_535,
             targets_from_host: true,
             targets: Vec::new(),
-            thresholds: Thresholds::default(),
+            thresholds: Thresholds::defaults(A::alerts()),
             expect: Expect::default(),
             logs: Vec::new(),
         }
-    }
-}
-
-impl Settings {
-    /// What an alert of that severity compares with; `None` when it is off or does not exist.
-    #[must_use]
-    pub fn threshold(&self, alert: &str, severity: Severity) -> Option<f64> {
-        self.thresholds.get(alert, severity)?.value
-    }
-
-    /// How long an alert's condition holds before it fires.
-    #[must_use]
-    pub fn for_(&self, alert: &str, severity: Severity) -> Option<Duration> {
-        self.thresholds.get(alert, severity).map(|rule| rule.hold)
     }
 
     /// The effective configuration with every default spelled out; [`parse`] reads it back to the same settings.
@@ -152,37 +138,37 @@ pub struct Loaded {
 }
 
 /// Reads the file; without a path the default one if it exists, else the defaults.
-pub fn load(
+pub fn load<A: AlertList>(
     path: Option<&Path>,
     read_text: impl Fn(&Path) -> Result<String, ConfigError>,
 ) -> Result<Loaded, ConfigError> {
     let read = |path: &Path| {
         let text = read_text(path)?;
-        Ok(Loaded { settings: parse_file(path, &text)?, text: Some(text) })
+        Ok(Loaded { settings: parse_file::<A>(path, &text)?, text: Some(text) })
     };
     match path {
         Some(path) => read(path),
         None => match read(Path::new(DEFAULT_PATH)) {
-            Err(error) if error.is_absent() => Ok(Loaded { settings: Settings::default(), text: None }),
+            Err(error) if error.is_absent() => Ok(Loaded { settings: Settings::defaults::<A>(), text: None }),
             other => other,
         },
     }
 }
 
 /// Reads the text of a file.
-pub fn parse(text: &str) -> Result<Settings, ConfigError> {
-    raw::read(text).map_err(|problem| ConfigError::Invalid { problem })
+pub fn parse<A: AlertList>(text: &str) -> Result<Settings, ConfigError> {
+    raw::read::<A>(text).map_err(|problem| ConfigError::Invalid { problem })
 }
 
 /// Reads the text of this file.
-pub fn parse_file(path: &Path, text: &str) -> Result<Settings, ConfigError> {
-    raw::read(text).map_err(|problem| ConfigError::InFile { path: path.to_owned(), problem })
+pub fn parse_file<A: AlertList>(path: &Path, text: &str) -> Result<Settings, ConfigError> {
+    raw::read::<A>(text).map_err(|problem| ConfigError::InFile { path: path.to_owned(), problem })
 }
 
 /// Reads the text of this file, which is to replace settings that are in force: one in which something is missing was cut
 /// off, or is being written, and its defaults are not what somebody asked for.
-pub fn parse_whole(path: &Path, text: &str) -> Result<Settings, ConfigError> {
-    let settings = parse_file(path, text)?;
+pub fn parse_whole<A: AlertList>(path: &Path, text: &str) -> Result<Settings, ConfigError> {
+    let settings = parse_file::<A>(path, text)?;
     match file::hollow(text) {
         Some(problem) => Err(ConfigError::InFile { path: path.to_owned(), problem }),
         None => Ok(settings),

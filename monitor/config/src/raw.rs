@@ -13,7 +13,8 @@ use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use super::field::{Bounded, Field, read_as};
 use super::logs::Logs;
 use super::target::Targets;
-use super::{ClockChoice, EvictionMode, Expect, Settings, Thresholds};
+use super::threshold::{AlertList, Configured};
+use super::{ClockChoice, EvictionMode, Expect, Settings};
 
 /// Scans closer than 1 s would find nothing new; beyond 10 m the rules' windows hold fewer than two samples.
 type Interval = Bounded<1_000, 600_000>;
@@ -22,9 +23,9 @@ type Interval = Bounded<1_000, 600_000>;
 type StaleAfter = Bounded<20_000, 7_200_000>;
 
 /// As in the file.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawSettings {
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, bound = "A: AlertList")]
+struct RawSettings<A> {
     listen: Option<Listen>,
     interval: Option<Interval>,
     deep_interval: Option<DeepInterval>,
@@ -35,16 +36,17 @@ struct RawSettings {
     snat_port_range: Option<PortRange>,
     targets_from_host: Option<bool>,
     targets: Option<Targets>,
-    thresholds: Option<Thresholds>,
+    thresholds: Option<Configured<A>>,
     expect: Option<Expect>,
     logs: Option<Logs>,
 }
 
 /// Reads the text of a file; an empty one is the defaults.
-pub(super) fn read(text: &str) -> Result<Settings, String> {
+pub(super) fn read<A: AlertList>(text: &str) -> Result<Settings, String> {
     yaml_cost::check_cost(text.as_bytes())?;
-    let raw: Option<RawSettings> = yaml_serde::from_str(text).map_err(|error| describe(&error))?;
-    let RawSettings {
+    let raw: Option<RawSettings<A>> = yaml_serde::from_str(text).map_err(|error| describe(&error))?;
+    let default = Settings::defaults::<A>();
+    let Some(RawSettings {
         listen,
         interval,
         deep_interval,
@@ -58,8 +60,10 @@ pub(super) fn read(text: &str) -> Result<Settings, String> {
         thresholds,
         expect,
         logs,
-    } = raw.unwrap_or_default();
-    let default = Settings::default();
+    }) = raw
+    else {
+        return Ok(default);
+    };
     let settings = Settings {
         listen: listen.map_or(default.listen, |listen| listen.0),
         interval: interval.map_or(default.interval, |interval| interval.0),
@@ -71,7 +75,7 @@ pub(super) fn read(text: &str) -> Result<Settings, String> {
         snat_port_range: snat_port_range.map_or(default.snat_port_range, |range| range.0),
         targets_from_host: targets_from_host.unwrap_or(default.targets_from_host),
         targets: targets.map_or(default.targets, |targets| targets.0),
-        thresholds: thresholds.unwrap_or(default.thresholds),
+        thresholds: thresholds.map_or(default.thresholds, |configured| configured.0),
         expect: expect.unwrap_or(default.expect),
         logs: logs.map_or(default.logs, |logs| logs.0),
     };

@@ -1,41 +1,78 @@
 //! Thresholds: what the alerts compare with, and for how long.
 //!
-//! In: the `thresholds` key over the defaults of the catalogue. Out: one [`Rule`] for each alert and severity.
-//! Must not: invent alerts: what is not in the catalogue is an error that lists what is.
+//! In: the key `thresholds`, and a list of alerts with their defaults. Out: one [`Rule`] for each alert and severity.
+//! Must not: know the alerts: what is not in the list is an error that says what is.
 
 use std::fmt::{self, Formatter};
+use std::marker::PhantomData;
 
-use monitor_model::catalog::{ALERTS, Alert, Severity};
+use monitor_model::alert::{Alert, Severity};
 use monitor_model::rule::Rule;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use super::field::{Bounded, Choice, Field, choose, read_as};
 
-/// One [`Rule`] for each entry of the catalogue, in its order.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Thresholds(Vec<Rule>);
-
-impl Default for Thresholds {
-    fn default() -> Self {
-        Self(ALERTS.iter().map(Rule::default_of).collect())
-    }
+/// The alerts that can be configured; whoever reads a configuration names them.
+pub trait AlertList {
+    /// In display order.
+    fn alerts() -> &'static [&'static Alert];
 }
 
+/// One severity of one alert, and how it is evaluated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Threshold {
+    pub alert: &'static Alert,
+    pub severity: Severity,
+    pub rule: Rule,
+}
+
+/// Every severity of every alert, in display order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Thresholds(Vec<Threshold>);
+
 impl Thresholds {
-    /// The catalogue with its rules, in display order.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static Alert, &Rule)> {
-        ALERTS.iter().zip(&self.0)
-    }
-
-    /// The rule of one alert and severity.
+    /// What the alerts say by themselves.
     #[must_use]
-    pub fn get(&self, alert: &str, severity: Severity) -> Option<&Rule> {
-        self.iter().find(|(known, _)| known.name == alert && known.severity == severity).map(|(_, rule)| rule)
+    pub fn defaults(alerts: &[&'static Alert]) -> Self {
+        let grades = |alert: &'static Alert| {
+            alert.severities.iter().map(move |grade| Threshold {
+                alert,
+                severity: grade.severity,
+                rule: Rule::default_of(alert, grade),
+            })
+        };
+        Self(alerts.iter().copied().flat_map(grades).collect())
     }
 
-    fn get_mut(&mut self, alert: &str, severity: Severity) -> Option<(&'static Alert, &mut Rule)> {
-        ALERTS.iter().zip(&mut self.0).find(|(known, _)| known.name == alert && known.severity == severity)
+    /// All of them, in display order.
+    pub fn iter(&self) -> impl Iterator<Item = &Threshold> {
+        self.0.iter()
+    }
+
+    /// The rule of one alert and severity; `None` where it has no such severity.
+    #[must_use]
+    pub fn get(&self, alert: &Alert, severity: Severity) -> Option<&Rule> {
+        self.named(alert.name).find(|known| known.severity == severity).map(|known| &known.rule)
+    }
+
+    /// Whether any severity of the alert is on.
+    #[must_use]
+    pub fn is_on(&self, alert: &Alert) -> bool {
+        self.named(alert.name).any(|known| known.rule.value.is_some())
+    }
+
+    fn named(&self, name: &str) -> impl Iterator<Item = &Threshold> {
+        self.0.iter().filter(move |known| known.alert.name == name)
+    }
+
+    /// In words, for an error.
+    fn severities(&self, name: &str) -> String {
+        self.named(name).map(|known| known.severity.name()).collect::<Vec<_>>().join(" and ")
+    }
+
+    fn get_mut(&mut self, name: &str, severity: Severity) -> Option<&mut Threshold> {
+        self.0.iter_mut().find(|known| known.alert.name == name && known.severity == severity)
     }
 }
 
@@ -105,53 +142,60 @@ impl Field for Named {
     }
 }
 
-/// A name of the catalogue, with or without its prefix.
-struct AlertName(&'static str);
+/// A name of the list, with or without its prefix.
+struct AlertName<L>(&'static str, PhantomData<L>);
 
-impl Field for AlertName {
+impl<L: AlertList> Field for AlertName<L> {
     type Raw = String;
     const EXPECTED: &'static str = "the name of an alert";
 
     fn check(raw: String) -> Result<Self, String> {
-        ALERTS.iter().find(|alert| alert.name == raw || alert.short_name() == raw).map_or_else(
-            || {
-                let mut names: Vec<_> = ALERTS.iter().map(Alert::short_name).collect();
-                names.dedup();
-                Err(format!("there is no alert `{raw}`: use one of {}", names.join(", ")))
-            },
-            |alert| Ok(Self(alert.name)),
-        )
+        let known = L::alerts().iter().find(|alert| alert.name == raw || alert.short_name() == raw);
+        known.map(|alert| Self(alert.name, PhantomData)).ok_or_else(|| {
+            let mut names: Vec<_> = L::alerts().iter().map(|alert| alert.short_name()).collect();
+            names.dedup();
+            format!("there is no alert `{raw}`: use one of {}", names.join(", "))
+        })
     }
 }
 
-read_as!(text: Number, AlertName, Named);
+read_as!(text: Number, Named);
 
-impl<'de> Deserialize<'de> for Thresholds {
+impl<'de, L: AlertList> Deserialize<'de> for AlertName<L> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(AlertsVisitor)
+        super::field::text(deserializer)
     }
 }
 
-struct AlertsVisitor;
+/// The key `thresholds` over the alerts of a list.
+pub(super) struct Configured<L>(pub(super) Thresholds, PhantomData<L>);
 
-impl<'de> Visitor<'de> for AlertsVisitor {
-    type Value = Thresholds;
+impl<'de, L: AlertList> Deserialize<'de> for Configured<L> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(AlertsVisitor(PhantomData))
+    }
+}
+
+struct AlertsVisitor<L>(PhantomData<L>);
+
+impl<'de, L: AlertList> Visitor<'de> for AlertsVisitor<L> {
+    type Value = Configured<L>;
 
     fn expecting(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         formatter.write_str("alerts: {MapFilling: {warning: {value: 0.8, for: 10m}}}")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Thresholds, A::Error> {
-        let mut thresholds = Thresholds::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Configured<L>, A::Error> {
+        let mut thresholds = Thresholds::defaults(L::alerts());
         let mut seen = Vec::new();
-        while let Some(AlertName(alert)) = access.next_key()? {
+        while let Some(AlertName::<L>(alert, _)) = access.next_key()? {
             if seen.contains(&alert) {
                 return Err(Error::custom(format!("{alert} is given twice: keep one of them")));
             }
             seen.push(alert);
             access.next_value_seed(OneAlert { alert, thresholds: &mut thresholds })?;
         }
-        Ok(thresholds)
+        Ok(Configured(thresholds, PhantomData))
     }
 }
 
@@ -177,10 +221,8 @@ impl<'de> Visitor<'de> for OneAlert<'_> {
     }
 
     fn visit_unit<E: Error>(self) -> Result<(), E> {
-        for severity in Severity::ALL {
-            if let Some((_, rule)) = self.thresholds.get_mut(self.alert, *severity) {
-                rule.value = None;
-            }
+        for threshold in self.thresholds.0.iter_mut().filter(|known| known.alert.name == self.alert) {
+            threshold.rule.value = None;
         }
         Ok(())
     }
@@ -193,16 +235,16 @@ impl<'de> Visitor<'de> for OneAlert<'_> {
                 return Err(Error::custom(format!("{} is given twice: keep one of them", severity.name())));
             }
             seen.push(severity);
-            let Some((known, rule)) = self.thresholds.get_mut(alert, severity) else {
+            let Some(threshold) = self.thresholds.get_mut(alert, severity) else {
                 return Err(Error::custom(format!(
                     "{alert} has no severity {}: it has {}",
                     severity.name(),
-                    severities(alert)
+                    self.thresholds.severities(alert)
                 )));
             };
             match access.next_value::<Option<RawRule>>()? {
-                None => rule.value = None,
-                Some(raw) => raw.apply(known, rule).map_err(Error::custom)?,
+                None => threshold.rule.value = None,
+                Some(raw) => raw.apply(threshold).map_err(Error::custom)?,
             }
         }
         Ok(())
@@ -210,7 +252,8 @@ impl<'de> Visitor<'de> for OneAlert<'_> {
 }
 
 impl RawRule {
-    fn apply(self, alert: &Alert, rule: &mut Rule) -> Result<(), String> {
+    fn apply(self, threshold: &mut Threshold) -> Result<(), String> {
+        let Threshold { alert, severity: _, rule } = threshold;
         let Self { value, hold, keep_firing_for, window } = self;
         if let Value::Given(value) = value {
             rule.value = value.map(|number| number.0);
@@ -228,10 +271,4 @@ impl RawRule {
         }
         Ok(())
     }
-}
-
-fn severities(alert: &str) -> String {
-    let names: Vec<_> =
-        ALERTS.iter().filter(|known| known.name == alert).map(|known| known.severity.name()).collect();
-    names.join(" and ")
 }

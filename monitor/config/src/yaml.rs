@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use monitor_model::duration;
 
-use super::{Bound, Expect, Service, Settings, Target, Thresholds};
+use super::{Bound, Expect, Service, Settings, Target, Threshold, Thresholds};
 
 /// Writes everything.
 pub(super) fn write(settings: &Settings) -> String {
@@ -87,7 +87,7 @@ fn service(Service { name, ports, protocol }: &Service) -> String {
 fn write_thresholds(out: &mut String, thresholds: &Thresholds) {
     out.push_str("thresholds:\n");
     let mut previous = "";
-    for (alert, rule) in thresholds.iter() {
+    for Threshold { alert, severity, rule } in thresholds.iter() {
         if alert.name != previous {
             let _ = writeln!(out, "  {}:", alert.name);
         }
@@ -98,7 +98,7 @@ fn write_thresholds(out: &mut String, thresholds: &Thresholds) {
         let _ = writeln!(
             out,
             "    {}: {{value: {value}, for: {}, keep_firing_for: {}{window}}}",
-            alert.severity.name(),
+            severity.name(),
             duration::format(rule.hold),
             duration::format(rule.keep_firing_for),
         );

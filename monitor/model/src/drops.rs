@@ -4,10 +4,15 @@
 //!
 //! Words: <https://github.com/cilium/cilium/blob/v1.18.0/pkg/monitor/api/drop.go>.
 
+/// `DROP_CT_CREATE_FAILED`: no entry could be made for a new connection.
+pub const CT_INSERTION_FAILED: u8 = 155;
+/// `DROP_NAT_NO_MAPPING`: no source port was free.
+pub const NO_NAT_MAPPING: u8 = 167;
+
 /// Reasons about conntrack and NAT, and what Cilium calls them.
 pub const REASONS: [(u8, &str); 9] = [
-    (155, "CT: Map insertion failed"),
-    (167, "No mapping for NAT masquerade"),
+    (CT_INSERTION_FAILED, "CT: Map insertion failed"),
+    (NO_NAT_MAPPING, "No mapping for NAT masquerade"),
     (163, "Unknown connection tracking state"),
     (135, "CT: Truncated or invalid header"),
     (137, "CT: Unknown L4 protocol"),
@@ -22,9 +27,6 @@ pub const DIRECTIONS: [&str; 4] = ["UNKNOWN", "INGRESS", "EGRESS", "SERVICE"];
 
 /// Classes of how many tries a source port took.
 pub const RETRIES: [&str; 5] = ["0", "1_4", "5_16", "17_31", "exhausted"];
-
-/// "No mapping for NAT masquerade".
-const NO_MAPPING: u8 = 167;
 
 /// The first of [`RETRIES`] say nothing of scarcity.
 const EASY_CLASSES: usize = 2;
@@ -58,6 +60,6 @@ impl Drops {
     pub fn scarce_ports(&self) -> u64 {
         let retried =
             self.retries.iter().flat_map(|(_, counts)| counts.iter().skip(EASY_CLASSES)).sum::<u64>();
-        retried + self.of(NO_MAPPING).unwrap_or(0)
+        retried + self.of(NO_NAT_MAPPING).unwrap_or(0)
     }
 }

@@ -37,6 +37,12 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     if text.is_empty() { Err(wrong()) } else { Ok(Duration::from_millis(total)) }
 }
 
+/// Writes a duration to the whole second below.
+#[must_use]
+pub fn format_seconds(duration: Duration) -> String {
+    format(Duration::from_secs(duration.as_secs()))
+}
+
 /// Writes a duration so that [`parse`] reads it back; below a millisecond is cut off.
 #[must_use]
 pub fn format(duration: Duration) -> String {

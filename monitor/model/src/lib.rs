@@ -4,7 +4,7 @@
 //! checks and outputs are functions of. Must not: read anything, or know a format.
 
 pub mod agent_config;
-pub mod catalog;
+pub mod alert;
 pub mod clock;
 pub mod count_plan;
 pub mod ct;

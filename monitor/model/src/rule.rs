@@ -1,12 +1,12 @@
-//! How an alert is judged.
+//! How an alert is evaluated.
 //!
-//! In: the catalogue. Out: [`Rule`]. Must not: judge.
+//! In: an alert and one of its severities. Out: [`Rule`]. Must not: evaluate.
 
 use std::time::Duration;
 
-use crate::catalog::Alert;
+use crate::alert::{Alert, Grade};
 
-/// How one alert of one severity is judged.
+/// How one alert of one severity is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rule {
     /// `None`: off.
@@ -20,12 +20,12 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// What the catalogue says.
+    /// What the alert says by itself.
     #[must_use]
-    pub fn default_of(alert: &Alert) -> Self {
+    pub const fn default_of(alert: &Alert, grade: &Grade) -> Self {
         Self {
-            value: alert.value,
-            hold: alert.hold,
+            value: grade.value,
+            hold: grade.hold,
             keep_firing_for: alert.keep_firing_for,
             window: alert.window,
         }

@@ -5,9 +5,11 @@
 
 use std::time::Duration;
 
+use monitor_check::ALERTS;
 use monitor_check::files::Files;
-use monitor_check::history::{Active, Followed, History, Looked};
-use monitor_model::catalog::{ALERTS, Severity};
+use monitor_check::history::{Active, Followed, History};
+use monitor_check::lookback::LookbackReading;
+use monitor_model::alert::{Alert, Severity};
 use monitor_model::snapshot::GcFacts;
 use serde::{Deserialize, Serialize};
 
@@ -113,28 +115,30 @@ impl From<CollectorObject> for GcFacts {
 }
 
 impl From<&History> for Document {
-    fn from(History { maps, looked, files, active }: &History) -> Self {
+    fn from(History { maps, lookback, files, active }: &History) -> Self {
         let maps = maps.iter().map(|Followed { map_name, id, gc }| MapObject {
             map_name: map_name.clone(),
             id: *id,
             collector: gc.as_ref().map(CollectorObject::from),
         });
-        let windows =
-            looked.iter().map(|Looked { alert, map_name, target, subject, window, value }| WindowObject {
+        let windows = lookback.iter().map(|reading| {
+            let LookbackReading { alert, severity, map_name, target, subject, window, value } = reading;
+            WindowObject {
                 alert: alert.name.to_owned(),
-                severity: alert.severity.name().to_owned(),
+                severity: severity.name().to_owned(),
                 map_name: map_name.clone(),
                 target: target.clone(),
                 subject: subject.clone(),
                 window_seconds: window.as_secs_f64(),
                 value: *value,
-            });
+            }
+        });
         let Files { config_refused, web_refused, certificate_left } = *files;
         let files = FilesObject { config_refused, web_refused, certificate_left_seconds: certificate_left };
         let active =
             active.iter().map(|Active { alert, severity, map_name, target, held, from_the_start }| {
                 ActiveObject {
-                    alert: alert.clone(),
+                    alert: alert.name.to_owned(),
                     severity: severity.name().to_owned(),
                     map_name: map_name.clone(),
                     target: target.clone(),
@@ -155,21 +159,28 @@ impl From<Document> for History {
             id,
             gc: collector.map(GcFacts::from),
         });
-        let looked = windows.into_iter().filter_map(|window| {
+        let lookback = windows.into_iter().filter_map(|window| {
             let WindowObject { alert, severity, map_name, target, subject, window_seconds, value } = window;
-            let alert =
-                ALERTS.iter().find(|known| known.name == alert && known.severity.name() == severity)?;
-            Some(Looked { alert, map_name, target, subject, window: duration(window_seconds), value })
+            let (alert, severity) = known(&alert, &severity)?;
+            let window = duration(window_seconds);
+            Some(LookbackReading { alert, severity, map_name, target, subject, window, value })
         });
         let FilesObject { config_refused, web_refused, certificate_left_seconds } = files;
         let files = Files { config_refused, web_refused, certificate_left: certificate_left_seconds };
         let active = active.into_iter().filter_map(|object| {
             let ActiveObject { alert, severity, map_name, target, held_seconds, from_the_start } = object;
-            let severity = *Severity::ALL.iter().find(|known| known.name() == severity)?;
+            let (alert, severity) = known(&alert, &severity)?;
             Some(Active { alert, severity, map_name, target, held: duration(held_seconds), from_the_start })
         });
-        Self { maps: maps.collect(), looked: looked.collect(), files, active: active.collect() }
+        Self { maps: maps.collect(), lookback: lookback.collect(), files, active: active.collect() }
     }
+}
+
+/// The alert and severity of these names; `None` for those of another version.
+fn known(name: &str, severity: &str) -> Option<(&'static Alert, Severity)> {
+    let named = ALERTS.iter().filter(|alert| alert.name == name);
+    let grades = named.flat_map(|alert| alert.severities.iter().map(|grade| (*alert, grade.severity)));
+    grades.into_iter().find(|(_, known)| known.name() == severity)
 }
 
 #[cfg(test)]
@@ -186,8 +197,11 @@ mod tests {
             interval_before: Some(Duration::from_secs(300)),
             dying: Some(0.25),
         };
-        let looked = ALERTS.iter().zip(0_u8..).map(|(alert, number)| Looked {
+        let all =
+            ALERTS.iter().flat_map(|alert| alert.severities.iter().map(|grade| (*alert, grade.severity)));
+        let lookback = all.zip(0_u8..).map(|((alert, severity), number)| LookbackReading {
             alert,
+            severity,
             map_name: format!("map{number}"),
             target: format!("target{number}"),
             subject: format!("subject{number}"),
@@ -199,10 +213,10 @@ mod tests {
                 Followed { map_name: "ct4_global".to_owned(), id: 7, gc: Some(gc) },
                 Followed { map_name: "snat_v4_external".to_owned(), id: 8, gc: None },
             ],
-            looked: looked.collect(),
+            lookback: lookback.collect(),
             files: Files { config_refused: true, web_refused: Some(false), certificate_left: Some(-1.5) },
             active: vec![Active {
-                alert: "CtmonCollectionLagging".to_owned(),
+                alert: ALERTS[0],
                 severity: Severity::Warning,
                 map_name: "ct4_global".to_owned(),
                 target: String::new(),
@@ -226,6 +240,6 @@ mod tests {
         let text = r#"{"maps":[],"windows":[{"alert":"CtmonNew","severity":"info","map_name":"","target":"",
             "subject":"","window_seconds":1,"value":9}],"timeouts":[]}"#;
         let history = History::from(serde_json::from_str::<Document>(text).unwrap());
-        assert!(history.looked.is_empty());
+        assert!(history.lookback.is_empty());
     }
 }

@@ -15,4 +15,4 @@ pub mod terminal;
 #[path = "../../check/src/testing.rs"]
 mod testing;
 #[cfg(test)]
-use monitor_check::{Finding, findings, readings};
+use monitor_check::{Catalog, Finding, History, findings, readings};

@@ -148,7 +148,6 @@ impl fmt::Display for Escaped<'_> {
 
 #[cfg(test)]
 mod tests {
-    use monitor_config::Settings;
 
     use super::*;
     use crate::testing;
@@ -159,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_page_shows_its_facts_and_runs_nothing() {
-        let snapshot = testing::nothing(&Settings::default());
+        let snapshot = testing::nothing(&testing::defaults());
         let view = View { snapshot: &snapshot, findings: &[] };
         let page = Page::render(&Facts { version: "1.2.3", host: Some("node-1"), view: Some(view) });
         let page = text(&page, &Page::status(Ok((Duration::from_millis(2500), Duration::from_secs(15)))));

@@ -110,7 +110,7 @@ impl Node {
             }
         }
         if let Ok(history) = &remembered {
-            history.tell(&mut snapshot);
+            history.complete(&mut snapshot);
         }
         Ok(Self { snapshot, remembered })
     }
@@ -180,16 +180,16 @@ fn node_mounts(snapshot: &Snapshot) -> Vec<Mount> {
 
 /// The name, with or without its prefix.
 fn is_called(finding: &Finding, name: &str) -> bool {
-    let bare = |name: &str| name.strip_prefix(monitor_model::catalog::PREFIX).unwrap_or(name).to_lowercase();
+    let bare = |name: &str| name.strip_prefix(monitor_model::alert::PREFIX).unwrap_or(name).to_lowercase();
     bare(&finding.check) == bare(name)
 }
 
 /// 1 for findings, 2 where something could not be told; 1 wins.
 fn exit_code(findings: &[Finding], fail_on: FailOn) -> ExitCode {
     let least = match fail_on {
-        FailOn::Info => Some(Level::Info),
-        FailOn::Warning => Some(Level::Warning),
-        FailOn::Critical => Some(Level::Critical),
+        FailOn::Info => Some(Level::INFO),
+        FailOn::Warning => Some(Level::WARNING),
+        FailOn::Critical => Some(Level::CRITICAL),
         FailOn::Never => None,
     };
     let fails = |finding: &Finding| {

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use monitor_check::Catalog;
 use monitor_model::one_line::one_line;
 use monitor_output::terminal::{self, Notation, complain};
 use monitor_source::daemon::DaemonUrl;
@@ -156,7 +157,7 @@ fn dispatch(Cli { global, verb }: &Cli, signals: Option<Signals>) -> anyhow::Res
     // A daemon tells what it does; a one-off verb speaks through its result.
     let usual_level = if matches!(verb, Verb::Run(_)) { "info" } else { "warn" };
     logging::init(global.log_level.as_deref().unwrap_or(usual_level), global.log_format)?;
-    let loaded = monitor_config::load(global.config.as_deref(), config_file::read_text)?;
+    let loaded = monitor_config::load::<Catalog>(global.config.as_deref(), config_file::read_text)?;
     let out = &mut terminal::stdout(verb.notation());
     let settings = &loaded.settings;
     match verb {

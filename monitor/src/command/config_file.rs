@@ -38,21 +38,23 @@ fn regular(path: &Path, metadata: &fs::Metadata) -> Result<(), ConfigError> {
 
 #[cfg(test)]
 mod tests {
+    use monitor_check::Catalog;
     use monitor_config::{Settings, load};
 
     use super::*;
 
     #[test]
     fn a_file_that_is_not_there_says_so_with_its_path() {
-        let error =
-            load(Some(Path::new("/nonexistent/ctmon.yaml")), read_text).expect_err("no file").to_string();
+        let error = load::<Catalog>(Some(Path::new("/nonexistent/ctmon.yaml")), read_text)
+            .expect_err("no file")
+            .to_string();
         assert!(error.starts_with("failed to read configuration /nonexistent/ctmon.yaml: "), "{error}");
     }
 
     #[test]
     fn only_regular_files_of_a_bounded_size_are_read() {
         let check = |path: &Path, expected: &str| {
-            let error = load(Some(path), read_text).expect_err("not to be read").to_string();
+            let error = load::<Catalog>(Some(path), read_text).expect_err("not to be read").to_string();
             assert!(error.contains(expected), "{error}");
         };
         check(Path::new("/dev/zero"), "/dev/zero is not a regular file");
@@ -77,6 +79,9 @@ mod tests {
 
     #[test]
     fn dev_null_is_no_configuration_and_no_complaint() {
-        assert_eq!(load(Some(Path::new("/dev/null")), read_text).unwrap().settings, Settings::default());
+        assert_eq!(
+            load::<Catalog>(Some(Path::new("/dev/null")), read_text).unwrap().settings,
+            Settings::defaults::<Catalog>()
+        );
     }
 }

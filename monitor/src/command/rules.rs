@@ -90,7 +90,8 @@ mod tests {
     fn check(flags: &[&str]) -> Result<String, String> {
         let line = Line::try_parse_from(std::iter::once(&"rules").chain(flags)).map_err(|e| e.to_string())?;
         let mut out = Vec::new();
-        run(&Settings::default(), &line.args, &mut out).map_err(|error| format!("{error:#}"))?;
+        run(&Settings::defaults::<monitor_check::Catalog>(), &line.args, &mut out)
+            .map_err(|error| format!("{error:#}"))?;
         Ok(String::from_utf8(out).expect("text"))
     }
 

@@ -480,7 +480,8 @@ fn the_top_table_says_what_it_leaves_out() {
 
 #[test]
 fn the_log_counter_takes_every_pattern_of_the_preset() {
-    let logs = monitor_config::parse("logs: [{preset: trident-qnap}]").unwrap().logs;
+    let logs =
+        monitor_config::parse::<monitor_check::Catalog>("logs: [{preset: trident-qnap}]").unwrap().logs;
     assert!(logs.len() > 3, "{logs:?}");
     LogCounter::new(&logs, Limits::default()).unwrap();
 }

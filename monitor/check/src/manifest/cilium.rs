@@ -1,6 +1,6 @@
 //! Cilium's ConfigMap and the values of its chart.
 //!
-//! In: keys and values. Out: findings on keys that are ignored, values that are not understood, the collector's
+//! In: keys and values. Out: findings on keys that are ignored, values that are not understood, the gc's
 //! interval, and sizes and timeouts that the kernel does not show. Must not: guess what an unset key stands for.
 
 use std::collections::BTreeMap;
@@ -77,7 +77,7 @@ fn ignored(id: &ObjectId, key: &str, value: &str, right: &str) -> ManifestFindin
         check: "CiliumKeyIgnored",
         evidence: format!("{key}: {value} is accepted and does nothing"),
         advice: format!("write {right} instead"),
-        severity: Level::Warning,
+        severity: Level::WARNING,
     }
 }
 
@@ -87,7 +87,7 @@ fn unknown(id: &ObjectId, key: &str, why: &str) -> ManifestFinding {
         check: "CiliumKeyUnknown",
         evidence: format!("{key}: {why}"),
         advice: "look it up in the reference of your version, or remove it".to_owned(),
-        severity: Level::Info,
+        severity: Level::INFO,
     }
 }
 
@@ -111,7 +111,7 @@ fn agent(
             evidence: format!("{}: {:?} is not {}", invalid.key, invalid.value, invalid.expected),
             advice: "correct the value: the agent refuses to start with it or falls back to its default"
                 .to_owned(),
-            severity: Level::Warning,
+            severity: Level::WARNING,
         });
     }
     collector(id, config, findings);
@@ -139,7 +139,7 @@ fn collector(id: &ObjectId, config: &AgentConfig, findings: &mut Vec<ManifestFin
             "set conntrackGCInterval: 5m (conntrack-gc-interval), or cap it with conntrackGCMaxInterval: the \
                  interval grows by half whenever a pass removes less than 5 % of the map's size, up to 12 h"
                 .to_owned(),
-        severity: Level::Info,
+        severity: Level::INFO,
     });
 }
 
@@ -194,7 +194,7 @@ fn timeouts(
                 check: "CiliumValueInvalid",
                 evidence: format!("{key} is {told:?}, less than a second"),
                 advice: "give a unit, such as 6h: a number without one is nanoseconds".to_owned(),
-                severity: Level::Warning,
+                severity: Level::WARNING,
             });
         } else if let Some(shown) = shown
             && told.abs_diff(shown) > reference.timeout_tolerance
@@ -212,6 +212,6 @@ fn differs(id: &ObjectId, key: &str, told: &str, shown: &str, after: &str) -> Ma
         check: "CiliumNotInForce",
         evidence: format!("{key} is {told} here, the kernel shows {shown}"),
         advice: format!("restart the agent of this node: it reads its configuration at its start; {after}"),
-        severity: Level::Warning,
+        severity: Level::WARNING,
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use monitor_model::host::mounts::{Family, Mount, missing_options};
 use monitor_model::manifest::{Container, Manifest, Object, ObjectId, PersistentVolume};
 
-use super::Level;
+use crate::finding::Level;
 
 mod cilium;
 pub mod keys;
@@ -93,7 +93,7 @@ fn workload(id: &ObjectId, container: &Container, findings: &mut Vec<ManifestFin
                     "add --kube-api-qps=50 --kube-api-burst=100 to the sidecar's arguments: at the default \
                          pace it waits for itself (\"client rate limiter Wait returned an error\")"
                         .to_owned(),
-                severity: Level::Warning,
+                severity: Level::WARNING,
             });
         }
     }
@@ -105,7 +105,7 @@ fn workload(id: &ObjectId, container: &Container, findings: &mut Vec<ManifestFin
             advice:
                 "set resources.requests: under pressure this container is the first to starve or be evicted"
                     .to_owned(),
-            severity: if is_trident { Level::Warning } else { Level::Info },
+            severity: if is_trident { Level::WARNING } else { Level::INFO },
         });
     }
 }
@@ -131,7 +131,7 @@ fn backend_without_limit(id: &ObjectId, driver: Option<&str>) -> ManifestFinding
         check: "TridentBackendWithoutLimit",
         evidence: format!("no limitVolumeSize (driver {})", driver.unwrap_or("not named")),
         advice: "set spec.limitVolumeSize: one claim with a typing error can take the whole pool".to_owned(),
-        severity: Level::Warning,
+        severity: Level::WARNING,
     }
 }
 
@@ -155,7 +155,7 @@ fn persistent_volume(
             advice: "add them to the StorageClass for new volumes; a PersistentVolume that exists must be \
                      re-created to get them"
                 .to_owned(),
-            severity: Level::Warning,
+            severity: Level::WARNING,
         });
     }
     for mount in reference.mounts.iter().filter(|mount| is_mount_of(mount, &volume.id.name)) {
@@ -178,7 +178,7 @@ fn persistent_volume(
                 "mountOptions are read when the volume is mounted: restart the pods that use it; where the \
                      driver keeps its own copy, re-create the PersistentVolume"
                     .to_owned(),
-            severity: Level::Warning,
+            severity: Level::WARNING,
         });
         // The bind mounts of further pods share the superblock, and with it the difference.
         break;

@@ -89,7 +89,7 @@ mod tests {
             "kind: TridentBackendConfig\nmetadata: {name: qts, namespace: trident}\nspec: {}",
             &[(
                 "TridentBackendWithoutLimit",
-                Level::Warning,
+                Level::WARNING,
                 "TridentBackendConfig trident/qts: no limitVolumeSize (driver not named)",
             )],
         );
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn expected_mount_options_are_what_volumes_are_compared_with() {
-        let mut settings = Settings::default();
+        let mut settings = crate::testing::defaults();
         settings.expect.mount_options.insert(MountKind::Cifs, vec!["noatime".to_owned()]);
         let reference = reference(&settings, None, &[]);
         assert_eq!(reference.mount_options, [(Family::Cifs, vec!["noatime".to_owned()])]);

@@ -42,10 +42,10 @@ fn sidecars_of_trident_need_a_rate_and_every_container_resources() {
             ("Deployment trident/trident-controller container trident-main", "neither requests nor limits"),
         ]
     );
-    assert!(found.iter().all(|finding| finding.severity == Level::Warning));
+    assert!(found.iter().all(|finding| finding.severity == Level::WARNING));
     let other = "kind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: csi-provisioner}]}";
     let [finding] = findings(other, &Reference::default()).try_into().unwrap();
-    assert_eq!((finding.check, finding.severity), ("ContainerWithoutResources", Level::Info));
+    assert_eq!((finding.check, finding.severity), ("ContainerWithoutResources", Level::INFO));
 }
 
 #[test]

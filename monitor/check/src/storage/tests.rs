@@ -2,12 +2,9 @@
 //!
 //! In: snapshots. Out: pass or fail. Must not: read the node.
 
-use monitor_config::parse;
-
-use super::super::readings;
-use super::super::testing::{nas_tuning, node, nothing};
 use super::*;
-use crate::testing::findings;
+use crate::readings::readings;
+use crate::testing::{defaults, findings, nas_tuning, node, nothing, parse};
 
 fn of(snapshot: &Snapshot, settings: &Settings, check: &str) -> Vec<(Level, String)> {
     let found = findings(snapshot, settings);
@@ -19,20 +16,20 @@ fn of(snapshot: &Snapshot, settings: &Settings, check: &str) -> Vec<(Level, Stri
 }
 
 fn active(snapshot: &Snapshot, alert: &str) -> Vec<(String, f64)> {
-    readings(snapshot, &Settings::default())
+    readings(snapshot, &defaults())
         .into_iter()
-        .filter(|reading| reading.alert.name == alert && reading.active)
+        .filter(|reading| reading.alert().name == alert && reading.active)
         .map(|reading| (reading.target.clone(), reading.value))
         .collect()
 }
 
 #[test]
 fn a_silent_server_is_a_stalled_path_with_its_sockets_named() {
-    let settings = Settings::default();
+    let settings = defaults();
     let silent = node("silent", "silent", "failed", &settings);
     assert_eq!(active(&silent, "CtmonStoragePathStalled"), [("qnap".to_owned(), 2.0)]);
     let [(level, evidence)] = of(&silent, &settings, "CtmonStoragePathStalled").try_into().unwrap();
-    assert_eq!(level, Level::Critical);
+    assert_eq!(level, Level::CRITICAL);
     assert_eq!(
         evidence,
         "2 of 2 sockets repeat data and hear nothing: 192.168.100.10:50744 to 192.168.100.180:445 (smb, established), \
@@ -45,7 +42,7 @@ fn a_silent_server_is_a_stalled_path_with_its_sockets_named() {
 
 #[test]
 fn a_session_that_is_lost_says_how_far() {
-    let settings = Settings::default();
+    let settings = defaults();
     let check = |iscsi: &str, expected: Option<(&str, &str)>| {
         let snapshot = node("used", "restarted", iscsi, &settings);
         let found = findings(&snapshot, &settings);
@@ -70,10 +67,10 @@ fn a_session_that_is_lost_says_how_far() {
 #[test]
 fn keepalive_that_is_in_force_and_unused_is_told() {
     // The captured node has the kernel's default.
-    let settings = parse("expect: {sysctls: {net.ipv4.tcp_keepalive_time: {equals: 7200}}}").unwrap();
+    let settings = parse("expect: {sysctls: {net.ipv4.tcp_keepalive_time: {equals: 7200}}}");
     let snapshot = node("restarted", "restarted", "logged-in", &settings);
     let text = "net.ipv4.tcp_keepalive_time is in force, but 0 of 2 sockets to qnap use keepalive";
-    assert_eq!(of(&snapshot, &settings, "keepalive"), [(Level::Info, text.to_owned())]);
+    assert_eq!(of(&snapshot, &settings, "keepalive"), [(Level::INFO, text.to_owned())]);
     // Not in force: another finding's business.
     let settings = nas_tuning();
     let snapshot = node("restarted", "restarted", "logged-in", &settings);
@@ -82,10 +79,10 @@ fn keepalive_that_is_in_force_and_unused_is_told() {
 
 #[test]
 fn mounts_of_one_server_share_its_connection() {
-    let settings = Settings::default();
+    let settings = defaults();
     let mut snapshot = node("used", "restarted", "logged-in", &settings);
     let text = "2 mounts of 192.168.100.180 share one connection: //192.168.100.180/media, //192.168.100.180/downloads";
-    assert_eq!(of(&snapshot, &settings, "shared_connection"), [(Level::Info, text.to_owned())]);
+    assert_eq!(of(&snapshot, &settings, "shared_connection"), [(Level::INFO, text.to_owned())]);
     let mounts = &mut snapshot.host.mounts.as_mut().unwrap().mounts;
     mounts[0].value.options.push("nosharesock".to_owned());
     assert_eq!(of(&snapshot, &settings, "shared_connection"), []);
@@ -93,7 +90,7 @@ fn mounts_of_one_server_share_its_connection() {
 
 #[test]
 fn an_smb_session_is_told_when_it_is_lost_and_when_it_was() {
-    let settings = Settings::default();
+    let settings = defaults();
     let check = |cifs: &str, expected: Option<(Level, &str)>| {
         let found = of(&node(cifs, "restarted", "logged-in", &settings), &settings, "cifs_session");
         let found = found.first().map(|(level, evidence)| (*level, evidence.as_str()));
@@ -103,7 +100,7 @@ fn an_smb_session_is_told_when_it_is_lost_and_when_it_was() {
     check(
         "killed",
         Some((
-            Level::Warning,
+            Level::WARNING,
             "SMB client to 192.168.100.180: need_reconnect, 1 sessions, 4 of sessions and shares disconnected, 0 \
              reconnects since it was mounted, 0 requests unanswered",
         )),
@@ -111,7 +108,7 @@ fn an_smb_session_is_told_when_it_is_lost_and_when_it_was() {
     check(
         "restarted",
         Some((
-            Level::Info,
+            Level::INFO,
             "SMB client to 192.168.100.180: good, 1 sessions, 0 of sessions and shares disconnected, 1 reconnects \
              since it was mounted, 0 requests unanswered",
         )),
@@ -120,22 +117,22 @@ fn an_smb_session_is_told_when_it_is_lost_and_when_it_was() {
 
 #[test]
 fn servers_that_became_no_targets_are_told() {
-    let mut snapshot = nothing(&Settings::default());
-    assert_eq!(of(&snapshot, &Settings::default(), "targets_from_host"), []);
+    let mut snapshot = nothing(&defaults());
+    assert_eq!(of(&snapshot, &defaults(), "targets_from_host"), []);
     snapshot.host.targets =
         HostTargetFacts { skipped: 3, without_address: 1, dropped: vec!["nas".to_owned(), "b".to_owned()] };
     let text = "3 servers are beyond the bound; 1 mounts or sessions have no known address; the tables have no room \
                 for nas, b";
-    assert_eq!(of(&snapshot, &Settings::default(), "targets_from_host"), [(Level::Info, text.to_owned())]);
+    assert_eq!(of(&snapshot, &defaults(), "targets_from_host"), [(Level::INFO, text.to_owned())]);
 }
 
 #[test]
 fn file_handles_are_judged_by_their_share() {
-    let settings = Settings::default();
+    let settings = defaults();
     let mut snapshot = node("used", "restarted", "logged-in", &settings);
     assert_eq!(of(&snapshot, &settings, "CtmonFileHandlesHigh"), []);
     let handles = snapshot.host.file_handles.as_mut().unwrap();
     (handles.used, handles.max) = (81, 100);
     let [(level, evidence)] = of(&snapshot, &settings, "CtmonFileHandlesHigh").try_into().unwrap();
-    assert!(level == Level::Warning && evidence.starts_with("81 of 100 file handles"), "{evidence}");
+    assert!(level == Level::WARNING && evidence.starts_with("81 of 100 file handles"), "{evidence}");
 }

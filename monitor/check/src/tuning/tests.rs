@@ -2,12 +2,11 @@
 //!
 //! In: snapshots and expectations. Out: pass or fail. Must not: read the node.
 
-use monitor_config::parse;
-
-use super::super::readings;
-use super::super::testing::{nas_tuning, node, nothing};
 use super::*;
-use crate::testing::findings;
+use crate::readings::readings;
+use crate::testing::{defaults, findings, nas_tuning, node, nothing, parse};
+
+const ALERT: &str = "CtmonTuningNotInForce";
 
 fn evidence(findings: &[Finding], check: &str) -> Vec<(Level, String, String)> {
     let of = findings.iter().filter(|finding| finding.check == check);
@@ -34,7 +33,7 @@ fn each_sysctl_and_each_mount_that_differs_is_a_finding_with_the_difference() {
              (in force: actimeo=1), noatime (in force: relatime)",
         ]
     );
-    assert!(found.iter().all(|(level, ..)| *level == Level::Warning));
+    assert!(found.iter().all(|(level, ..)| *level == Level::WARNING));
     let targets: Vec<&str> = found.iter().map(|(_, target, _)| target.as_str()).collect();
     assert_eq!(targets, ["", "", "", "", "", "", "qnap", "qnap"]);
 }
@@ -45,7 +44,7 @@ fn the_alert_counts_what_the_findings_name() {
     let snapshot = node("used", "restarted", "logged-in", &settings);
     let found: Vec<_> = readings(&snapshot, &settings)
         .into_iter()
-        .filter(|reading| reading.alert.name == ALERT)
+        .filter(|reading| reading.alert().name == ALERT)
         .map(|reading| (reading.target.clone(), reading.value, reading.active))
         .collect();
     assert_eq!(found, [(String::new(), 6.0, true), ("qnap".to_owned(), 2.0, true)]);
@@ -55,11 +54,11 @@ fn the_alert_counts_what_the_findings_name() {
 fn what_is_off_has_no_verdict_and_what_is_not_expected_no_reading() {
     let check = |snapshot: &Snapshot, settings: &Settings| {
         let read = readings(snapshot, settings);
-        assert!(!read.iter().any(|reading| reading.alert.name == ALERT), "{read:?}");
+        assert!(!read.iter().any(|reading| reading.alert().name == ALERT), "{read:?}");
         assert_eq!(evidence(&findings(snapshot, settings), ALERT), []);
     };
-    check(&node("used", "restarted", "logged-in", &Settings::default()), &Settings::default());
-    let off = parse("{expect: {preset: nas-tuning}, thresholds: {TuningNotInForce: null}}").unwrap();
+    check(&node("used", "restarted", "logged-in", &defaults()), &defaults());
+    let off = parse("{expect: {preset: nas-tuning}, thresholds: {TuningNotInForce: null}}");
     check(&node("used", "restarted", "logged-in", &off), &off);
     // No procfs at all.
     check(&nothing(&nas_tuning()), &nas_tuning());

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use monitor_check::Finding;
-use monitor_check::collector::outlook;
+use monitor_check::gc::outlook;
 use monitor_model::duration;
 use monitor_model::snapshot::{Content, PresentMap, Snapshot, TargetState};
 
@@ -172,7 +172,6 @@ fn known(value: Option<String>) -> String {
 mod tests {
     use monitor_abi::class::State;
     use monitor_check::Level;
-    use monitor_config::Settings;
     use monitor_model::map_name::{self, MapProblem, ProblemReason};
     use monitor_model::snapshot::{MapState, SilentEntries, TargetCell};
 
@@ -188,7 +187,7 @@ mod tests {
     fn finding(check: &str) -> Finding {
         Finding {
             check: check.to_owned(),
-            level: Level::Warning,
+            level: Level::WARNING,
             map_name: "ct4_global".to_owned(),
             target: String::new(),
             evidence: "192.0.2.1 fills it".to_owned(),
@@ -204,7 +203,7 @@ mod tests {
 
     #[test]
     fn findings_tell_what_to_do_and_no_address() {
-        let snapshot = testing::nothing(&Settings::default());
+        let snapshot = testing::nothing(&testing::defaults());
         assert!(shown(&snapshot, &[]).contains("Nothing that this snapshot can tell is wrong."));
         let text = shown(&snapshot, &[finding("CtmonMapFull")]);
         assert!(text.contains("CtmonMapFull</th><td>ct4_global</td><td>set &lt;it&gt;</td>"), "{text}");
@@ -217,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_map_has_its_numbers_or_the_reason_why_not() {
-        let mut snapshot = testing::nothing(&Settings::default());
+        let mut snapshot = testing::nothing(&testing::defaults());
         assert!(shown(&snapshot, &[]).contains("No map of Cilium is pinned"));
         let problem = MapProblem { reason: ProblemReason::Layout, detail: "keys of <12>".to_owned() };
         let contents =
@@ -246,7 +245,7 @@ mod tests {
 
     #[test]
     fn the_collector_has_its_line() {
-        let mut snapshot = testing::nothing(&Settings::default());
+        let mut snapshot = testing::nothing(&testing::defaults());
         let map = map_name::global_maps().remove(0);
         snapshot.maps = vec![MapState { map, content: present(1_024, Some(90)), recreations: 0 }];
         let text = shown(&snapshot, &[]);
@@ -258,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_target_shows_what_lingers_and_what_is_unanswered() {
-        let mut snapshot = testing::nothing(&Settings::default());
+        let mut snapshot = testing::nothing(&testing::defaults());
         let cell = |state, expired, entries| TargetCell { state, expired, entries };
         let state = |expired, silent| TargetState {
             target: "qnap".to_owned(),

@@ -3,7 +3,7 @@
 //! An alert whose threshold is not exported is off: rules compare with these series.
 
 use monitor_check::Reading;
-use monitor_config::Settings;
+use monitor_config::{Settings, Threshold};
 
 use super::page::{Metric, Page};
 
@@ -17,14 +17,14 @@ const ACTIVE: Metric = Metric::gauge(
 pub(super) const METRICS: &[Metric] = &[THRESHOLD, ACTIVE];
 
 pub(super) fn add(page: &mut Page, settings: &Settings, readings: &[Reading]) {
-    for (alert, rule) in settings.thresholds.iter() {
-        let labels = [("alert", alert.name), ("severity", alert.severity.name())];
+    for Threshold { alert, severity, rule } in settings.thresholds.iter() {
+        let labels = [("alert", alert.name), ("severity", severity.name())];
         page.maybe(THRESHOLD, &labels, rule.value);
     }
     for reading in readings {
         let labels = [
-            ("alert", reading.alert.name),
-            ("severity", reading.alert.severity.name()),
+            ("alert", reading.alert().name),
+            ("severity", reading.severity.name()),
             ("map_name", reading.map_name.as_str()),
             ("target", reading.target.as_str()),
         ];

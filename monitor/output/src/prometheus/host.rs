@@ -1,7 +1,6 @@
 //! The node beside the maps: tuning in force, its effects, sessions to the storage servers, patterns in logs.
 
-use monitor_check::alerts::mismatches;
-use monitor_check::tuning;
+use monitor_check::tuning::{self, mismatches};
 use monitor_config::{Settings, SysctlValue};
 use monitor_model::host::iscsi::SessionState;
 use monitor_model::host::sysctl::Sysctl;

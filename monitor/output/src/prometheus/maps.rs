@@ -1,6 +1,6 @@
 //! The maps: presence, size, fill, problems.
 
-use monitor_check::alerts::expected_capacity;
+use monitor_check::tuning::expected_capacity;
 use monitor_config::Settings;
 use monitor_model::map_name::ProblemReason;
 use monitor_model::snapshot::{Content, Snapshot};

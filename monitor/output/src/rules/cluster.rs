@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use monitor_model::catalog::Severity;
+use monitor_model::alert::Severity;
 
 /// One alert about pods.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
-//! Prometheus rules: out of the catalogue of alerts, for fleets, and about what Kubernetes says.
+//! Prometheus rules: out of the list of alerts, for fleets, and about what Kubernetes says.
 //!
 //! In: settings (`for`, `keep_firing_for`, windows), the label of clusters, the runbooks' address. Out: a rule file, or
 //! the operator's `PrometheusRule`.
-//! Must not: contain a threshold of the catalogue: the exporter sends them, so that configuration and rules cannot drift.
+//! Must not: contain a threshold of such an alert: the exporter sends them, so that configuration and rules cannot drift.
 
 pub mod cluster;
 mod fleet;
@@ -12,10 +12,9 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use monitor_config::Settings;
-use monitor_model::catalog::{Alert, Severity};
+use monitor_config::{Settings, Threshold};
+use monitor_model::alert::Severity;
 use monitor_model::duration;
-use monitor_model::rule::Rule;
 
 use self::cluster::ClusterAlert;
 pub use self::options::{CLUSTER, OptionError, Options};
@@ -32,7 +31,7 @@ pub enum Format {
 /// Which rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// The catalogue's alerts, on ctmon's own series.
+    /// Alerts on ctmon's own series.
     Nodes,
     /// One series per cluster of what matters, for those who have many.
     Fleet,
@@ -83,8 +82,8 @@ pub fn write(
             settings
                 .thresholds
                 .iter()
-                .filter(|(alert, rule)| in_file(alert, rule))
-                .map(|(alert, rule)| entry(alert, rule, options))
+                .filter(|threshold| in_file(threshold))
+                .map(|threshold| entry(threshold, options))
                 .collect(),
             "thresholds belong into ctmon's configuration",
         ),
@@ -124,17 +123,18 @@ fn record(record: &fleet::Record) -> String {
 
 /// An alert that is off on this node stays in the file, silent: another node's exporter may send a threshold.
 /// Only an alert that compares with none can be switched off nowhere else.
-fn in_file(alert: &Alert, rule: &Rule) -> bool {
-    alert.expr.contains("$T") || rule.value.is_some()
+fn in_file(threshold: &Threshold) -> bool {
+    threshold.alert.expr.contains("$T") || threshold.rule.value.is_some()
 }
 
-fn entry(alert: &Alert, rule: &Rule, options: &Options) -> String {
+fn entry(threshold: &Threshold, options: &Options) -> String {
+    let Threshold { alert, severity, rule } = threshold;
     let text = Text {
         name: alert.name,
-        expression: &alert.expression(rule, &options.cluster),
+        expression: &alert.expression(*severity, rule, &options.cluster),
         hold: rule.hold,
         keep_firing_for: rule.keep_firing_for,
-        severity: alert.severity,
+        severity: *severity,
         summary: alert.summary,
         description: alert.description,
     };

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use monitor_model::catalog::ALERTS;
+use monitor_check::ALERTS;
 use yaml_serde::Value;
 
 use super::*;
+use crate::testing::{defaults, parse};
 
 /// The groups with their files below `deploy/prometheus`, and the folder of their cases below `tests/promtool`.
 const GROUPS: [(Group, &str, &str); 3] = [
@@ -38,7 +39,7 @@ fn committed(extension: &str, format: Format) {
 }
 
 fn committed_group(path: &Path, group: Group, format: Format) {
-    let printed = printed(&Settings::default(), group, format);
+    let printed = printed(&defaults(), group, format);
     if std::env::var_os("CTMON_BLESS").is_some() {
         std::fs::write(path, &printed).expect("a writable tree");
     }
@@ -59,19 +60,17 @@ fn the_committed_custom_resource_is_what_is_printed() {
 #[test]
 fn both_formats_hold_the_same_groups() {
     for (group, ..) in GROUPS {
-        let value = |format| -> Value {
-            yaml_serde::from_str(&printed(&Settings::default(), group, format)).expect("YAML")
-        };
+        let value =
+            |format| -> Value { yaml_serde::from_str(&printed(&defaults(), group, format)).expect("YAML") };
         assert_eq!(value(Format::Plain), value(Format::Crd)["spec"]);
     }
 }
 
 #[test]
 fn times_and_windows_come_from_the_settings() {
-    let settings = monitor_config::parse(
+    let settings = parse(
         "thresholds: {LiveEvictions: {warning: {window: 7m, for: 3s, keep_firing_for: 0s}, critical: null}}",
-    )
-    .expect("valid");
+    );
     let text = rules(&settings, Format::Plain);
     let rule = text.split("- alert: ").find(|r| r.contains("severity: warning") && r.contains("[7m]"));
     let rule = rule.expect("the rule");
@@ -81,7 +80,7 @@ fn times_and_windows_come_from_the_settings() {
 
 #[test]
 fn only_an_alert_without_threshold_leaves_the_file() {
-    let settings = monitor_config::parse("thresholds: {Down: null, MapFull: null}").expect("valid");
+    let settings = parse("thresholds: {Down: null, MapFull: null}");
     let text = rules(&settings, Format::Plain);
     assert!(!text.contains("CtmonDown"));
     assert!(text.contains("alert: CtmonMapFull\n"));
@@ -90,7 +89,7 @@ fn only_an_alert_without_threshold_leaves_the_file() {
 /// The label's name, and nothing else of the rule.
 #[test]
 fn another_label_stands_wherever_clusters_are_told_apart() {
-    let settings = Settings::default();
+    let settings = defaults();
     let options = Options::new("k8s_cluster", None).expect("a label");
     let options = Options { runbooks: None, ..options };
     for (group, ..) in GROUPS {
@@ -114,7 +113,7 @@ fn each_alert_links_to_its_page_where_the_runbooks_are_known() {
     let options = Options::new(CLUSTER, Some("https://wiki.example/ctmon/")).expect("an address");
     let mut linked = 0;
     for (group, ..) in GROUPS {
-        let text = printed_for(&Settings::default(), &options, group, Format::Plain);
+        let text = printed_for(&defaults(), &options, group, Format::Plain);
         assert!(text.contains(" --runbooks https://wiki.example/ctmon`"), "{text}");
         for rule in text.split("      - alert: ").skip(1) {
             let name = rule.lines().next().unwrap_or_default();
@@ -124,9 +123,9 @@ fn each_alert_links_to_its_page_where_the_runbooks_are_known() {
             );
             linked += 1;
         }
-        assert!(!printed(&Settings::default(), group, Format::Plain).contains("runbook_url"));
+        assert!(!printed(&defaults(), group, Format::Plain).contains("runbook_url"));
     }
-    assert_eq!(linked, ALERTS.len() + cluster::ALERTS.len());
+    assert_eq!(linked, defaults().thresholds.iter().count() + cluster::ALERTS.len());
 }
 
 fn promtool(arguments: &[&str], files: &[PathBuf]) {
@@ -144,7 +143,7 @@ fn tree(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }
 
-/// The test files of the catalogue's alerts, their texts read as YAML.
+/// The test files of the alerts on ctmon's own series, their texts read as YAML.
 fn cases() -> Vec<(PathBuf, Value)> {
     let cases = cases_of("");
     assert!(cases.len() >= 4, "{cases:?}");
@@ -234,9 +233,9 @@ fn recording_rules_read_metrics_that_are_exported() {
 
 #[test]
 fn each_alert_has_a_case_that_fires_and_one_that_must_not() {
-    for alert in ALERTS {
+    for Threshold { alert, severity, .. } in defaults().thresholds.iter() {
         let name = format!("alertname=\"{}\"", alert.name);
-        let severity = format!("severity=\"{}\"", alert.severity.name());
+        let severity = format!("severity=\"{}\"", severity.name());
         let threshold = format!("alert=\"{}\",{severity}", alert.name);
         let fires = |check: &Value| {
             list(check, "exp_samples").iter().any(|sample| {
@@ -262,10 +261,10 @@ fn a_healthy_node_has_every_default_threshold() {
     let (_, healthy) =
         cases().into_iter().find(|(path, _)| path.ends_with("healthy.yaml")).expect("the file");
     for case in list(&healthy, "tests") {
-        for alert in ALERTS {
-            let Some(value) = alert.value else { continue };
+        for Threshold { alert, severity, rule } in defaults().thresholds.iter() {
+            let Some(value) = rule.value else { continue };
             let start =
-                format!("ctmon_threshold{{alert=\"{}\",severity=\"{}\",", alert.name, alert.severity.name());
+                format!("ctmon_threshold{{alert=\"{}\",severity=\"{}\",", alert.name, severity.name());
             let series = list(case, "input_series").iter().find(|s| text(s, "series").starts_with(&start));
             let values = series.map(|series| text(series, "values")).unwrap_or_default();
             assert!(

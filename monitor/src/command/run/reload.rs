@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use anyhow::bail;
+use monitor_check::Catalog;
 use monitor_config::{ConfigError, DEFAULT_PATH, Settings};
 use tokio::task::spawn_blocking;
 
@@ -117,13 +118,13 @@ impl Reloader {
         let mut settings = match seen {
             Seen::Text(text) => {
                 let path = self.path.clone();
-                let parse = move || monitor_config::parse_whole(&path, &text);
+                let parse = move || monitor_config::parse_whole::<Catalog>(&path, &text);
                 let settings = spawn_blocking(parse).await.context("failed to parse the configuration")??;
                 self.from_file = true;
                 settings
             }
             // There was none before either: somebody asked to read what is not there.
-            Seen::Absent if !self.from_file => Settings::default(),
+            Seen::Absent if !self.from_file => Settings::defaults::<Catalog>(),
             Seen::Absent => {
                 bail!("{} is gone: put it back, or restart for the defaults", self.path.display())
             }

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant, SystemTime};
 use std::{io, thread};
 
 use anyhow::Context as _;
-use monitor_check::crossing::Crossings;
 use monitor_check::files::Files;
 use monitor_check::history::History;
-use monitor_check::windows::Windows;
+use monitor_check::lookback::Lookback;
+use monitor_check::transitions::Transitions;
 use monitor_check::{Reading, findings, readings};
 use monitor_config::Settings;
 use monitor_model::drops::Drops;
@@ -65,8 +65,8 @@ pub(super) fn start(
         stats,
         inbox,
         reload: super::reloaded_now(),
-        crossings: Crossings::default(),
-        windows: Windows::default(),
+        transitions: Transitions::default(),
+        lookback: Lookback::default(),
         deep: DeepScan::default(),
         scarce_ports: None,
         ports_ran_short: false,
@@ -88,8 +88,8 @@ struct Scanner {
     stats: Arc<Stats>,
     inbox: mpsc::Receiver<Order>,
     reload: Reload,
-    crossings: Crossings,
-    windows: Windows,
+    transitions: Transitions,
+    lookback: Lookback,
     deep: DeepScan,
     /// What [`Drops::scarce_ports`] said at the last snapshot.
     ///
@@ -138,7 +138,7 @@ impl Scanner {
     fn judge(&mut self, snapshot: &Snapshot, taken: Instant) -> Result<(), ()> {
         let readings = readings(snapshot, &self.settings);
         self.tell(&readings, snapshot.monotonic);
-        self.windows.observe(snapshot, &self.settings);
+        self.lookback.observe(snapshot, &self.settings);
         self.publish(snapshot, &readings, taken)
     }
 
@@ -173,29 +173,14 @@ impl Scanner {
 
     /// Logs every threshold crossed, once each way.
     fn tell(&mut self, readings: &[Reading], now: Duration) {
-        for crossing in self.crossings.next(readings, now) {
-            let Reading { alert, map_name, target, value, threshold, active: _ } = &crossing.reading;
-            let severity = alert.severity.name();
-            if crossing.began {
-                tracing::warn!(
-                    alert = alert.name,
-                    severity,
-                    map_name,
-                    target,
-                    value,
-                    threshold,
-                    "threshold crossed"
-                );
+        for transition in self.transitions.next(readings, now) {
+            let Reading { definition, severity, map_name, target, value, threshold, active: _ } =
+                &transition.reading;
+            let (alert, severity) = (definition.alert.name, severity.name());
+            if transition.began {
+                tracing::warn!(alert, severity, map_name, target, value, threshold, "threshold crossed");
             } else {
-                tracing::info!(
-                    alert = alert.name,
-                    severity,
-                    map_name,
-                    target,
-                    value,
-                    threshold,
-                    "back within threshold"
-                );
+                tracing::info!(alert, severity, map_name, target, value, threshold, "back within threshold");
             }
         }
     }
@@ -211,7 +196,7 @@ impl Scanner {
             tracing::error!(error = %io::Error::other(error), "failed to render the metrics page");
             return Ok(());
         }
-        let mut history = History::of(&self.windows, &self.crossings, snapshot, &self.settings);
+        let mut history = History::of(&self.lookback, &self.transitions, snapshot, &self.settings);
         history.files = self.files(web.as_ref());
         let findings = findings(readings, snapshot, Some(&history), &self.settings);
         let view = View { snapshot, findings: &findings };

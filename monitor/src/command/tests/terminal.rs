@@ -81,7 +81,7 @@ fn hostile_findings_steer_nothing_and_add_no_lines() {
     let endless = "x".repeat(70_000);
     let finding = |text: &str| Finding {
         check: text.to_owned(),
-        level: Level::Warning,
+        level: Level::WARNING,
         map_name: text.to_owned(),
         target: text.to_owned(),
         evidence: text.to_owned(),

@@ -2,12 +2,12 @@
 //!
 //! In: snapshots. Out: pass or fail. Must not: read the node.
 
-use monitor_config::{Settings, parse};
+use monitor_config::Settings;
 use monitor_model::snapshot::Snapshot;
 use monitor_source::host::testing::TempDir;
 
 use crate::prometheus::write;
-use crate::testing::{nas_tuning, node, nothing};
+use crate::testing::{defaults, nas_tuning, node, nothing, parse};
 
 fn page(snapshot: &Snapshot, settings: &Settings) -> String {
     let mut out = Vec::new();
@@ -80,7 +80,7 @@ fn every_host_metric_of_a_captured_node_is_what_its_files_say() {
 
 #[test]
 fn what_is_off_is_absent_not_zero() {
-    let page = page(&nothing(&Settings::default()), &Settings::default());
+    let page = page(&nothing(&defaults()), &defaults());
     for metric in super::METRICS {
         assert_eq!(lines(&page, metric.name), Vec::<&str>::new());
     }
@@ -94,14 +94,14 @@ fn what_cannot_be_read_is_down_and_absent() {
     let dir = TempDir::new();
     std::fs::create_dir_all(dir.path().join("proc/sys/fs/file-nr")).unwrap();
     dir.write("proc/fs/cifs/Stats", b"something else\n");
-    let snapshot = crate::testing::snapshot(&dir.host(), &Settings::default());
-    let page = page(&snapshot, &Settings::default());
+    let snapshot = crate::testing::snapshot(&dir.host(), &defaults());
+    let page = page(&snapshot, &defaults());
     for source in ["file_handles", "cifs"] {
         let line = format!("ctmon_source_up{{source=\"{source}\"}} 0");
         assert!(lines(&page, "ctmon_source_up").contains(&line.as_str()), "{source}");
     }
     assert_eq!(lines(&page, "ctmon_file_handles_used"), Vec::<&str>::new());
-    let found = crate::testing::findings(&snapshot, &Settings::default());
+    let found = crate::testing::findings(&snapshot, &defaults());
     let down = found.iter().find(|finding| finding.check == "CtmonSourceDown").unwrap();
     assert!(
         down.evidence.contains("file_handles: failed to read ")
@@ -112,7 +112,7 @@ fn what_cannot_be_read_is_down_and_absent() {
 
 #[test]
 fn every_log_pattern_is_there_at_zero_from_the_start() {
-    let settings = parse("logs: [{preset: trident-qnap}]").unwrap();
+    let settings = parse("logs: [{preset: trident-qnap}]");
     let dir = TempDir::new();
     dir.write("pods/trident_controller_uid/main/0.log", b"");
     let page = page(&crate::testing::snapshot(&dir.host(), &settings), &settings);

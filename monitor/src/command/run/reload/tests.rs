@@ -165,11 +165,11 @@ fn without_a_file_the_defaults_stay_until_there_is_one() {
 async fn who_asks_for_a_file_that_never_was_gets_the_defaults() {
     let mounted = Mounted::new();
     let global = Cli::try_parse_from(["ctmon", "run"]).unwrap().global;
-    let listen = Settings::default().listen;
+    let listen = Settings::defaults::<Catalog>().listen;
     let mut reloader = Reloader::new(global, listen, false, None);
     reloader.path = mounted.path();
     let Order::Settings(order) = reloader.reload(Seen::Absent).await.unwrap() else { panic!("refused") };
-    assert_eq!(order.0, Settings::default());
+    assert_eq!(order.0, Settings::defaults::<Catalog>());
 }
 
 #[test]

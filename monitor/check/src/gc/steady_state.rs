@@ -1,6 +1,6 @@
-//! Where a node's conntrack tables end up: Cilium's collector, run forward.
+//! Where a node's conntrack tables end up: Cilium's gc, run forward.
 //!
-//! In: per map what lives, what dies a second, the capacity; how the collector's interval is set, and what it is now.
+//! In: per map what lives, what dies a second, the capacity; how the gc's interval is set, and what it is now.
 //! Out: the cycle that the tables settle in. Must not: know the present: it answers "if this load goes on".
 //!
 //! The rule is Cilium's, 1.14 to 1.18 (`GetInterval` in
@@ -32,7 +32,7 @@ pub struct Inflow {
     pub capacity: f64,
 }
 
-/// How the collector's interval is set.
+/// How the gc's interval is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interval {
     /// Cilium's own rule.
@@ -45,7 +45,7 @@ pub enum Interval {
 
 /// Where it ends.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plateau {
+pub struct SteadyState {
     /// The most entries each map holds, right before a pass.
     pub entries: Vec<f64>,
     /// The longest interval that keeps coming back.
@@ -66,9 +66,9 @@ pub fn next_interval(interval: f64, share: f64) -> f64 {
     }
 }
 
-/// Runs the collector forward over these maps, from the interval it has now, or has when the agent starts.
+/// Runs the gc forward over these maps, from the interval it has now, or has when the agent starts.
 #[must_use]
-pub fn plateau(maps: &[Inflow], rule: Interval, now: Option<Duration>) -> Plateau {
+pub fn steady_state(maps: &[Inflow], rule: Interval, now: Option<Duration>) -> SteadyState {
     let (longest, fixed) = match rule {
         Interval::Adaptive => (LONGEST, None),
         Interval::Fixed(interval) => (LONGEST, Some(interval.as_secs_f64())),
@@ -93,7 +93,7 @@ pub fn plateau(maps: &[Inflow], rule: Interval, now: Option<Duration>) -> Platea
     }
     let cycle = waited.get(begin..).unwrap_or_default();
     let interval = cycle.iter().map(|(interval, _)| *interval).fold(0.0, f64::max);
-    Plateau {
+    SteadyState {
         entries: maps.iter().map(|map| map.living.min(map.capacity) + map.removed(interval)).collect(),
         interval: seconds(interval),
         after: seconds(cycle.first().map_or(0.0, |(interval, end)| end - interval)),
@@ -129,7 +129,7 @@ mod tests {
             Inflow { living: 3_000.0, dying: 1.0, capacity },
             Inflow { living: 1_000.0, dying: 0.3, capacity: capacity / 2.0 },
         ];
-        let found = plateau(&maps, rule, None);
+        let found = steady_state(&maps, rule, None);
         (found.entries.iter().sum(), found.interval.as_secs_f64() / 3600.0)
     }
 
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_quiet_node_drifts_to_the_longest_interval_within_a_day_and_a_half() {
         let map = Inflow { living: 300.0, dying: 0.01, capacity: 131_072.0 };
-        let found = plateau(&[map], Interval::Adaptive, None);
+        let found = steady_state(&[map], Interval::Adaptive, None);
         assert_eq!(found.interval, Duration::from_secs(43_200));
         assert!(found.after < Duration::from_secs(48 * 3600), "{found:?}");
         assert!((found.entries[0] - 732.0).abs() < 1.0, "{found:?}");
@@ -165,18 +165,18 @@ mod tests {
     fn no_map_is_said_to_hold_more_than_it_can() {
         let map = Inflow { living: 100_000.0, dying: 500.0, capacity: 131_072.0 };
         for rule in [Interval::Adaptive, Interval::Fixed(FIVE), Interval::Fixed(12 * FIVE)] {
-            assert!(plateau(&[map], rule, None).entries[0] <= map.capacity, "{rule:?}");
+            assert!(steady_state(&[map], rule, None).entries[0] <= map.capacity, "{rule:?}");
         }
         let full = Inflow { living: 200_000.0, dying: 1.0, ..map };
-        assert!(plateau(&[full], Interval::Adaptive, None).entries[0] <= full.capacity);
-        assert!(plateau(&[], Interval::Adaptive, None).entries.is_empty());
+        assert!(steady_state(&[full], Interval::Adaptive, None).entries[0] <= full.capacity);
+        assert!(steady_state(&[], Interval::Adaptive, None).entries.is_empty());
     }
 
     #[test]
     fn what_counts_is_the_cycle_and_not_the_largest_pass_on_the_way() {
         // The first pass, 5 minutes after the start, removes 61 % of the map: nothing like it comes again.
         let map = Inflow { living: 0.0, dying: 266.0, capacity: 131_072.0 };
-        let found = plateau(&[map], Interval::Adaptive, None);
+        let found = steady_state(&[map], Interval::Adaptive, None);
         assert!(found.entries[0] < 0.5 * 266.0 * 300.0, "{found:?}");
         assert!(!found.after.is_zero(), "{found:?}");
     }

@@ -1,13 +1,12 @@
-//! Cases for every branch of what is said of the collector.
+//! Cases for every branch of what is said of the gc.
 
 use monitor_abi::class::{Direction, Due, Protocol};
-use monitor_config::Settings;
 use monitor_model::agent_config::AgentConfig;
 use monitor_model::map_name;
 use monitor_model::snapshot::{Cell, Content, GcFacts};
 
 use super::*;
-use crate::testing::{nothing, walked};
+use crate::testing::{defaults, nothing, walked};
 
 const TCP: &str = "ct4_global";
 
@@ -41,7 +40,7 @@ fn gc(interval: u64, before: u64, removed: u64) -> GcFacts {
 
 fn seen(case: Case) -> Outlook {
     let Case { living, dead, oldest, capacity, gc, fixed } = case;
-    let mut snapshot = nothing(&Settings::default());
+    let mut snapshot = nothing(&defaults());
     let cell = |state, due, entries| Cell {
         direction: Direction::Out,
         state,

@@ -1,33 +1,32 @@
-//! Windows over written series and snapshots.
+//! Lookback windows over written series and snapshots.
 //!
 //! In: values at seconds, snapshots. Out: pass or fail. Must not: read a clock or the node.
 
-use monitor_config::parse;
-use monitor_model::catalog::{ALERTS, DecidedBy};
-use monitor_model::drops::Drops;
+use monitor_abi::class::{Expiry, VictimState};
+use monitor_model::drops::{Drops, REASONS};
 use monitor_model::host::logs::Reading;
-use monitor_model::snapshot::{CifsTarget, MapEvictions, SilentEntries, TargetEvictions};
+use monitor_model::snapshot::{CifsTarget, EvictionCell, MapEvictions, SilentEntries, TargetEvictions};
 
-use super::super::crossing::Crossings;
-use super::super::history::History;
-use super::super::testing;
 use super::*;
+use crate::history::History;
+use crate::testing::{self, defaults, parse};
+use crate::transitions::Transitions;
 
 /// Seconds, and a value at each.
-fn series(window: u64, values: &[(u64, f64)]) -> Series {
+fn window(length: u64, values: &[(u64, f64)]) -> Window {
     let (first, value) = values[0];
-    let mut series = Series::begun(Duration::from_secs(first), value);
+    let mut window = Window::begun(Duration::from_secs(first), value);
     for (now, value) in values {
-        series.add(Duration::from_secs(*now), *value, Duration::from_secs(window));
+        window.add(Duration::from_secs(*now), *value, Duration::from_secs(length));
     }
-    series
+    window
 }
 
 #[test]
 fn an_increase_is_what_was_gained_within_the_window() {
     let check = |values: &[(u64, f64)], now: u64, expected: f64| {
         let told =
-            series(600, values).value(Over::Increase, Duration::from_secs(now), Duration::from_secs(600));
+            window(600, values).value(Over::Increase, Duration::from_secs(now), Duration::from_secs(600));
         assert_eq!(told, Some(expected), "{values:?}");
     };
     // What was counted before the first snapshot is not invented.
@@ -42,8 +41,8 @@ fn an_increase_is_what_was_gained_within_the_window() {
 #[test]
 fn a_rate_is_over_the_time_there_was() {
     let told = |now| {
-        let series = series(600, &[(0, 0.0), (50, 10.0), (100, 20.0)]);
-        series.value(Over::PerSecond, Duration::from_secs(now), Duration::from_secs(600))
+        let window = window(600, &[(0, 0.0), (50, 10.0), (100, 20.0)]);
+        window.value(Over::PerSecond, Duration::from_secs(now), Duration::from_secs(600))
     };
     assert_eq!(told(100), Some(0.2));
     assert_eq!(told(0), None, "no time, no rate");
@@ -52,7 +51,7 @@ fn a_rate_is_over_the_time_there_was() {
 #[test]
 fn the_lower_quartile_needs_a_whole_window_and_forgives_a_moment() {
     let told = |values: &[(u64, f64)], now| {
-        series(180, values).value(Over::LowerQuartile, Duration::from_secs(now), Duration::from_secs(180))
+        window(180, values).value(Over::LowerQuartile, Duration::from_secs(now), Duration::from_secs(180))
     };
     let steady: Vec<_> = (0..=12).map(|step| (step * 15, 2.0)).collect();
     assert_eq!(told(&steady[..12], 165), None, "too young");
@@ -85,29 +84,19 @@ fn a_quartile_lies_where_prometheus_puts_it() {
 
 #[test]
 fn pieces_are_few_however_often_and_long_one_looks() {
-    let mut series = Series::begun(Duration::ZERO, 0.0);
+    let mut window = Window::begun(Duration::ZERO, 0.0);
     for millisecond in 0..500_000_u32 {
         let now = Duration::from_millis(millisecond.into());
-        series.add(now, f64::from(millisecond), Duration::from_secs(60));
-        assert!(series.pieces.len() <= PIECES as usize + 1);
+        window.add(now, f64::from(millisecond), Duration::from_secs(60));
+        assert!(window.pieces.len() <= PIECES as usize + 1);
     }
-}
-
-#[test]
-fn alerts_that_look_back_are_prometheus_own_and_have_a_window() {
-    let mut looking = 0;
-    for alert in ALERTS.iter().filter(|alert| over(alert.name).is_some()) {
-        assert!(alert.window.is_some() && alert.decided_by == DecidedBy::Prometheus, "{}", alert.name);
-        looking += 1;
-    }
-    assert_eq!(looking, 7, "two severities of LiveEvictions among them");
 }
 
 /// What is found after ten minutes in which every counter rose by one and two connections stayed unanswered.
 #[test]
 fn each_alert_is_found_by_what_its_expression_selects() {
-    let settings = Settings::default();
-    let mut windows = Windows::default();
+    let settings = defaults();
+    let mut lookback = Lookback::default();
     let mut last = None;
     for step in 0..=40_u64 {
         let mut snapshot = testing::node("used", "restarted", "logged-in", &settings);
@@ -143,10 +132,10 @@ fn each_alert_is_found_by_what_its_expression_selects() {
         // At every sixth scan a SYN was sent again a moment ago.
         let unanswered = if step.is_multiple_of(6) { 0 } else { 2 };
         smb.silent = Some(SilentEntries { unanswered, ..SilentEntries::default() });
-        windows.observe(&snapshot, &settings);
+        lookback.observe(&snapshot, &settings);
         last = Some(snapshot);
     }
-    let history = History::of(&windows, &Crossings::default(), &last.unwrap(), &settings);
+    let history = History::of(&lookback, &Transitions::default(), &last.unwrap(), &settings);
     let mut found: Vec<_> = history
         .findings(&settings)
         .into_iter()
@@ -170,6 +159,6 @@ fn each_alert_is_found_by_what_its_expression_selects() {
          sent a SYN and heard nothing",
     ];
     assert_eq!(found, expected);
-    let off = parse("thresholds: {LiveEvictions: null, TargetUnanswered: null}").unwrap();
+    let off = parse("thresholds: {LiveEvictions: null, TargetUnanswered: null}");
     assert_eq!(history.findings(&off).len(), 4);
 }

@@ -1,17 +1,20 @@
-//! What Cilium's collector does to this node, in plain words.
+//! What Cilium's gc does to this node, in plain words.
 //!
 //! In: a snapshot. Out: its passes, the rate at which entries die here, where that leads map by map, and what helps, which
 //! depends on how the interval is set. Must not: judge: a quiet node drifts too, whether that hurts is for the alerts. Nor
 //! advise what changes nothing.
 
+pub mod steady_state;
+
 use std::time::Duration;
 
 use monitor_abi::class::State;
 use monitor_model::duration;
+use monitor_model::float::float;
 use monitor_model::map_name::Table;
 use monitor_model::snapshot::{MapState, PresentMap, Snapshot, ratio};
 
-use super::plateau::{Inflow, Interval, Plateau, next_interval, plateau};
+use self::steady_state::{Inflow, Interval, SteadyState, next_interval, steady_state};
 
 /// One look tells how many die a second once something has been dead for so long, or so many are.
 const TELLING_AGE: u64 = 60;
@@ -134,7 +137,6 @@ fn dead(present: &PresentMap) -> u64 {
 }
 
 /// Entries that die a second; `None` while nothing tells.
-#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
 fn dying(map: &MapState, present: &PresentMap) -> Option<f64> {
     if let Some(counted) = present.gc.and_then(|gc| gc.dying) {
         return Some(counted);
@@ -150,17 +152,16 @@ fn dying(map: &MapState, present: &PresentMap) -> Option<f64> {
         (dead, oldest)
     };
     let telling = oldest >= TELLING_AGE || (died >= TELLING_COUNT && within >= CLOSED);
-    (telling && died > 0).then(|| died as f64 / within as f64)
+    (telling && died > 0).then(|| float(died) / float(within))
 }
 
 /// The outlook; `None` while no conntrack map is read, or the clock is unknown.
 #[must_use]
-#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
 pub fn outlook(snapshot: &Snapshot) -> Option<Outlook> {
     let (mut names, mut inflows, mut unknown, mut closing) = (Vec::new(), Vec::new(), Vec::new(), 0.0);
     for (map, present) in conntrack(snapshot) {
         present.scan.oldest_expired?;
-        let living = present.scan.entries.saturating_sub(dead(present)) as f64;
+        let living = float(present.scan.entries.saturating_sub(dead(present)));
         let Some(dying) = dying(map, present) else {
             if present.scan.entries > 0 {
                 unknown.push(map.map.name.clone());
@@ -178,12 +179,12 @@ pub fn outlook(snapshot: &Snapshot) -> Option<Outlook> {
     let gc = conntrack(snapshot).filter_map(|(_, present)| present.gc);
     let gc = gc.filter(|gc| gc.last_pass_age.is_some()).min_by_key(|gc| gc.last_pass_age);
     let interval = gc.and_then(|gc| gc.interval);
-    let run = |maps: &[Inflow], rule| plateau(maps, rule, interval);
+    let run = |maps: &[Inflow], rule| steady_state(maps, rule, interval);
     let doubled: Vec<_> = inflows.iter().map(|map| Inflow { capacity: map.capacity * 2.0, ..*map }).collect();
     let present = run(&inflows, rule.interval());
     let five = run(&inflows, Interval::Fixed(FIVE));
     let doubled = run(&doubled, rule.interval());
-    let at = |plateau: &Plateau, index: usize| plateau.entries.get(index).copied().unwrap_or_default();
+    let at = |end: &SteadyState, index: usize| end.entries.get(index).copied().unwrap_or_default();
     let maps = names.iter().zip(&inflows).enumerate().map(|(index, (map, inflow))| MapOutlook {
         name: map.map.name.clone(),
         table: map.map.table,
@@ -225,27 +226,32 @@ impl Outlook {
     pub fn passes(&self) -> String {
         let last = match (self.last_pass, self.last_removed) {
             (Some(age), Some(removed)) => {
-                format!("the collector's last pass was {} ago and removed {removed}", whole(age))
+                format!(
+                    "the collector's last pass was {} ago and removed {removed}",
+                    duration::format_seconds(age)
+                )
             }
-            (Some(age), None) => format!("the collector's last pass was {} ago", whole(age)),
+            (Some(age), None) => {
+                format!("the collector's last pass was {} ago", duration::format_seconds(age))
+            }
             (None, _) if self.oldest.is_zero() => "no pass of the collector was seen yet".to_owned(),
             (None, _) => format!(
                 "no pass of the collector was seen yet, and of what is dead the oldest since {}",
-                whole(self.oldest)
+                duration::format_seconds(self.oldest)
             ),
         };
         let apart = self.interval.map_or_else(String::new, |interval| {
             let trend = match self.before {
                 Some(before) if interval > before + before / 10 => {
-                    format!(" and grow ({} before)", whole(before))
+                    format!(" and grow ({} before)", duration::format_seconds(before))
                 }
                 Some(before) if interval + before / 10 < before => {
-                    format!(" and shrink ({} before)", whole(before))
+                    format!(" and shrink ({} before)", duration::format_seconds(before))
                 }
                 Some(_) => ", as before".to_owned(),
                 None => String::new(),
             };
-            format!(", passes are {} apart{trend}", whole(interval))
+            format!(", passes are {} apart{trend}", duration::format_seconds(interval))
         });
         let set = match self.rule {
             Rule::Told(Interval::Fixed(interval)) => {
@@ -362,7 +368,7 @@ impl Help {
             Self::Agent => format!(
                 "nothing was collected for {}: see whether the agent runs and has endpoints on this node (`cilium-dbg \
                  status`, and \"garbage collector\" in its log)",
-                whole(outlook.oldest)
+                duration::format_seconds(outlook.oldest)
             ),
             Self::Fix => {
                 "the remedy is a fixed or capped interval of Cilium's collector: `conntrackGCInterval: 5m` \
@@ -394,10 +400,6 @@ impl Help {
             }
         }
     }
-}
-
-fn whole(time: Duration) -> String {
-    duration::format(Duration::from_secs(time.as_secs()))
 }
 
 fn whole_minutes(time: Duration) -> String {

@@ -7,64 +7,66 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use monitor_model::catalog::Severity;
+use monitor_model::alert::{Alert, Severity};
 
-use super::alerts::Reading;
-use super::history::Active;
+use crate::history::Active;
+use crate::readings::Reading;
 
 /// What was active at the last snapshot.
 #[derive(Debug, Default)]
-pub struct Crossings {
+pub struct Transitions {
     /// Since when, by alert, severity, map and target.
-    active: BTreeMap<(&'static str, Severity, String, String), Duration>,
+    active: BTreeMap<(&'static str, Severity, String, String), Since>,
     /// The first snapshot.
     began: Option<Duration>,
 }
 
-/// One crossing.
+#[derive(Debug)]
+struct Since {
+    alert: &'static Alert,
+    at: Duration,
+}
+
+/// One transition.
 #[derive(Clone, Debug)]
-pub struct Crossing {
+pub struct Transition {
     pub reading: Reading,
     /// `true`: it became active.
     pub began: bool,
 }
 
-impl Crossings {
+impl Transitions {
     /// Takes the next snapshot's readings. A series that is not there any more has not ended: it is unknown.
-    pub fn next(&mut self, readings: &[Reading], now: Duration) -> Vec<Crossing> {
+    pub fn next(&mut self, readings: &[Reading], now: Duration) -> Vec<Transition> {
         self.began.get_or_insert(now);
-        let mut crossings = Vec::new();
+        let mut transitions = Vec::new();
         for reading in readings {
-            let key = (
-                reading.alert.name,
-                reading.alert.severity,
-                reading.map_name.clone(),
-                reading.target.clone(),
-            );
+            let key =
+                (reading.alert().name, reading.severity, reading.map_name.clone(), reading.target.clone());
             let known = self.active.contains_key(&key);
             if reading.active {
-                self.active.entry(key).or_insert(now);
+                self.active.entry(key).or_insert(Since { alert: reading.alert(), at: now });
             } else {
                 self.active.remove(&key);
             }
             if known != reading.active {
-                crossings.push(Crossing { reading: reading.clone(), began: reading.active });
+                transitions.push(Transition { reading: reading.clone(), began: reading.active });
             }
         }
-        crossings
+        transitions
     }
 
     /// How long each has been active.
     #[must_use]
     pub fn active(&self, now: Duration) -> Vec<Active> {
         let began = self.began.unwrap_or(now);
-        let active = self.active.iter().map(|((alert, severity, map_name, target), since)| Active {
-            alert: (*alert).to_owned(),
+        let active = self.active.iter().map(|((_, severity, map_name, target), since)| Active {
+            alert: since.alert,
             severity: *severity,
             map_name: map_name.clone(),
             target: target.clone(),
-            held: now.saturating_sub(*since),
-            from_the_start: *since <= began,
+            held: now.saturating_sub(since.at),
+            from_the_start: since.at <= began,
         });
         active.collect()
     }
@@ -72,49 +74,49 @@ impl Crossings {
 
 #[cfg(test)]
 mod tests {
-    use monitor_model::catalog::ALERTS;
-
     use super::*;
+    use crate::alerts::DEFINITIONS;
 
     #[test]
     fn a_threshold_is_told_once_each_way() {
-        let alert = ALERTS.first().unwrap();
         let reading = |active| Reading {
-            alert,
+            definition: &DEFINITIONS[0],
+            severity: Severity::Warning,
             map_name: "ct4_global".to_owned(),
             target: String::new(),
             value: 0.8,
             threshold: 0.75,
             active,
         };
-        let mut crossings = Crossings::default();
+        let mut transitions = Transitions::default();
         let at = Duration::from_secs;
         let mut told = |active, second| {
-            crossings.next(&[reading(active)], at(second)).iter().map(|c| c.began).collect::<Vec<_>>()
+            transitions.next(&[reading(active)], at(second)).iter().map(|c| c.began).collect::<Vec<_>>()
         };
         assert!(told(false, 1).is_empty());
         assert_eq!(told(true, 2), [true]);
         assert!(told(true, 3).is_empty());
         assert_eq!(told(false, 4), [false]);
         assert!(told(false, 5).is_empty());
-        assert_eq!(crossings.next(&[], at(6)).len(), 0);
+        assert_eq!(transitions.next(&[], at(6)).len(), 0);
     }
 
     #[test]
     fn how_long_it_has_been_active_is_known_unless_it_was_from_the_start() {
         let reading = |name: &str, active| Reading {
-            alert: ALERTS.first().unwrap(),
+            definition: &DEFINITIONS[0],
+            severity: Severity::Warning,
             map_name: name.to_owned(),
             target: String::new(),
             value: 0.8,
             threshold: 0.75,
             active,
         };
-        let mut crossings = Crossings::default();
+        let mut transitions = Transitions::default();
         for (second, later) in [(10, false), (25, true), (40, true)] {
-            crossings.next(&[reading("a", true), reading("b", later)], Duration::from_secs(second));
+            transitions.next(&[reading("a", true), reading("b", later)], Duration::from_secs(second));
         }
-        let active = crossings.active(Duration::from_secs(40));
+        let active = transitions.active(Duration::from_secs(40));
         let told: Vec<_> = active.iter().map(|one| (one.held.as_secs(), one.from_the_start)).collect();
         assert_eq!(told, [(30, true), (15, false)]);
     }

@@ -1,0 +1,89 @@
+//! What makes an alert.
+//!
+//! In: nothing. Out: [`Definition`], the type of every value in this folder. Must not: hold one.
+
+use monitor_config::Settings;
+use monitor_model::alert::Alert;
+use monitor_model::snapshot::Snapshot;
+
+use crate::finding::Finding;
+use crate::history::History;
+use crate::lookback::{LookbackReading, Over};
+use crate::readings::Reading;
+
+/// An alert, what it reads of a snapshot, and the words of its findings.
+#[derive(Debug)]
+pub struct Definition {
+    pub alert: Alert,
+    pub condition: Condition,
+    /// Findings beside, or in place of, one for each series that is beyond its threshold.
+    pub findings: Option<fn(&Evidence<'_>) -> Vec<Finding>>,
+    /// The alert whose finding about the same map says the same and more.
+    pub outdone_by: Option<&'static str>,
+    /// Whether the condition comes and goes with every pass of the gc: how long it has held is what counts then.
+    pub between_passes: bool,
+}
+
+/// Who can tell whether the condition holds.
+#[derive(Debug)]
+pub enum Condition {
+    /// One snapshot: the alert is part of `ctmon_alert_active`.
+    Now {
+        series: fn(&Snapshot, &Settings) -> Vec<Series>,
+        /// `None`: [`Definition::findings`] has them all.
+        words: Option<fn(&Reading, &Evidence<'_>) -> Words>,
+    },
+    /// Rates and quantiles need memory: Prometheus fires the alert, the daemon's page and `ctmon check` tell what its
+    /// lookback window holds.
+    Lookback { over: Over, series: fn(&Snapshot) -> Vec<Series>, words: fn(&LookbackReading) -> Words },
+    /// Predictions, and what only somebody else can see.
+    Prometheus,
+}
+
+/// What an alert compares on one series. Names are empty where they do not apply.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Series {
+    pub map_name: String,
+    pub target: String,
+    /// A service of the target, or a log pattern.
+    pub subject: String,
+    /// In the alert's unit.
+    pub value: f64,
+    /// Active whatever the threshold says.
+    pub besides: bool,
+}
+
+/// What there is to speak from.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    pub snapshot: &'a Snapshot,
+    /// What a daemon remembers; `None` without one.
+    pub history: Option<&'a History>,
+    pub settings: &'a Settings,
+}
+
+/// What a finding says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Words {
+    /// The numbers behind it.
+    pub evidence: String,
+    /// What to do; empty where nothing needs to be done.
+    pub advice: String,
+}
+
+impl Words {
+    pub(crate) fn new(evidence: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { evidence: evidence.into(), advice: advice.into() }
+    }
+}
+
+impl Definition {
+    /// What every alert has unless it says otherwise.
+    pub(super) const BASE: Self = Self {
+        alert: Alert::BASE,
+        condition: Condition::Prometheus,
+        findings: None,
+        outdone_by: None,
+        between_passes: false,
+    };
+}
