@@ -8,7 +8,7 @@ use monitor_config::Settings;
 use monitor_model::eviction_plan::{Mode, Plan, Reason};
 use monitor_model::snapshot::Snapshot;
 
-use crate::alerts::source_down::SOURCE_DOWN;
+use crate::alerts::unwatched::UNWATCHED;
 use crate::alerts::{Condition, DEFINITIONS, Definition, Evidence};
 use crate::finding::{Finding, Level, own};
 use crate::history::History;
@@ -91,7 +91,7 @@ fn unknowns(snapshot: &Snapshot) -> Vec<Finding> {
             "conntrack",
             Level::Unknown,
             "no conntrack map could be read",
-            &format!("see {}", SOURCE_DOWN.alert.name),
+            &format!("see {}", UNWATCHED.alert.name),
         ));
     } else if snapshot.clock.mode == Clock::Undecided
         && conntrack().any(|(_, present)| present.scan.entries > 0)

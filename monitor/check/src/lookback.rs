@@ -118,7 +118,7 @@ impl Lookback {
 
 impl Key {
     fn of(threshold: &Threshold, series: Series) -> Self {
-        let Series { map_name, target, subject, value: _, besides: _ } = series;
+        let Series { map_name, target, subject, value: _ } = series;
         Self { alert: threshold.alert.name, severity: threshold.severity, map_name, target, subject }
     }
 }

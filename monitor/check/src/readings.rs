@@ -42,8 +42,8 @@ fn read(threshold: &Threshold, snapshot: &Snapshot, settings: &Settings) -> Vec<
     let Threshold { alert, severity, rule } = *threshold;
     let (Some(limit), Some(definition)) = (rule.value, definition_of(alert)) else { return Vec::new() };
     let Condition::Now { series, .. } = definition.condition else { return Vec::new() };
-    let reading = |Series { map_name, target, subject: _, value, besides }| {
-        let active = alert.side.holds(value, limit) || besides;
+    let reading = |Series { map_name, target, subject: _, value }| {
+        let active = alert.side.holds(value, limit);
         Reading { definition, severity, map_name, target, value, threshold: limit, active }
     };
     series(snapshot, settings).into_iter().map(reading).collect()

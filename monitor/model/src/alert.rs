@@ -145,8 +145,8 @@ impl Alert {
     ///
     /// `$T` is the threshold the same node exports: one series a node, with which many are compared; where none is
     /// exported the alert is off. `max by` keeps that match unique, however many jobs scrape the agent and while a
-    /// restarted one's former series are not yet stale. `$on` is the same for set operators. `$cluster` is the label
-    /// that tells clusters apart, whose nodes may have equal addresses: it stands first in every `on` and `by`.
+    /// restarted one's former series are not yet stale. `$cluster` is the label that tells clusters apart, whose nodes
+    /// may have equal addresses: it stands first in every `on` and `by`.
     /// `$window` and `$horizon` (twice the window, in seconds) come from the rule, as does `$value`, for what no
     /// living exporter can send.
     #[must_use]
@@ -160,7 +160,6 @@ impl Alert {
                 "$T",
                 &format!("on($cluster, instance) group_left() max by($cluster, instance)({threshold})"),
             )
-            .replace("$on", &format!("on($cluster, instance) {threshold}"))
             .replace("$cluster", cluster)
             .replace("$window", &duration::format(window))
             .replace("$horizon", &(window.as_secs() * 2).to_string())

@@ -1,4 +1,4 @@
-//! Dead entries stay in a map for longer, or more of them, than Cilium's own gc allows for.
+//! Dead entries stay in a map for longer than Cilium's own gc ever waits.
 
 use std::time::Duration;
 
@@ -6,15 +6,12 @@ use monitor_abi::class::Due;
 use monitor_model::alert::{Alert, Grade, SAW_TOOTH, Severity, Unit, minutes};
 use monitor_model::duration;
 use monitor_model::float::float;
-use monitor_model::snapshot::{Snapshot, ratio};
+use monitor_model::snapshot::Snapshot;
 
 use super::definition::{Condition, Definition, Evidence, Series, Words};
 use super::series;
 use crate::gc;
 use crate::readings::Reading;
-
-/// Dead entries as a share of the map's capacity from which the gc lags, however young they are.
-const DEAD_SHARE: f64 = 0.15;
 
 /// The longest interval Cilium's gc drifts to is 12 h: a healthy quiet node gets there, 13 h is late.
 pub(super) const COLLECTION_LAGGING: Definition = Definition {
@@ -23,16 +20,12 @@ pub(super) const COLLECTION_LAGGING: Definition = Definition {
         severities: &[Grade::new(Severity::Warning, 46_800.0, minutes(15))],
         unit: Unit::Seconds,
         keep_firing_for: SAW_TOOTH,
-        expr: "ctmon_ct_oldest_expired_seconds > $T\n\
-               or sum without(direction, state, expired)(ctmon_ct_entries{expired=\"true\"}) / ctmon_map_capacity > 0.15\n\
-               and $on",
+        expr: "ctmon_ct_oldest_expired_seconds > $T",
         labels: &["map_name"],
         summary: "dead entries are not collected from {{ $labels.map_name }} on $NODE",
-        description: "{{ if gt $value 1.0 }}An entry of {{ $labels.map_name }} on $NODE has been dead for \
-                      {{ $value | humanizeDuration }}, longer than Cilium's collector ever waits\
-                      {{ else }}Dead entries take {{ $value | humanizePercentage }} of {{ $labels.map_name }} on \
-                      $NODE{{ end }}. How the collector's interval is set there decides what \
-                      helps: `ctmon check` on the node tells.",
+        description: "An entry of {{ $labels.map_name }} on $NODE has been dead for {{ $value | humanizeDuration }}, \
+                      longer than Cilium's collector ever waits. How the collector's interval is set there decides \
+                      what helps: `ctmon check` on the node tells.",
         ..Alert::BASE
     },
     condition: Condition::Now { series: |snapshot, _| dead_for(snapshot), words: Some(words) },
@@ -41,12 +34,8 @@ pub(super) const COLLECTION_LAGGING: Definition = Definition {
 };
 
 fn dead_for(snapshot: &Snapshot) -> Vec<Series> {
-    let series = series::oldest_expired(snapshot).map(|(map, present, oldest)| {
-        let dead = present.scan.count(|cell| cell.due.expired() == Some(true));
-        let besides = ratio(dead, present.capacity.into()) > DEAD_SHARE;
-        Series { besides, ..series::of_map(&map.map.name, float(oldest)) }
-    });
-    series.collect()
+    let series = series::oldest_expired(snapshot);
+    series.map(|(map, _, oldest)| series::of_map(&map.map.name, float(oldest))).collect()
 }
 
 /// Expiry buckets that are past.
@@ -68,14 +57,4 @@ pub(super) fn words(reading: &Reading, evidence: &Evidence<'_>) -> Words {
         scan.entries, present.capacity
     );
     Words::new(evidence, outlook.map(|outlook| outlook.advice(&reading.map_name)).unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rule_and_this_process_compare_with_the_same_share() {
-        assert!(COLLECTION_LAGGING.alert.expr.contains(&format!("> {DEAD_SHARE}\n")));
-    }
 }

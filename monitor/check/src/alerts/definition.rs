@@ -49,8 +49,6 @@ pub struct Series {
     pub subject: String,
     /// In the alert's unit.
     pub value: f64,
-    /// Active whatever the threshold says.
-    pub besides: bool,
 }
 
 /// What there is to speak from.

@@ -1,9 +1,11 @@
 //! Connections to a target that were closed by one side only.
 
 use monitor_model::alert::{Alert, Grade, SAW_TOOTH, Severity, minutes};
+use monitor_model::duration;
 
-use super::definition::{Condition, Definition};
-use super::{series, stale_connections};
+use super::definition::{Condition, Definition, Evidence, Words};
+use super::series;
+use crate::readings::Reading;
 
 /// One closing bit keeps an entry for the full TCP timeout: the gc is not to blame for these.
 pub(super) const HALF_CLOSED_PILE_UP: Definition = Definition {
@@ -22,7 +24,19 @@ pub(super) const HALF_CLOSED_PILE_UP: Definition = Definition {
         series: |snapshot, _| {
             series::sum_of_services(snapshot, |state| Some(state.silent?.lingering_half_closed))
         },
-        words: Some(stale_connections::words),
+        words: Some(words),
     },
     ..Definition::BASE
 };
+
+fn words(reading: &Reading, evidence: &Evidence<'_>) -> Words {
+    let silent = duration::format(evidence.settings.stale_after);
+    Words::new(
+        format!(
+            "{:.0} half-closed entries have been silent for {silent} or longer: one side sent a FIN, the other did not",
+            reading.value
+        ),
+        "they keep the full TCP timeout, whatever the collector does: find the side that never closes (`ctmon list \
+         --lingering`), or lower bpf-ct-timeout-regular-tcp",
+    )
+}

@@ -3,10 +3,12 @@
 //! In: nothing. Out: [`DEFINITIONS`], from which thresholds, rules, `ctmon_alert_active`, findings, page and documentation
 //! are made. Must not: find an alert by its name: whoever needs one names its value.
 
+mod blind;
 pub(crate) mod cifs_reconnecting;
 mod collection_lagging;
 mod collection_slow;
 mod config_refused;
+mod dead_entries_high;
 mod definition;
 mod down;
 mod entries_above_normal;
@@ -27,7 +29,7 @@ mod nat_ports_running_out;
 mod reverse_tuple_collision;
 mod series;
 mod snapshot_old;
-pub(crate) mod source_down;
+mod source_down;
 mod stale_connections;
 mod storage_path_stalled;
 mod target_unanswered;
@@ -36,6 +38,7 @@ mod target_untracked;
 #[expect(clippy::disallowed_methods, reason = "tests read what is on file")]
 mod tests;
 mod tuning_not_in_force;
+pub(crate) mod unwatched;
 
 use monitor_config::AlertList;
 use monitor_model::alert::Alert;
@@ -43,7 +46,7 @@ use monitor_model::alert::Alert;
 pub use self::definition::{Condition, Definition, Evidence, Series, Words};
 
 /// Every alert, in display order.
-pub static DEFINITIONS: [Definition; 29] = [
+pub static DEFINITIONS: [Definition; 32] = [
     map_filling::MAP_FILLING,
     map_full::MAP_FULL,
     map_full_soon::MAP_FULL_SOON,
@@ -52,6 +55,7 @@ pub static DEFINITIONS: [Definition; 29] = [
     stale_connections::STALE_CONNECTIONS,
     half_closed_pile_up::HALF_CLOSED_PILE_UP,
     collection_lagging::COLLECTION_LAGGING,
+    dead_entries_high::DEAD_ENTRIES_HIGH,
     collection_slow::COLLECTION_SLOW,
     live_evictions::OF_MAPS,
     live_evictions::OF_TARGETS,
@@ -69,6 +73,8 @@ pub static DEFINITIONS: [Definition; 29] = [
     file_handles_high::FILE_HANDLES_HIGH,
     log_pattern::LOG_PATTERN,
     map_unreadable::MAP_UNREADABLE,
+    unwatched::UNWATCHED,
+    blind::BLIND,
     source_down::SOURCE_DOWN,
     config_refused::CONFIG_REFUSED,
     snapshot_old::SNAPSHOT_OLD,

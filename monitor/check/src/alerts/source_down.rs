@@ -9,7 +9,7 @@ use super::series;
 use crate::readings::Reading;
 
 /// A source without files is off by choice, and not down.
-pub(crate) const SOURCE_DOWN: Definition = Definition {
+pub(super) const SOURCE_DOWN: Definition = Definition {
     alert: Alert {
         name: "CtmonSourceDown",
         severities: &[Grade::new(Severity::Info, 0.0, minutes(15))],

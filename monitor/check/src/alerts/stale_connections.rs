@@ -45,11 +45,9 @@ pub(super) fn words(reading: &Reading, evidence: &Evidence<'_>) -> Words {
         "{closed} closed and {half} half-closed entries silent for {silent} or longer, of {stale} stale ones in all"
     );
     if half > closed {
-        return Words::new(
-            evidence,
-            "half-closed entries keep the full TCP timeout: find the side that never sends its FIN \
-             (`ctmon list --lingering`), or lower bpf-ct-timeout-regular-tcp",
-        );
+        let advice = "most are half-closed: they stay for the TCP timeout whatever the collector does; `ctmon list \
+                      --lingering` shows them";
+        return Words::new(evidence, advice);
     }
     let remedy = gc::outlook(snapshot).map(|outlook| outlook.general_advice()).unwrap_or_default();
     let remedy = if remedy.is_empty() { "its next pass takes them".to_owned() } else { remedy };
