@@ -8,7 +8,7 @@ use super::samples::Samples;
 pub(super) const GROUP: Group = Group {
     title: "Thresholds and alerts",
     about: "What alerts compare with. The rules hold no number: a changed configuration is in force with the next \
-            scrape, and an alert without a threshold is off.",
+            scrape, and an alert without a threshold is off. Labels of `ctmon_alert_active` are empty where they do not apply.",
     metrics: &[
         Metric {
             name: "ctmon_threshold",

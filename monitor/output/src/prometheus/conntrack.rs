@@ -13,7 +13,7 @@ const NO_CLOCK: Option<&str> = Some("while the clock of lifetimes is unknown, or
 
 pub(super) const GROUP: Group = Group {
     title: "Conntrack and NAT entries",
-    about: "What the maps hold, by class. Classes of one metric are a partition: their sum is `ctmon_map_entries`. \
+    about: "What the maps hold, by class. Directions with states, protocols, and due times are a partition each: their sum is `ctmon_map_entries`. \
             A lifetime that has passed does not remove an entry: Cilium's gc does when it comes next, and until \
             then the entry takes a place (`expired=\"true\"`).",
     metrics: &[
@@ -85,9 +85,7 @@ pub(super) const GROUP: Group = Group {
             kind: Kind::Gauge,
             unit: Unit::Seconds,
             labels: &["class", "source"],
-            absent: Some(
-                "for a class of which there are too few entries, unless Cilium's configuration is known",
-            ),
+            absent: Some("for a class that neither entries show nor Cilium's configuration names"),
             collect: |input, samples| {
                 for TimeoutFact { class, source, value } in &input.snapshot.timeouts {
                     samples.add(&[class.name(), source.name()], value.as_secs_f64());

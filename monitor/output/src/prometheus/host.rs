@@ -14,8 +14,9 @@ use super::samples::Samples;
 
 const NO_SYSCTLS: Option<&str> = Some("unless `expect.sysctls` names the sysctl");
 const NO_FILE_HANDLES: Option<&str> = Some("while the source `file_handles` is down");
-const NO_CIFS: Option<&str> =
-    Some("until the target had an SMB share, and where the kernel does not list its servers");
+const NO_CIFS: Option<&str> = Some(
+    "without a target, while the source `cifs` is off (the kernel has no SMB client) or down, and where the kernel does not list its servers",
+);
 const NO_COUNTER: Option<&str> = Some("where the kernel does not count it, or the source `netstat` is down");
 
 pub(super) const GROUP: Group = Group {
@@ -60,7 +61,7 @@ pub(super) const GROUP: Group = Group {
             kind: Kind::Gauge,
             unit: Unit::Of("mounts"),
             labels: &["target"],
-            absent: Some("while the source `mounts` is off or down"),
+            absent: Some("without a target, and while the source `mounts` is off or down"),
             collect: |input, samples| {
                 let mounts = input.snapshot.host.mounts.as_ref();
                 of_targets(input, samples, |target| Some(mounts?.of(target).count() as u64));
@@ -73,7 +74,7 @@ pub(super) const GROUP: Group = Group {
             unit: Unit::Of("mounts"),
             labels: &["target"],
             absent: Some(
-                "unless `expect.mount_options` names any, and while the source `mounts` is off or down",
+                "without a target, unless `expect.mount_options` names any, and while the source `mounts` is off or down",
             ),
             collect: |input, samples| {
                 of_targets(input, samples, |target| mismatches(input.snapshot, input.settings, target));
@@ -85,7 +86,9 @@ pub(super) const GROUP: Group = Group {
             kind: Kind::Gauge,
             unit: Unit::Of("sessions"),
             labels: &["target", "state"],
-            absent: Some("while the source `iscsi` is off (the kernel has no iSCSI) or down"),
+            absent: Some(
+                "without a target, and while the source `iscsi` is off (the kernel has no iSCSI) or down",
+            ),
             collect: iscsi,
         },
         Metric {

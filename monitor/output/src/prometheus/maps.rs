@@ -21,7 +21,7 @@ pub(super) const GROUP: Group = Group {
             kind: Kind::Gauge,
             unit: Unit::YesNo,
             labels: &["map_name"],
-            absent: Some("while no map is known"),
+            absent: None,
             collect: |input, samples| {
                 for MapState { map, content, recreations: _ } in &input.snapshot.maps {
                     samples.yes_no(&[&map.name], !matches!(content, Content::Absent));
@@ -34,7 +34,7 @@ pub(super) const GROUP: Group = Group {
             kind: Kind::Counter,
             unit: Unit::Of("maps"),
             labels: &["map_name"],
-            absent: Some("while no map is known"),
+            absent: None,
             collect: |input, samples| {
                 for MapState { map, content: _, recreations } in &input.snapshot.maps {
                     samples.count(&[&map.name], *recreations);

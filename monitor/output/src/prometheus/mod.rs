@@ -59,4 +59,7 @@ pub fn write(input: &Input<'_>, out: &mut impl io::Write) -> io::Result<()> {
 #[cfg(test)]
 mod everything;
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests read what is on file, and write it when told to")]
+mod reference;
+#[cfg(test)]
 mod tests;

@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use monitor_config::Settings;
+use monitor_model::map_name::global_maps;
 use monitor_model::served::{Stats, WebStatus};
-use monitor_model::snapshot::Snapshot;
+use monitor_model::snapshot::{Content, MapState, Snapshot};
 use monitor_source::process::process_metrics;
 use prometheus::proto::{Metric as Sample, MetricType};
 
@@ -89,7 +90,10 @@ fn every_metric_has_samples_with_as_many_values_as_labels_once_all_is_known() {
 #[test]
 fn what_is_never_absent_is_there_where_nothing_is_known() {
     let settings = Settings::default();
-    for (metric, samples) in samples(&crate::testing::nothing(&settings), &settings, None) {
+    let absent = |map| MapState { map, content: Content::Absent, recreations: 0 };
+    let maps = global_maps().into_iter().map(absent).collect();
+    let nothing = Snapshot { maps, ..crate::testing::nothing(&settings) };
+    for (metric, samples) in samples(&nothing, &settings, None) {
         assert!(metric.absent.is_some() || samples > 0, "{}", metric.name);
     }
 }
