@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use monitor_output::prometheus::metrics;
 use support::cilium::Maps;
 use support::clock::Clock;
 use support::daemon::Finished;
@@ -138,6 +139,27 @@ fn the_metrics_page_is_the_one_on_file() -> Result<()> {
         writeln!(steady, "{}", steady_sample(line)?)?;
     }
     check("metrics.prom", &steady)
+}
+
+/// Names, types, helps, labels and their order: nothing is on the page that the registry does not describe.
+#[test]
+fn the_page_on_file_is_described_by_the_registry() -> Result<()> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/metrics.prom"))?;
+    let families: Vec<&str> = text.split("# HELP ").skip(1).collect();
+    let mut order = metrics();
+    for family in &families {
+        let name = family.split(' ').next().context("no name")?;
+        let metric = order.find(|metric| metric.name == name);
+        let metric = metric.with_context(|| format!("{name} is not described, or not at this place"))?;
+        let head = format!("{name} {}\n# TYPE {name} {}\n", metric.help, metric.kind.name());
+        let samples = family.strip_prefix(&head).with_context(|| format!("not {head}: {family}"))?;
+        for sample in samples.lines() {
+            let labels = support::page::label_names(sample).with_context(|| sample.to_owned())?;
+            assert_eq!(labels, metric.labels, "{sample}");
+        }
+    }
+    assert!(families.len() > 50, "{} families", families.len());
+    Ok(())
 }
 
 fn steady_sample(line: &str) -> Result<String> {

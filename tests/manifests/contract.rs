@@ -1,110 +1,126 @@
-//! The metrics a dashboard may use, with their labels: the contract that rules, dashboard and tests share.
+//! What the registry of metrics promises, held against every expression that reads it: dashboard, alerts, recording rules.
 //!
-//! In: nothing. Out: names and labels.
-//! Must not: grow by what a dashboard wishes for: a metric is added here when the agent exports it.
+//! In: the registry, expressions. Out: pass or fail.
+//! Must not: list a metric or a label itself, but those that a scrape adds.
+
+use anyhow::{Context, Result};
+use monitor_output::prometheus::metrics;
+use serde_json::Value;
+
+use crate::{render, tools};
 
 /// Labels that a scrape adds.
 pub(crate) const SCRAPE: [&str; 4] = ["cluster", "node", "instance", "job"];
+/// Labels that a `PodMonitor` adds to those.
+const POD: [&str; 3] = ["pod", "container", "endpoint"];
 
-/// Labels of each metric, beside those of the scrape.
-pub(crate) const METRICS: &[(&str, &[&str])] = &[
-    ("ctmon_map_present", &["map_name"]),
-    ("ctmon_map_entries", &["map_name"]),
-    ("ctmon_map_capacity", &["map_name"]),
-    ("ctmon_map_fill_ratio", &["map_name"]),
-    ("ctmon_map_kernel_entries", &["map_name"]),
-    ("ctmon_map_peak_entries", &["map_name"]),
-    ("ctmon_map_expected_capacity", &["map_name"]),
-    ("ctmon_map_memory_bytes", &["map_name"]),
-    ("ctmon_map_percpu_share", &["map_name"]),
-    ("ctmon_map_problem", &["map_name", "reason"]),
-    ("ctmon_map_info", &["map_name", "id", "key_size", "value_size", "flags", "lru"]),
-    ("ctmon_map_recreations_total", &["map_name"]),
-    ("ctmon_map_scan_interval_seconds", &["map_name"]),
-    ("ctmon_map_scan_age_seconds", &["map_name"]),
-    ("ctmon_map_odd_entries", &["map_name", "what"]),
-    ("ctmon_maps_skipped", &[]),
-    ("ctmon_ct_entries", &["map_name", "direction", "state", "expired"]),
-    ("ctmon_ct_protocol_entries", &["map_name", "protocol"]),
-    ("ctmon_ct_due_entries", &["map_name", "due"]),
-    ("ctmon_ct_odd_lifetime_entries", &["map_name"]),
-    ("ctmon_ct_oldest_expired_seconds", &["map_name"]),
-    ("ctmon_ct_timeout_seconds", &["class", "source"]),
-    ("ctmon_clock_info", &["mode", "source", "hz"]),
-    ("ctmon_gc_last_pass_age_seconds", &["map_name"]),
-    ("ctmon_gc_interval_estimate_seconds", &["map_name"]),
-    ("ctmon_gc_last_removed_entries", &["map_name"]),
-    ("ctmon_expected_gc_interval_seconds", &[]),
-    ("ctmon_gc_passes_total", &["map_name"]),
-    ("ctmon_target_entries", &["target", "target_service", "state", "expired"]),
-    ("ctmon_target_stale_entries", &["target", "target_service"]),
-    ("ctmon_target_lingering_entries", &["target", "target_service", "kind"]),
-    ("ctmon_target_unanswered_entries", &["target", "target_service"]),
-    ("ctmon_target_sockets", &["target", "target_service", "tcp_state"]),
-    ("ctmon_target_stalled_sockets", &["target"]),
-    ("ctmon_target_keepalive_sockets", &["target"]),
-    ("ctmon_target_untracked_sockets", &["target"]),
-    ("ctmon_target_ghost_entries", &["target"]),
-    ("ctmon_target_reverse_tuple_collisions", &["target"]),
-    ("ctmon_target_reverse_tuple_collisions_alive", &["target"]),
-    ("ctmon_target_nat_orphan_entries", &["target"]),
-    ("ctmon_target_nat_broken_pairs", &["target"]),
-    ("ctmon_target_nat_ports_used", &["target", "target_service"]),
-    ("ctmon_target_nat_port_usage_ratio", &["target", "target_service"]),
-    ("ctmon_deep_scan_age_seconds", &[]),
-    ("ctmon_nat_entries", &["map_name", "direction"]),
-    ("ctmon_nat_port_usage_max_ratio", &["map_name"]),
-    ("ctmon_nat_orphan_entries", &["map_name"]),
-    ("ctmon_nat_broken_pairs", &["map_name"]),
-    ("ctmon_nat_alloc_retries_total", &["family", "retries"]),
-    ("ctmon_evictions_total", &["map_name", "state", "expired"]),
-    ("ctmon_target_evictions_total", &["target", "target_service", "state", "expired"]),
-    ("ctmon_eviction_tracking", &["mode", "reason"]),
-    ("ctmon_eviction_recursion_misses_total", &[]),
-    ("ctmon_eviction_victims_lost_total", &[]),
-    ("ctmon_datapath_drops_total", &["reason", "direction"]),
-    ("ctmon_sysctl_value", &["sysctl"]),
-    ("ctmon_sysctl_expected", &["sysctl"]),
-    ("ctmon_sysctl_in_force", &["sysctl"]),
-    ("ctmon_target_mounts", &["target"]),
-    ("ctmon_target_mount_option_mismatches", &["target"]),
-    ("ctmon_file_handles_used", &[]),
-    ("ctmon_file_handles_max", &[]),
-    ("ctmon_cifs_sessions", &["target"]),
-    ("ctmon_iscsi_sessions", &["target", "state"]),
-    ("ctmon_cifs_reconnects_total", &["target"]),
-    ("ctmon_cifs_operations_total", &["target", "op"]),
-    ("ctmon_softnet_dropped_total", &[]),
-    ("ctmon_listen_overflows_total", &[]),
-    ("ctmon_listen_drops_total", &[]),
-    ("ctmon_tcp_retransmits_total", &[]),
-    ("ctmon_tcp_keepalive_kills_total", &[]),
-    ("ctmon_log_matches_total", &["pattern"]),
-    ("ctmon_log_skipped_bytes_total", &[]),
-    ("ctmon_log_skipped_files", &[]),
-    ("ctmon_log_failures_total", &[]),
-    ("ctmon_threshold", &["alert", "severity"]),
-    ("ctmon_alert_active", &["alert", "severity", "map_name", "target"]),
-    ("ctmon_source_up", &["source"]),
-    ("ctmon_source_duration_seconds", &["source"]),
-    ("ctmon_snapshot_timestamp_seconds", &[]),
-    ("ctmon_snapshot_age_seconds", &[]),
-    ("ctmon_snapshot_duration_seconds", &[]),
-    ("ctmon_scan_interval_seconds", &[]),
-    ("ctmon_scans_total", &[]),
-    ("ctmon_scan_errors_total", &[]),
-    ("ctmon_config_last_reload_successful", &[]),
-    ("ctmon_config_last_reload_success_timestamp_seconds", &[]),
-    ("ctmon_web_config_last_reload_successful", &[]),
-    ("ctmon_web_config_last_reload_success_timestamp_seconds", &[]),
-    ("ctmon_web_certificate_not_after_timestamp_seconds", &[]),
-    ("ctmon_build_info", &["version", "revision"]),
-    ("ctmon_http_requests_total", &["route", "code"]),
-    ("ctmon_http_connections_total", &["outcome"]),
-    ("process_resident_memory_bytes", &[]),
-];
+/// Rules with expressions on series of ctmon.
+const RULES: [&str; 2] = ["prometheus/ctmon.rules.yaml", "prometheus/fleet/ctmon-fleet.rules.yaml"];
 
 /// Labels of the metric with this name.
 pub(crate) fn labels_of(metric: &str) -> Option<&'static [&'static str]> {
-    METRICS.iter().find(|(name, _)| *name == metric).map(|(_, labels)| *labels)
+    metrics().find(|known| known.name == metric).map(|known| known.labels)
+}
+
+/// Metrics of ours and of the process that an expression names, each with the labels that its selector matches on.
+pub(crate) fn selectors(expression: &str) -> Vec<(&str, Vec<&str>)> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let mut found = Vec::new();
+    let mut rest = expression;
+    while let Some(start) = rest.find(is_name) {
+        let (_, from) = rest.split_at(start);
+        let (name, after) = from.split_at(from.find(|c| !is_name(c)).unwrap_or(from.len()));
+        rest = after;
+        if name.starts_with("ctmon_") || name.starts_with("process_") {
+            found.push((name, matched(after)));
+        }
+    }
+    found
+}
+
+/// Labels of the matchers in the braces that a text begins with, if it does.
+fn matched(text: &str) -> Vec<&str> {
+    let Some(inside) = text.strip_prefix('{') else { return Vec::new() };
+    // Every second piece is a quoted value; a brace in one ends nothing.
+    let mut labels = Vec::new();
+    for outside in inside.split('"').step_by(2) {
+        let (names, end) = outside.split_once('}').map_or((outside, false), |(names, _)| (names, true));
+        labels.extend(names.split(',').map(|name| name.trim().trim_end_matches(['=', '!', '~'])));
+        if end {
+            break;
+        }
+    }
+    labels.retain(|label| !label.is_empty());
+    labels
+}
+
+/// Labels that the expression groups, matches or joins by.
+pub(crate) fn grouped(expression: &str) -> Vec<&str> {
+    let mut labels = Vec::new();
+    for word in ["by", "without", "on", "ignoring", "group_left", "group_right"] {
+        for (at, _) in expression.match_indices(word) {
+            let before = expression.get(..at).unwrap_or_default();
+            let after = expression.get(at + word.len()..).unwrap_or_default();
+            let Some(list) = after.trim_start().strip_prefix('(') else { continue };
+            if !before.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_') {
+                labels.extend(list.split(')').next().unwrap_or_default().split(',').map(str::trim));
+            }
+        }
+    }
+    labels.retain(|label| !label.is_empty());
+    labels
+}
+
+/// What an expression names that the registry does not have, in words; none if all is well.
+pub(crate) fn broken(expression: &str) -> Vec<String> {
+    let mut broken = Vec::new();
+    let mut known: Vec<&str> = SCRAPE.into_iter().chain(POD).collect();
+    for (metric, matched) in selectors(expression) {
+        let Some(labels) = labels_of(metric) else {
+            broken.push(format!("no metric {metric}"));
+            continue;
+        };
+        let strange = matched.iter().filter(|label| !labels.contains(label) && !SCRAPE.contains(label));
+        broken.extend(strange.map(|label| format!("{metric} has no label {label}")));
+        known.extend(labels);
+    }
+    let strange = grouped(expression).into_iter().filter(|label| !known.contains(label));
+    broken.extend(strange.map(|label| format!("no metric of the expression has a label {label}")));
+    broken
+}
+
+#[test]
+fn rules_read_only_metrics_and_labels_of_the_registry() -> Result<()> {
+    for file in RULES {
+        let documents = render::documents(&tools::text(file)?)?;
+        let rules = documents.iter().flat_map(|file| file["groups"].as_array().into_iter().flatten());
+        let rules: Vec<&Value> =
+            rules.flat_map(|group| group["rules"].as_array().into_iter().flatten()).collect();
+        assert!(rules.len() > 5, "{file} has {} rules", rules.len());
+        for rule in rules {
+            let name = rule["alert"].as_str().or(rule["record"].as_str()).context("no name")?;
+            let expression = rule["expr"].as_str().context("no expression")?;
+            assert!(!selectors(expression).is_empty(), "{name}: {expression}");
+            assert_eq!(broken(expression), Vec::<String>::new(), "{name}: {expression}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_not_in_the_registry_is_found_wherever_it_stands() {
+    let check =
+        |expression: &str, expected: &[&str]| assert_eq!(broken(expression), expected, "{expression}");
+    check(
+        "sum by (cluster, map_name) (rate(ctmon_evictions_total{node=~\"a}b\", state!=\"closed\"}[5m]))",
+        &[],
+    );
+    check("max without(map_name)(ctmon_map_entries) / on(cluster, instance) group_left() up{job=\"x\"}", &[]);
+    check("ctmon_map_entry > 1", &["no metric ctmon_map_entry"]);
+    check("ctmon_map_entries{state=\"open\"}", &["ctmon_map_entries has no label state"]);
+    check("sum by (target) (ctmon_map_entries)", &["no metric of the expression has a label target"]);
+    check(
+        "ctmon_map_info{lru=\"common\",size=~\"1\"} and on(pod, op) ctmon_map_present",
+        &["ctmon_map_info has no label size", "no metric of the expression has a label op"],
+    );
 }

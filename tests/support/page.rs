@@ -89,6 +89,20 @@ fn sample(line: &str) -> Result<Sample> {
     Ok(Sample { name: name.into(), labels, value })
 }
 
+/// The names of a sample's labels, in the order of its line.
+pub fn label_names(line: &str) -> Result<Vec<&str>> {
+    let end = line.find(['{', ' ']).context("no value")?;
+    let Some(mut rest) = line.get(end..).and_then(|rest| rest.strip_prefix('{')) else {
+        return Ok(Vec::new());
+    };
+    let mut names = Vec::new();
+    while let Some((name, after)) = rest.split_once("=\"") {
+        names.push(name.trim_start_matches(','));
+        (_, rest) = quoted(after)?;
+    }
+    Ok(names)
+}
+
 /// `a="1",b="2"} rest`, with `\\`, `\"` and `\n` in values.
 fn labels(mut rest: &str) -> Result<(BTreeMap<String, String>, &str)> {
     let mut labels = BTreeMap::new();
@@ -157,6 +171,12 @@ c{} -Inf
         assert!(page.value("b", &[]).unwrap().is_nan());
         assert_eq!(page.value("c", &[]), Some(f64::NEG_INFINITY));
         assert_eq!(page.types["a_total"], "counter");
+    }
+
+    #[test]
+    fn labels_keep_the_order_of_their_line() {
+        assert_eq!(label_names("a{y=\"1,x=\\\"\",b=\"\"} 1").unwrap(), ["y", "b"]);
+        assert!(label_names("a 1").unwrap().is_empty());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::io::Write;
 
 use monitor_config::Settings;
-use monitor_output::prometheus;
+use monitor_output::prometheus::{self, Input};
 use monitor_serve::age_lines;
 use monitor_source::bpf::sys;
 
@@ -17,7 +17,8 @@ use super::node;
 pub(super) fn run(global: &GlobalArgs, settings: &Settings, out: &mut impl Write) -> anyhow::Result<()> {
     let snapshot = node::collector(global, settings)?.collect();
     let readings = monitor_check::readings(&snapshot, settings);
-    prometheus::write(&snapshot, settings, &readings, out)?;
+    let input = Input { snapshot: &snapshot, settings, readings: &readings, daemon: None };
+    prometheus::write(&input, out)?;
     out.write_all(age_lines(sys::monotonic().saturating_sub(snapshot.monotonic)).as_bytes())?;
     Ok(())
 }

@@ -2,32 +2,48 @@
 //!
 //! An alert whose threshold is not exported is off: rules compare with these series.
 
-use monitor_check::Reading;
-use monitor_config::{Settings, Threshold};
+use monitor_config::Threshold;
 
-use super::page::{Metric, Page};
+use super::metric::{Group, Input, Kind, Metric, Unit};
+use super::samples::Samples;
 
-const THRESHOLD: Metric =
-    Metric::gauge("ctmon_threshold", "What the alert compares with, as configured; absent when it is off");
-const ACTIVE: Metric = Metric::gauge(
-    "ctmon_alert_active",
-    "Whether the alert's condition holds in this snapshot; only alerts that one snapshot can decide",
-);
+pub(super) const GROUP: Group = Group {
+    title: "Thresholds and alerts",
+    about: "What alerts compare with. The rules hold no number: a changed configuration is in force with the next \
+            scrape, and an alert without a threshold is off. Labels of `ctmon_alert_active` are empty where they do not apply.",
+    metrics: &[
+        Metric {
+            name: "ctmon_threshold",
+            help: "What the alert compares with, as configured; absent when it is off",
+            kind: Kind::Gauge,
+            unit: Unit::Of("the alert's own"),
+            labels: &["alert", "severity"],
+            absent: Some("for an alert that is off"),
+            collect: thresholds,
+        },
+        Metric {
+            name: "ctmon_alert_active",
+            help: "Whether the alert's condition holds in this snapshot; only alerts that one snapshot can decide",
+            kind: Kind::Gauge,
+            unit: Unit::YesNo,
+            labels: &["alert", "severity", "map_name", "target"],
+            absent: Some(
+                "for an alert that is off, that needs more than one snapshot, or that has nothing to compare",
+            ),
+            collect: active,
+        },
+    ],
+};
 
-pub(super) const METRICS: &[Metric] = &[THRESHOLD, ACTIVE];
-
-pub(super) fn add(page: &mut Page, settings: &Settings, readings: &[Reading]) {
-    for Threshold { alert, severity, rule } in settings.thresholds.iter() {
-        let labels = [("alert", alert.name), ("severity", severity.name())];
-        page.maybe(THRESHOLD, &labels, rule.value);
+fn thresholds(input: &Input<'_>, samples: &mut Samples) {
+    for Threshold { alert, severity, rule } in input.settings.thresholds.iter() {
+        samples.known(&[alert.name, severity.name()], rule.value);
     }
-    for reading in readings {
-        let labels = [
-            ("alert", reading.alert().name),
-            ("severity", reading.severity.name()),
-            ("map_name", reading.map_name.as_str()),
-            ("target", reading.target.as_str()),
-        ];
-        page.count(ACTIVE, &labels, u64::from(reading.active));
+}
+
+fn active(input: &Input<'_>, samples: &mut Samples) {
+    for reading in input.readings {
+        let labels = [reading.alert().name, reading.severity.name(), &reading.map_name, &reading.target];
+        samples.yes_no(&labels, reading.active);
     }
 }

@@ -2,95 +2,168 @@
 
 use monitor_abi::class::{DUE_SHOWN, Direction, Protocol, State};
 use monitor_abi::scan::Clock;
-use monitor_model::snapshot::Snapshot;
+use monitor_model::float::float;
+use monitor_model::snapshot::{ClockFacts, MapScan, MapState, Snapshot, TimeoutFact};
 
-use super::page::{Metric, Page};
+use super::metric::{Group, Input, Kind, Metric, Unit};
+use super::samples::Samples;
 
-const ENTRIES: Metric = Metric::gauge(
-    "ctmon_ct_entries",
-    "Conntrack entries: a strict partition by direction, state and whether the lifetime has passed",
-);
-const PROTOCOL: Metric = Metric::gauge("ctmon_ct_protocol_entries", "Conntrack entries by IP protocol");
-const DUE: Metric = Metric::gauge(
-    "ctmon_ct_due_entries",
-    "Conntrack entries by when they fall due: a strict partition of the time left or overdue",
-);
-const OLDEST: Metric = Metric::gauge(
-    "ctmon_ct_oldest_expired_seconds",
-    "How long ago the longest expired entry fell due, still waiting for the collector; 0 if there is none",
-);
-const TIMEOUT: Metric = Metric::gauge(
-    "ctmon_ct_timeout_seconds",
-    "Conntrack timeouts in force, by class and how they are known; entries show up to a report interval too much",
-);
-const ODD_LIFETIME: Metric = Metric::gauge(
-    "ctmon_ct_odd_lifetime_entries",
-    "Entries with both closing bits that are kept as long as open ones: they hold their places for hours",
-);
-const CLOCK: Metric = Metric::gauge(
-    "ctmon_clock_info",
-    "The clock of conntrack lifetimes, how it was found, jiffies per second; always 1",
-);
-const NAT: Metric = Metric::gauge("ctmon_nat_entries", "NAT entries by direction");
+const NOT_WALKED: Option<&str> = Some("while the map is not pinned or cannot be read");
+const NO_CLOCK: Option<&str> = Some("while the clock of lifetimes is unknown, or the map cannot be read");
 
-pub(super) const METRICS: &[Metric] = &[ENTRIES, PROTOCOL, DUE, OLDEST, TIMEOUT, ODD_LIFETIME, CLOCK, NAT];
+pub(super) const GROUP: Group = Group {
+    title: "Conntrack and NAT entries",
+    about: "What the maps hold, by class. Directions with states, protocols, and due times are a partition each: their sum is `ctmon_map_entries`. \
+            A lifetime that has passed does not remove an entry: Cilium's gc does when it comes next, and until \
+            then the entry takes a place (`expired=\"true\"`).",
+    metrics: &[
+        Metric {
+            name: "ctmon_ct_entries",
+            help: "Conntrack entries: a strict partition by direction, state and whether the lifetime has passed",
+            kind: Kind::Gauge,
+            unit: Unit::Of("entries"),
+            labels: &["map_name", "direction", "state", "expired"],
+            absent: NOT_WALKED,
+            collect: entries,
+        },
+        Metric {
+            name: "ctmon_ct_protocol_entries",
+            help: "Conntrack entries by IP protocol",
+            kind: Kind::Gauge,
+            unit: Unit::Of("entries"),
+            labels: &["map_name", "protocol"],
+            absent: NOT_WALKED,
+            collect: protocols,
+        },
+        Metric {
+            name: "ctmon_ct_due_entries",
+            help: "Conntrack entries by when they fall due: a strict partition of the time left or overdue",
+            kind: Kind::Gauge,
+            unit: Unit::Of("entries"),
+            labels: &["map_name", "due"],
+            absent: NO_CLOCK,
+            collect: due,
+        },
+        Metric {
+            name: "ctmon_ct_oldest_expired_seconds",
+            help: "How long ago the longest expired entry fell due, still waiting for the collector; 0 if there is none",
+            kind: Kind::Gauge,
+            unit: Unit::Seconds,
+            labels: &["map_name"],
+            absent: NO_CLOCK,
+            collect: |input, samples| {
+                for (map, scan) in conntrack(input.snapshot) {
+                    samples.known(&[&map.map.name], scan.oldest_expired.map(float));
+                }
+            },
+        },
+        Metric {
+            name: "ctmon_ct_odd_lifetime_entries",
+            help: "Entries with both closing bits that are kept as long as open ones: they hold their places for hours",
+            kind: Kind::Gauge,
+            unit: Unit::Of("entries"),
+            labels: &["map_name"],
+            absent: Some("while nothing says how long closed entries are kept"),
+            collect: |input, samples| {
+                for (map, scan) in conntrack(input.snapshot) {
+                    samples.known(&[&map.map.name], scan.odd_lifetimes.map(float));
+                }
+            },
+        },
+        Metric {
+            name: "ctmon_nat_entries",
+            help: "NAT entries by direction",
+            kind: Kind::Gauge,
+            unit: Unit::Of("entries"),
+            labels: &["map_name", "direction"],
+            absent: NOT_WALKED,
+            collect: nat,
+        },
+        Metric {
+            name: "ctmon_ct_timeout_seconds",
+            help: "Conntrack timeouts in force, by class and how they are known; entries show up to a report interval too much",
+            kind: Kind::Gauge,
+            unit: Unit::Seconds,
+            labels: &["class", "source"],
+            absent: Some("for a class that neither entries show nor Cilium's configuration names"),
+            collect: |input, samples| {
+                for TimeoutFact { class, source, value } in &input.snapshot.timeouts {
+                    samples.add(&[class.name(), source.name()], value.as_secs_f64());
+                }
+            },
+        },
+        Metric {
+            name: "ctmon_clock_info",
+            help: "The clock of conntrack lifetimes, how it was found, jiffies per second; always 1",
+            kind: Kind::Gauge,
+            unit: Unit::Info,
+            labels: &["mode", "source", "hz"],
+            absent: None,
+            collect: clock,
+        },
+    ],
+};
 
-pub(super) fn add(page: &mut Page, snapshot: &Snapshot) {
-    for (map, present) in snapshot.present() {
-        let name = ("map_name", map.map.name.as_str());
-        let scan = &present.scan;
-        if !map.map.is_conntrack() {
-            for direction in [Direction::Out, Direction::In] {
-                let entries = scan.count(|cell| cell.direction == direction);
-                page.count(NAT, &[name, ("direction", direction.name())], entries);
-            }
-            continue;
-        }
-        let decided = scan.oldest_expired.is_some();
+/// The conntrack maps that were walked.
+fn conntrack(snapshot: &Snapshot) -> impl Iterator<Item = (&MapState, &MapScan)> {
+    let scans = snapshot.present().map(|(map, present)| (map, &present.scan));
+    scans.filter(|(map, _)| map.map.is_conntrack())
+}
+
+fn entries(input: &Input<'_>, samples: &mut Samples) {
+    for (map, scan) in conntrack(input.snapshot) {
+        let classes: &[_] = match scan.oldest_expired {
+            Some(_) => &[("false", Some(false)), ("true", Some(true))],
+            None => &[("unknown", None)],
+        };
         for direction in Direction::ALL {
             for state in State::ALL {
-                let mut add = |expired: &str, wanted: Option<bool>| {
+                for (expired, wanted) in classes {
                     let entries = scan.count(|cell| {
-                        cell.direction == *direction && cell.state == *state && cell.due.expired() == wanted
+                        cell.direction == *direction && cell.state == *state && cell.due.expired() == *wanted
                     });
-                    let labels =
-                        [("direction", direction.name()), ("state", state.name()), ("expired", expired)];
-                    page.count(ENTRIES, &[name, labels[0], labels[1], labels[2]], entries);
-                };
-                if decided {
-                    add("false", Some(false));
-                    add("true", Some(true));
-                } else {
-                    add("unknown", None);
+                    samples.count(&[&map.map.name, direction.name(), state.name(), expired], entries);
                 }
             }
         }
+    }
+}
+
+fn protocols(input: &Input<'_>, samples: &mut Samples) {
+    for (map, scan) in conntrack(input.snapshot) {
         for protocol in Protocol::ALL {
             let entries = scan.count(|cell| cell.protocol == *protocol);
-            page.count(PROTOCOL, &[name, ("protocol", protocol.name())], entries);
-        }
-        if decided {
-            for due in DUE_SHOWN {
-                page.count(DUE, &[name, ("due", due.name())], scan.count(|cell| cell.due == due));
-            }
-        }
-        if let Some(oldest) = scan.oldest_expired {
-            page.count(OLDEST, &[name], oldest);
-        }
-        if let Some(odd) = scan.odd_lifetimes {
-            page.count(ODD_LIFETIME, &[name], odd);
+            samples.count(&[&map.map.name, protocol.name()], entries);
         }
     }
-    for fact in &snapshot.timeouts {
-        let labels = [("class", fact.class.name()), ("source", fact.source.name())];
-        page.sample(TIMEOUT, &labels, fact.value.as_secs_f64());
+}
+
+fn due(input: &Input<'_>, samples: &mut Samples) {
+    let decided = conntrack(input.snapshot).filter(|(_, scan)| scan.oldest_expired.is_some());
+    for (map, scan) in decided {
+        for due in DUE_SHOWN {
+            samples.count(&[&map.map.name, due.name()], scan.count(|cell| cell.due == due));
+        }
     }
-    let mode = match snapshot.clock.mode {
+}
+
+fn nat(input: &Input<'_>, samples: &mut Samples) {
+    for (map, present) in input.snapshot.present().filter(|(map, _)| !map.map.is_conntrack()) {
+        for direction in [Direction::Out, Direction::In] {
+            let entries = present.scan.count(|cell| cell.direction == direction);
+            samples.count(&[&map.map.name, direction.name()], entries);
+        }
+    }
+}
+
+fn clock(input: &Input<'_>, samples: &mut Samples) {
+    let ClockFacts { mode, forced, hz } = input.snapshot.clock;
+    let mode = match mode {
         Clock::Undecided => "unknown",
         Clock::Ktime => "ktime",
         Clock::Jiffies => "jiffies",
     };
-    let source = if snapshot.clock.forced { "config" } else { "entries" };
-    let hz = snapshot.clock.hz.map_or_else(|| "unknown".to_owned(), |hz| hz.to_string());
-    page.count(CLOCK, &[("mode", mode), ("source", source), ("hz", &hz)], 1);
+    let source = if forced { "config" } else { "entries" };
+    let hz = hz.map_or_else(|| "unknown".to_owned(), |hz| hz.to_string());
+    samples.count(&[mode, source, &hz], 1);
 }

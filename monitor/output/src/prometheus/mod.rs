@@ -1,94 +1,65 @@
-//! The /metrics page: a snapshot as Prometheus families.
+//! The /metrics page: a registry of metrics, and its walk over a snapshot.
 //!
-//! In: a [`Snapshot`] and what checks decided of it. Out: text format 0.0.4.
+//! In: a snapshot, what checks decided of it, and what a daemon knows of itself. Out: text format 0.0.4.
 //! Must not: read anything, or take a label value from traffic: they come from enums and the configuration.
 
 mod alerts;
-mod collector;
+mod appended;
 mod conntrack;
+mod daemon;
 mod deep;
 mod drops;
 mod evictions;
+mod gc;
 mod host;
+mod logs;
 mod maps;
+mod metric;
 mod own;
-mod page;
+mod samples;
 mod targets;
 
 use std::io;
 
-use monitor_check::Reading;
-use monitor_config::Settings;
-use monitor_model::served::{Stats, WebStatus};
-use monitor_model::snapshot::Snapshot;
-use prometheus::proto::MetricFamily;
+pub use self::metric::{Daemon, Group, Input, Kind, Metric, Reload, Unit};
+pub use self::samples::Samples;
 
-pub use crate::prometheus::own::Reload;
-pub use crate::prometheus::page::{Kind, Metric, Page};
-
-/// Every family of the page, in display order: the only names rules and dashboards may use.
-pub const REGISTRY: &[&[Metric]] = &[
-    maps::METRICS,
-    conntrack::METRICS,
-    collector::METRICS,
-    targets::METRICS,
-    evictions::METRICS,
-    deep::METRICS,
-    drops::METRICS,
-    host::METRICS,
-    alerts::METRICS,
-    own::METRICS,
-    own::DAEMON_METRICS,
+/// Every metric of the page, in display order: the only names that rules and dashboards may use.
+pub const REGISTRY: &[Group] = &[
+    maps::GROUP,
+    conntrack::GROUP,
+    gc::GROUP,
+    targets::GROUP,
+    evictions::GROUP,
+    deep::GROUP,
+    drops::GROUP,
+    host::GROUP,
+    logs::GROUP,
+    alerts::GROUP,
+    own::GROUP,
+    daemon::GROUP,
+    appended::GROUP,
 ];
 
-/// Writes what any collection can tell; the snapshot's age is added per answer, by the server.
-pub fn write(
-    snapshot: &Snapshot,
-    settings: &Settings,
-    readings: &[Reading],
-    out: &mut impl io::Write,
-) -> io::Result<()> {
-    let mut page = Page::default();
-    maps::add(&mut page, snapshot, settings);
-    conntrack::add(&mut page, snapshot);
-    collector::add(&mut page, snapshot);
-    targets::add(&mut page, snapshot);
-    evictions::add(&mut page, snapshot);
-    deep::add(&mut page, snapshot);
-    drops::add(&mut page, snapshot);
-    host::add(&mut page, snapshot, settings);
-    alerts::add(&mut page, settings, readings);
-    own::add(&mut page, snapshot, settings);
-    page.write(out)
+/// The metrics of all groups, in display order.
+pub fn metrics() -> impl Iterator<Item = &'static Metric> {
+    REGISTRY.iter().flat_map(|group| group.metrics)
 }
 
-/// Writes what only the daemon knows: reloads, its server, its process.
-pub fn write_daemon(
-    reload: &Reload,
-    web: Option<&WebStatus>,
-    stats: &Stats,
-    process: Vec<MetricFamily>,
-    out: &mut impl io::Write,
-) -> io::Result<()> {
-    let mut page = Page::default();
-    own::add_daemon(&mut page, reload, web, stats, process);
-    page.write(out)
+/// Writes a page but for the snapshot's age, which whoever hands it out adds to each answer.
+pub fn write(input: &Input<'_>, out: &mut impl io::Write) -> io::Result<()> {
+    for metric in metrics() {
+        let mut samples = Samples::new(metric);
+        (metric.collect)(input, &mut samples);
+        samples.write(out)?;
+    }
+    samples::write_families(input.daemon.map_or(&[], |daemon| daemon.process), out)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn names_are_unique_prefixed_and_counters_end_in_total() {
-        let mut seen = BTreeSet::new();
-        for metric in REGISTRY.iter().copied().flatten() {
-            assert!(seen.insert(metric.name), "{} twice", metric.name);
-            assert!(metric.name.starts_with("ctmon_"), "{}", metric.name);
-            assert_eq!(metric.kind == Kind::Counter, metric.name.ends_with("_total"), "{}", metric.name);
-            assert!(!metric.help.is_empty() && !metric.help.ends_with('.'), "{}", metric.name);
-        }
-    }
-}
+mod everything;
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests read what is on file, and write it when told to")]
+mod reference;
+#[cfg(test)]
+mod tests;

@@ -1,92 +1,136 @@
 //! What belongs to the storage servers: the headline.
 
 use monitor_check::storage;
+use monitor_model::float::float;
 use monitor_model::host::sockets::TcpState;
-use monitor_model::snapshot::{Snapshot, SocketState, TargetState};
+use monitor_model::snapshot::{HostState, SilentEntries, TargetState};
 
-use super::page::{Metric, Page};
+use super::metric::{Group, Input, Kind, Metric, Unit};
+use super::samples::Samples;
 
-const ENTRIES: Metric = Metric::gauge(
-    "ctmon_target_entries",
-    "Conntrack entries of the target by service, state and whether the lifetime has passed",
-);
-const STALE: Metric = Metric::gauge(
-    "ctmon_target_stale_entries",
-    "Entries with a closing bit: what grep -E 'RxClosing|TxClosing' counts. A healthy node always has some",
-);
-const LINGERING: Metric = Metric::gauge(
-    "ctmon_target_lingering_entries",
-    "Stale entries that have been silent for stale_after or longer. The goal is 0",
-);
-const UNANSWERED: Metric = Metric::gauge(
-    "ctmon_target_unanswered_entries",
-    "Connections that lead out, wait for their first answer, and have heard nothing for two units of the clock",
-);
+const NO_TARGET: Option<&str> = Some("without a target");
+const NO_CLOCK: Option<&str> = Some("without a target, and while the clock of lifetimes is unknown");
+const NO_SOCKETS: Option<&str> = Some("without a target, and while the source `sockets` is off or down");
 
-const SOCKETS: Metric = Metric::gauge(
-    "ctmon_target_sockets",
-    "TCP sockets of the node itself towards the target, the kernel's mounts and sessions included, by state",
-);
-const STALLED: Metric = Metric::gauge(
-    "ctmon_target_stalled_sockets",
-    "Sockets to the target that repeat data and have heard nothing for 10 s: the earliest sign of a dead path",
-);
-const KEEPALIVE: Metric = Metric::gauge(
-    "ctmon_target_keepalive_sockets",
-    "Established sockets to the target that are known to use keepalive: the sysctls act on no others",
-);
+pub(super) const GROUP: Group = Group {
+    title: "Targets",
+    about: "Connections to the storage servers: those that the configuration names, and those that the node's mounts \
+            and iSCSI sessions lead to. An entry that no service of its target takes counts as `other`.",
+    metrics: &[
+        Metric {
+            name: "ctmon_target_entries",
+            help: "Conntrack entries of the target by service, state and whether the lifetime has passed",
+            kind: Kind::Gauge,
+            unit: Unit::Of("entries"),
+            labels: &["target", "target_service", "state", "expired"],
+            absent: NO_TARGET,
+            collect: entries,
+        },
+        Metric {
+            name: "ctmon_target_stale_entries",
+            help: "Entries with a closing bit: what grep -E 'RxClosing|TxClosing' counts. A healthy node always has some",
+            kind: Kind::Gauge,
+            unit: Unit::Of("entries"),
+            labels: &["target", "target_service"],
+            absent: NO_TARGET,
+            collect: |input, samples| of_services(input, samples, |state| Some(float(state.stale()))),
+        },
+        Metric {
+            name: "ctmon_target_lingering_entries",
+            help: "Stale entries that have been silent for stale_after or longer. The goal is 0",
+            kind: Kind::Gauge,
+            unit: Unit::Of("entries"),
+            labels: &["target", "target_service", "kind"],
+            absent: NO_CLOCK,
+            collect: lingering,
+        },
+        Metric {
+            name: "ctmon_target_unanswered_entries",
+            help: "Connections that lead out, wait for their first answer, and have heard nothing for two units of the clock",
+            kind: Kind::Gauge,
+            unit: Unit::Of("entries"),
+            labels: &["target", "target_service"],
+            absent: NO_CLOCK,
+            collect: |input, samples| {
+                of_services(input, samples, |state| Some(float(state.silent?.unanswered)));
+            },
+        },
+        Metric {
+            name: "ctmon_target_sockets",
+            help: "TCP sockets of the node itself towards the target, the kernel's mounts and sessions included, by state",
+            kind: Kind::Gauge,
+            unit: Unit::Of("sockets"),
+            labels: &["target", "target_service", "tcp_state"],
+            absent: NO_SOCKETS,
+            collect: sockets,
+        },
+        Metric {
+            name: "ctmon_target_stalled_sockets",
+            help: "Sockets to the target that repeat data and have heard nothing for 10 s: the earliest sign of a dead path",
+            kind: Kind::Gauge,
+            unit: Unit::Of("sockets"),
+            labels: &["target"],
+            absent: NO_SOCKETS,
+            collect: |input, samples| of_targets(input, samples, storage::stalled),
+        },
+        Metric {
+            name: "ctmon_target_keepalive_sockets",
+            help: "Established sockets to the target that are known to use keepalive: the sysctls act on no others",
+            kind: Kind::Gauge,
+            unit: Unit::Of("sockets"),
+            labels: &["target"],
+            absent: NO_SOCKETS,
+            collect: |input, samples| {
+                of_targets(input, samples, |host, target| Some(storage::keepalive(host, target)?.using));
+            },
+        },
+    ],
+};
 
-pub(super) const METRICS: &[Metric] = &[ENTRIES, STALE, LINGERING, UNANSWERED, SOCKETS, STALLED, KEEPALIVE];
+/// A sample for each target and service, where there is a value.
+fn of_services(input: &Input<'_>, samples: &mut Samples, value: impl Fn(&TargetState) -> Option<f64>) {
+    for state in &input.snapshot.targets {
+        samples.known(&[&state.target, &state.service], value(state));
+    }
+}
 
-pub(super) fn add(page: &mut Page, snapshot: &Snapshot) {
-    for state in &snapshot.targets {
-        let target = ("target", state.target.as_str());
-        let service = ("target_service", state.service.as_str());
-        for cell in &state.cells {
+/// A sample for each target, where there is a value.
+fn of_targets(input: &Input<'_>, samples: &mut Samples, value: impl Fn(&HostState, &str) -> Option<u64>) {
+    for target in input.snapshot.target_names() {
+        samples.known(&[target], value(&input.snapshot.host, target).map(float));
+    }
+}
+
+fn entries(input: &Input<'_>, samples: &mut Samples) {
+    for TargetState { target, service, cells, silent: _ } in &input.snapshot.targets {
+        for cell in cells {
             let expired = match cell.expired {
                 None => "unknown",
                 Some(true) => "true",
                 Some(false) => "false",
             };
-            page.count(
-                ENTRIES,
-                &[target, service, ("state", cell.state.name()), ("expired", expired)],
-                cell.entries,
-            );
+            samples.count(&[target, service, cell.state.name(), expired], cell.entries);
         }
-        page.count(STALE, &[target, service], state.stale());
-        if let Some(silent) = &state.silent {
-            for (kind, entries) in
-                [("closed", silent.lingering_closed), ("half_closed", silent.lingering_half_closed)]
-            {
-                page.count(LINGERING, &[target, service, ("kind", kind)], entries);
-            }
-            page.count(UNANSWERED, &[target, service], silent.unanswered);
-        }
-    }
-    if let Some(sockets) = &snapshot.host.sockets {
-        add_sockets(page, snapshot, sockets);
     }
 }
 
-fn add_sockets(page: &mut Page, snapshot: &Snapshot, sockets: &SocketState) {
-    for TargetState { target, service, .. } in &snapshot.targets {
+fn lingering(input: &Input<'_>, samples: &mut Samples) {
+    for TargetState { target, service, silent, cells: _ } in &input.snapshot.targets {
+        let Some(SilentEntries { lingering_closed, lingering_half_closed, .. }) = silent else { continue };
+        samples.count(&[target, service, "closed"], *lingering_closed);
+        samples.count(&[target, service, "half_closed"], *lingering_half_closed);
+    }
+}
+
+fn sockets(input: &Input<'_>, samples: &mut Samples) {
+    let Some(sockets) = &input.snapshot.host.sockets else { return };
+    for TargetState { target, service, .. } in &input.snapshot.targets {
+        let mine = sockets.of(target).filter(|socket| socket.service == *service);
+        let states: Vec<TcpState> = mine.map(|socket| socket.socket.state).collect();
         // A listener has no remote end, so none is ever to a target.
         for state in TcpState::ALL.iter().filter(|state| **state != TcpState::Listen) {
-            let mine = sockets.of(target).filter(|socket| socket.service == *service);
-            let count = mine.filter(|socket| socket.socket.state == *state).count();
-            let labels =
-                [("target", target.as_str()), ("target_service", service), ("tcp_state", state.name())];
-            page.count(SOCKETS, &labels, count as u64);
-        }
-    }
-    for target in snapshot.target_names() {
-        let label = ("target", target);
-        if let Some(stalled) = storage::stalled(&snapshot.host, target) {
-            page.count(STALLED, &[label], stalled);
-        }
-        if let Some(keepalive) = storage::keepalive(&snapshot.host, target) {
-            page.count(KEEPALIVE, &[label], keepalive.using);
+            let count = states.iter().filter(|other| *other == state).count();
+            samples.count(&[target, service, state.name()], count as u64);
         }
     }
 }

@@ -20,7 +20,7 @@ use monitor_model::served::{Stats, WebStatus};
 use monitor_model::snapshot::Snapshot;
 use monitor_model::snapshot::deep::DeepOutcome;
 use monitor_output::page::{Facts, Page, View};
-use monitor_output::prometheus::{self, Reload};
+use monitor_output::prometheus::{self, Daemon, Input, Reload};
 use monitor_serve::{LocalReply, Rendered, Web};
 use monitor_source::collect::{CollectSettings, Collector, SHARE_OF_A_CORE};
 use monitor_source::deep::DeepScan;
@@ -188,11 +188,11 @@ impl Scanner {
     fn publish(&self, snapshot: &Snapshot, readings: &[Reading], taken: Instant) -> Result<(), ()> {
         let mut page = Vec::with_capacity(64 * 1024);
         let web = self.web.status();
-        let written = prometheus::write(snapshot, &self.settings, readings, &mut page).and_then(|()| {
-            let process = process_metrics();
-            prometheus::write_daemon(&self.reload, web.as_ref(), &self.stats, process, &mut page)
-        });
-        if let Err(error) = written {
+        let process = process_metrics();
+        let daemon =
+            Some(Daemon { reload: self.reload, web: web.as_ref(), stats: &self.stats, process: &process });
+        let input = Input { snapshot, settings: &self.settings, readings, daemon };
+        if let Err(error) = prometheus::write(&input, &mut page) {
             tracing::error!(error = %io::Error::other(error), "failed to render the metrics page");
             return Ok(());
         }

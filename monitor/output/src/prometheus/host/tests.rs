@@ -6,12 +6,12 @@ use monitor_config::Settings;
 use monitor_model::snapshot::Snapshot;
 use monitor_source::host::testing::TempDir;
 
-use crate::prometheus::write;
+use crate::prometheus::{Input, write};
 use crate::testing::{defaults, nas_tuning, node, nothing, parse};
 
 fn page(snapshot: &Snapshot, settings: &Settings) -> String {
     let mut out = Vec::new();
-    write(snapshot, settings, &[], &mut out).unwrap();
+    write(&Input { snapshot, settings, readings: &[], daemon: None }, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -81,7 +81,7 @@ fn every_host_metric_of_a_captured_node_is_what_its_files_say() {
 #[test]
 fn what_is_off_is_absent_not_zero() {
     let page = page(&nothing(&defaults()), &defaults());
-    for metric in super::METRICS {
+    for metric in super::GROUP.metrics {
         assert_eq!(lines(&page, metric.name), Vec::<&str>::new());
     }
     for source in ["mounts", "iscsi", "cifs", "sysctl", "file_handles", "netstat", "logs"] {
