@@ -7,7 +7,7 @@ use monitor_model::host::logs::LogPattern;
 use regex::Regex;
 use serde::Deserialize;
 
-use super::field::{Field, check_name, choice, read_as};
+use super::field::{Choice, Field, Word, check_name, read_as};
 use super::log_preset::{PresetPattern, TRIDENT_QNAP};
 
 /// A named set of patterns.
@@ -16,7 +16,14 @@ enum Preset {
     TridentQnap,
 }
 
-choice!(Preset { TridentQnap => "trident-qnap" });
+impl Choice for Preset {
+    const ALL: &'static [Self] = &[Self::TridentQnap];
+
+    fn word(self) -> &'static str {
+        let Self::TridentQnap = self;
+        "trident-qnap"
+    }
+}
 
 impl Preset {
     fn patterns(self) -> Vec<LogPattern> {
@@ -29,7 +36,7 @@ impl Preset {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawLog {
-    preset: Option<Preset>,
+    preset: Option<Word<Preset>>,
     name: Option<PatternName>,
     pattern: Option<Pattern>,
     #[serde(default)]
@@ -101,7 +108,7 @@ impl Field for Entry {
         let (namespaces, pods, containers) = (globs(namespaces), globs(pods), globs(containers));
         match (preset, name, pattern) {
             (Some(preset), None, None) => {
-                let mut patterns = preset.patterns();
+                let mut patterns = preset.0.patterns();
                 // A selector beside the preset replaces the preset's own.
                 for pattern in &mut patterns {
                     for (chosen, own) in [

@@ -6,14 +6,14 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
-use monitor_model::{duration, yaml_cost};
+use monitor_model::{duration, eviction_plan, yaml_cost};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
-use super::field::{Bounded, Field, read_as};
+use super::field::{Bounded, Field, Word, read_as};
 use super::logs::Logs;
 use super::target::Targets;
-use super::{ClockChoice, EvictionMode, Expect, Settings, Thresholds};
+use super::{ClockChoice, Expect, Settings, Thresholds};
 
 /// Scans closer than 1 s would find nothing new; beyond 10 m the rules' windows hold fewer than two samples.
 type Interval = Bounded<1_000, 600_000>;
@@ -28,8 +28,8 @@ struct RawSettings {
     listen: Option<Listen>,
     interval: Option<Interval>,
     deep_interval: Option<DeepInterval>,
-    clock: Option<ClockChoice>,
-    evictions: Option<EvictionMode>,
+    clock: Option<Word<ClockChoice>>,
+    evictions: Option<Word<eviction_plan::Choice>>,
     evictions_api: Option<bool>,
     stale_after: Option<StaleAfter>,
     snat_port_range: Option<PortRange>,
@@ -64,8 +64,8 @@ pub(super) fn read(text: &str) -> Result<Settings, String> {
         listen: listen.map_or(default.listen, |listen| listen.0),
         interval: interval.map_or(default.interval, |interval| interval.0),
         deep_interval: deep_interval.map_or(default.deep_interval, |interval| interval.0.0),
-        clock: clock.unwrap_or(default.clock),
-        evictions: evictions.unwrap_or(default.evictions),
+        clock: clock.map_or(default.clock, |clock| clock.0),
+        evictions: evictions.map_or(default.evictions, |choice| choice.0),
         evictions_api: evictions_api.unwrap_or(default.evictions_api),
         stale_after: stale_after.map_or(default.stale_after, |after| after.0),
         snat_port_range: snat_port_range.map_or(default.snat_port_range, |range| range.0),

@@ -6,8 +6,10 @@
 use std::fmt::Write;
 
 use monitor_model::duration;
+use monitor_model::target::{ServiceSpec, TargetSpec};
 
-use super::{Bound, Expect, Service, Settings, Target, Thresholds};
+use super::field::Choice;
+use super::{Bound, Expect, Settings, Thresholds};
 
 /// Writes everything.
 pub(super) fn write(settings: &Settings) -> String {
@@ -33,7 +35,7 @@ pub(super) fn write(settings: &Settings) -> String {
         flow(&listen),
         duration::format(*interval),
         duration::format(*deep_interval),
-        clock.name(),
+        clock.word(),
         evictions.name(),
         duration::format(*stale_after),
         snat_port_range.start(),
@@ -67,8 +69,8 @@ fn section(out: &mut String, key: &str, items: impl Iterator<Item = String>) {
     out.push_str(&items);
 }
 
-fn target(Target { name, addresses, services }: &Target) -> String {
-    let addresses: Vec<_> = addresses.iter().map(|cidr| quote(&cidr.to_string())).collect();
+fn target(TargetSpec { name, prefixes, services }: &TargetSpec) -> String {
+    let addresses: Vec<_> = prefixes.iter().map(|prefix| quote(&prefix.to_string())).collect();
     let services: Vec<_> = services.iter().map(service).collect();
     format!(
         "  - name: {}\n    addresses: {}\n    services: {}\n",
@@ -78,7 +80,7 @@ fn target(Target { name, addresses, services }: &Target) -> String {
     )
 }
 
-fn service(Service { name, ports, protocol }: &Service) -> String {
+fn service(ServiceSpec { name, ports, protocol }: &ServiceSpec) -> String {
     let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
     let protocol = protocol.map_or_else(String::new, |protocol| format!(", protocol: {}", protocol.name()));
     format!("{{name: {}, ports: {}{protocol}}}", quote(name), flow(&ports))

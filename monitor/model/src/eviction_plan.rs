@@ -9,7 +9,9 @@ pub enum Choice {
     /// The most that works.
     #[default]
     Auto,
+    /// Victims with state and target.
     Full,
+    /// Their number only.
     Count,
     Off,
 }
@@ -109,6 +111,22 @@ impl Trial {
         match self {
             Self::Refused(words) => words.clone(),
             Self::Untried | Self::Works => String::new(),
+        }
+    }
+}
+
+impl Choice {
+    /// Every choice, in display order.
+    pub const ALL: &[Self] = &[Self::Auto, Self::Full, Self::Count, Self::Off];
+
+    /// The word in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Full => "full",
+            Self::Count => "count",
+            Self::Off => "off",
         }
     }
 }

@@ -15,6 +15,7 @@ use monitor_abi::scan::Clock;
 use self::deep::DeepFacts;
 use crate::agent_config::AgentConfig;
 use crate::clock::Reading;
+use crate::count_plan;
 use crate::drops::Drops;
 use crate::eviction_plan::Plan;
 use crate::map_name::{MapName, MapProblem};
@@ -23,8 +24,8 @@ pub use crate::snapshot::host::{
     Towards,
 };
 use crate::target::OTHER_SERVICE;
+use crate::timeouts::{self, TimeoutClass};
 use crate::tuple::Endpoint;
-use crate::{count_plan, timeouts};
 
 /// Everything one collection found.
 #[derive(Clone, Debug)]
@@ -85,17 +86,6 @@ pub struct TimeoutFact {
     pub class: TimeoutClass,
     pub source: TimeoutSource,
     pub value: Duration,
-}
-
-/// Which of Cilium's conntrack timeouts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum TimeoutClass {
-    Tcp,
-    Any,
-    Syn,
-    Fin,
-    ServiceTcp,
-    ServiceAny,
 }
 
 /// How a timeout is known.
@@ -414,38 +404,6 @@ pub fn report_interval(agent: Option<&AgentConfig>) -> Duration {
     /// Cilium's default.
     const USUAL: Duration = Duration::from_secs(5);
     agent.and_then(|agent| agent.monitor_aggregation_interval).unwrap_or(USUAL)
-}
-
-impl TimeoutClass {
-    /// Every class, in display order.
-    pub const ALL: &[Self] =
-        &[Self::Tcp, Self::Any, Self::Syn, Self::Fin, Self::ServiceTcp, Self::ServiceAny];
-
-    /// The label value.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Any => "any",
-            Self::Syn => "syn",
-            Self::Fin => "fin",
-            Self::ServiceTcp => "service_tcp",
-            Self::ServiceAny => "service_any",
-        }
-    }
-
-    /// The key of Cilium's configuration that sets it.
-    #[must_use]
-    pub const fn cilium_key(self) -> &'static str {
-        match self {
-            Self::Tcp => "bpf-ct-timeout-regular-tcp",
-            Self::Any => "bpf-ct-timeout-regular-any",
-            Self::Syn => "bpf-ct-timeout-regular-tcp-syn",
-            Self::Fin => "bpf-ct-timeout-regular-tcp-fin",
-            Self::ServiceTcp => "bpf-ct-timeout-service-tcp",
-            Self::ServiceAny => "bpf-ct-timeout-service-any",
-        }
-    }
 }
 
 impl TimeoutSource {

@@ -31,6 +31,7 @@ use monitor_model::snapshot::{
     TargetState, TimeoutFact, Totals, report_interval,
 };
 use monitor_model::target::TargetIndex;
+use monitor_model::timeouts::TimeoutClass;
 use monitor_model::walk::{Step, Visitor};
 
 use self::counts::Counts;
@@ -371,7 +372,7 @@ impl Collector {
     fn watch_timeouts(&mut self, maps: &mut [MapState]) {
         self.timeouts.observe(self.known.values().filter_map(|known| Some(&known.last.as_ref()?.shown)));
         let clock = Some(Reading { mode: self.clock, now: 0, hz: self.hz.unwrap_or(0) });
-        let told = self.agent.as_ref().and_then(|agent| agent.ct_timeouts.regular_tcp_fin);
+        let told = self.agent.as_ref().and_then(|agent| agent.ct_timeouts.get(&TimeoutClass::Fin).copied());
         let interval = report_interval(self.agent.as_ref());
         for map in maps.iter_mut().filter(|map| map.map.is_conntrack()) {
             if let Content::Present(present) = &mut map.content
