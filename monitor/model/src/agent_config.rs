@@ -40,6 +40,9 @@ pub struct InvalidValue {
     pub expected: &'static str,
 }
 
+/// Characters of an invalid value that are shown.
+const MAX_SHOWN: usize = 80;
+
 /// The keys that are read, in the order of [`AgentConfig`].
 pub const KEYS: &[&str] = &[
     TimeoutClass::Tcp.cilium_key(),
@@ -111,7 +114,7 @@ impl Reader<'_> {
         }
         let parsed = parse(value);
         if parsed.is_none() {
-            self.invalid.push(InvalidValue { key, value: value.chars().take(80).collect(), expected });
+            self.invalid.push(InvalidValue { key, value: value.chars().take(MAX_SHOWN).collect(), expected });
         }
         parsed
     }
