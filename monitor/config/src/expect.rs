@@ -129,7 +129,7 @@ impl Display for SysctlValue {
 
 /// A named set of expectations.
 #[derive(Clone, Copy)]
-enum Preset {
+pub(super) enum Preset {
     NasTuning,
 }
 
@@ -304,7 +304,7 @@ impl Field for MountOption {
 }
 
 /// Most sysctls: each is three series.
-const MAX_SYSCTLS: usize = 64;
+pub(super) const MAX_SYSCTLS: usize = 64;
 
 impl Field for Expect {
     type Raw = RawExpect;

@@ -11,6 +11,8 @@ use monitor_model::duration;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use crate::keys::Range;
+
 /// A value that is checked right where it is read.
 pub(super) trait Field: Sized {
     /// What the reader fills first.
@@ -161,6 +163,11 @@ impl Field for Time {
     }
 }
 
+impl<const MIN: u64, const MAX: u64> Bounded<MIN, MAX> {
+    /// For whoever describes the key.
+    pub(super) const RANGE: Range = Range::Durations(MIN, MAX);
+}
+
 impl<const MIN: u64, const MAX: u64> Field for Bounded<MIN, MAX> {
     type Raw = String;
     const EXPECTED: &'static str = "a duration like 15s";
@@ -231,7 +238,8 @@ impl<T: Choice> Visitor<'_> for WordVisitor<T> {
     }
 }
 
-fn words<T: Choice>(separator: &str) -> String {
+/// The words there are.
+pub(super) fn words<T: Choice>(separator: &str) -> String {
     let words: Vec<_> = T::ALL.iter().map(|choice| choice.word()).collect();
     words.join(separator)
 }

@@ -6,6 +6,7 @@
 pub mod expect;
 mod field;
 pub mod file;
+pub mod keys;
 pub mod log_preset;
 pub mod logs;
 mod raw;

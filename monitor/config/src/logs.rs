@@ -12,7 +12,7 @@ use super::log_preset::{PresetPattern, TRIDENT_QNAP};
 
 /// A named set of patterns.
 #[derive(Clone, Copy)]
-enum Preset {
+pub(super) enum Preset {
     TridentQnap,
 }
 
@@ -56,9 +56,9 @@ struct Pattern(String);
 struct Glob(String);
 
 /// Most patterns: each is a series, and a pass over every line.
-const MAX_PATTERNS: usize = 32;
+pub(super) const MAX_PATTERNS: usize = 32;
 /// Longest pattern: its compiled form is held for as long as the daemon runs.
-const MAX_PATTERN_BYTES: usize = 512;
+pub(super) const MAX_PATTERN_BYTES: usize = 512;
 
 impl Field for PatternName {
     type Raw = String;

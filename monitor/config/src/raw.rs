@@ -16,10 +16,12 @@ use super::target::Targets;
 use super::{ClockChoice, Expect, Settings, Thresholds};
 
 /// Scans closer than 1 s would find nothing new; beyond 10 m the rules' windows hold fewer than two samples.
-type Interval = Bounded<1_000, 600_000>;
+pub(super) type Interval = Bounded<1_000, 600_000>;
+/// Zero is off.
+pub(super) type DeepInterval = Bounded<0, 86_400_000>;
 /// Shorter than 20 s would call an entry lingering that waits out its FIN timeout; 8,000 s is the TCP timeout, after
 /// which a half-closed entry is gone anyway, so that beyond 2 h nothing could ever linger.
-type StaleAfter = Bounded<20_000, 7_200_000>;
+pub(super) type StaleAfter = Bounded<20_000, 7_200_000>;
 
 /// As in the file.
 #[derive(Default, Deserialize)]
@@ -63,7 +65,7 @@ pub(super) fn read(text: &str) -> Result<Settings, String> {
     let settings = Settings {
         listen: listen.map_or(default.listen, |listen| listen.0),
         interval: interval.map_or(default.interval, |interval| interval.0),
-        deep_interval: deep_interval.map_or(default.deep_interval, |interval| interval.0.0),
+        deep_interval: deep_interval.map_or(default.deep_interval, |interval| interval.0),
         clock: clock.map_or(default.clock, |clock| clock.0),
         evictions: evictions.map_or(default.evictions, |choice| choice.0),
         evictions_api: evictions_api.unwrap_or(default.evictions_api),
@@ -118,7 +120,6 @@ fn describe(error: &yaml_serde::Error) -> String {
 
 struct Listen(Vec<SocketAddr>);
 struct Address(SocketAddr);
-struct DeepInterval(Bounded<0, 86_400_000>);
 struct PortRange(RangeInclusive<u16>);
 
 impl Field for Address {
@@ -127,15 +128,6 @@ impl Field for Address {
 
     fn check(raw: String) -> Result<Self, String> {
         parse_listen(&raw).map(Self)
-    }
-}
-
-impl Field for DeepInterval {
-    type Raw = String;
-    const EXPECTED: &'static str = "a duration like 5m";
-
-    fn check(raw: String) -> Result<Self, String> {
-        Bounded::check(raw).map(Self)
     }
 }
 
@@ -151,7 +143,7 @@ impl Field for PortRange {
     }
 }
 
-read_as!(text: Address, DeepInterval);
+read_as!(text: Address);
 read_as!(seq: PortRange);
 
 impl<'de> Deserialize<'de> for Listen {
