@@ -78,9 +78,8 @@ impl Key {
             Absent::Means(text) => text.to_owned(),
             Absent::Default => {
                 let printed = defaults.to_yaml();
-                let value = |line: &str| {
-                    Some(format!("`{}`", line.strip_prefix(self.name)?.strip_prefix(": ")?))
-                };
+                let value =
+                    |line: &str| Some(format!("`{}`", line.strip_prefix(self.name)?.strip_prefix(": ")?));
                 printed.lines().find_map(value).unwrap_or_default()
             }
         }
@@ -106,7 +105,7 @@ impl Range {
 pub const SECTIONS: &[Section] = &[
     Section {
         parent: "",
-        meaning: "The file. Every key may be absent; an unknown key is an error. Durations are written like `500ms`, `15s`, `10m` \
+        meaning: "Every key may be absent; an unknown key is an error. Durations are written like `500ms`, `15s`, `10m` \
                   or `1h30m`.",
         wrapper: "{?}",
         keys: &[
@@ -173,7 +172,7 @@ pub const SECTIONS: &[Section] = &[
                 kind: "two ports, the lowest and the highest",
                 range: Range::Text("1 to 65535, the lower first"),
                 absent: Absent::Default,
-                meaning: "The source ports Cilium masquerades to: the whole of which `ctmon top --by nat-ports` shows the part in use.",
+                meaning: "The source ports Cilium may masquerade to: how full they are is a share of these.",
                 example: "snat_port_range: [40000, 50000]",
             },
             Key {
@@ -329,7 +328,7 @@ pub const SECTIONS: &[Section] = &[
                 kind: "duration",
                 range: Window::RANGE,
                 absent: Absent::Means("as below"),
-                meaning: "What rates and extremes look back over; alerts without a window have none to set.",
+                meaning: "What rates and extremes look back over; only for alerts with a window below.",
                 example: "window: 5m",
             },
         ],
@@ -352,7 +351,7 @@ pub const SECTIONS: &[Section] = &[
                 kind: "`<bound>` of a duration",
                 range: Range::Any,
                 absent: Absent::Means("anything"),
-                meaning: "Time between two passes of Cilium's garbage collection of conntrack entries.",
+                meaning: "Time between two passes of Cilium's conntrack gc.",
                 example: "gc_interval: {at_most: 5m}",
             },
             Key {
