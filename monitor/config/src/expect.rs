@@ -18,9 +18,9 @@ use super::field::{Choice, Field, Pairs, Time, Word, choice, read_as};
 /// Expectations; empty by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expect {
-    /// Time between two passes of Cilium's collector.
+    /// Time between two passes of Cilium's gc.
     pub gc_interval: Option<Bound<Duration>>,
-    /// What Cilium's agent is told, v4 and v6 alike.
+    /// Of the maps of both address families.
     pub map_capacity: BTreeMap<Table, Bound<u64>>,
     pub ct_timeouts: BTreeMap<TimeoutClass, Bound<Duration>>,
     /// By dotted name.
@@ -95,7 +95,7 @@ impl<T: PartialOrd> Bound<T> {
 }
 
 impl Bound<SysctlValue> {
-    /// Whether the text of the sysctl's file is as expected; words compare whatever the white space.
+    /// Whether the text of the sysctl's file is as expected; white space between words does not matter.
     #[must_use]
     pub fn holds_text(&self, found: &str) -> bool {
         match (self.value(), SysctlValue::read(found)) {
@@ -143,7 +143,7 @@ impl Choice for Preset {
 }
 
 impl Preset {
-    /// The values of the founding tuning documents.
+    /// The values of `deploy/tuning`.
     fn expect(self) -> Expect {
         match self {
             Self::NasTuning => Expect {

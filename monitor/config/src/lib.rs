@@ -34,7 +34,7 @@ use crate::field::Choice;
 pub use crate::raw::parse_listen;
 pub use crate::threshold::Thresholds;
 
-/// Where the configuration is looked for when no path is given.
+/// The file that is read when no path is given.
 pub const DEFAULT_PATH: &str = "/etc/ctmon/config.yaml";
 /// Port of the daemon unless configured.
 pub const DEFAULT_PORT: u16 = 10469;
@@ -177,7 +177,7 @@ pub fn parse_file(path: &Path, text: &str) -> Result<Settings, ConfigError> {
 }
 
 /// Reads the text of this file, which is to replace settings that are in force: one in which something is missing was cut
-/// off, or is being written, and its defaults are not what somebody asked for.
+/// off, or is being written, and the defaults of what is missing are not meant.
 pub fn parse_whole(path: &Path, text: &str) -> Result<Settings, ConfigError> {
     let settings = parse_file(path, text)?;
     match file::hollow(text) {

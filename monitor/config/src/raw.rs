@@ -1,7 +1,7 @@
 //! The file as it is written: optional keys, texts, and the defaults of what is absent.
 //!
 //! In: YAML text. Out: [`Settings`], or one line that names key and line.
-//! Must not: let a key pass that means nothing: a typing error would silently keep a default.
+//! Must not: accept an unknown key: a typing error would silently keep a default.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -90,7 +90,7 @@ pub(super) fn read(text: &str) -> Result<Settings, String> {
 
 /// An address to listen on; `:10469` is every address.
 ///
-/// Brackets are taken around IPv4 too: a manifest that puts the node's address between them does not know its family.
+/// Brackets are taken around IPv4 too: a manifest that puts the node's address between them works for either family.
 pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     let spelled = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
     let bracketed = || {
@@ -108,11 +108,11 @@ fn at_line(text: &str, key: &str) -> String {
         .map_or_else(String::new, |index| format!(" at line {}", index + 1))
 }
 
-/// One line with the place, whatever the value that caused the error contains.
+/// One line with the place, also where the value that caused the error has line breaks.
 fn describe(error: &yaml_serde::Error) -> String {
     let message = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     match error.location() {
-        // The reader keeps silent about the very first character.
+        // The reader's message leaves out the position of the very first character.
         Some(place) if place.line() == 1 && place.column() == 1 => format!("{message} at line 1 column 1"),
         _ => message,
     }

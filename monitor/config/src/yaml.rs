@@ -4,7 +4,7 @@
 //! Must not: leave out what is at its default: this is where one looks defaults up.
 //!
 //! Written by hand because a rule or a service belongs on one line: the YAML library writes one value a line, which makes
-//! the defaults 181 lines instead of 76, and prints what nobody can see as it is.
+//! the defaults 181 lines instead of 76, and prints invisible characters as they are.
 
 use std::fmt::Write;
 
@@ -161,7 +161,7 @@ fn flow(items: &[String]) -> String {
 }
 
 /// Plain where nothing in it means anything to YAML, else between single quotes; between double ones, spelled out, where
-/// a reader would not take it as it is or nobody could see it.
+/// a reader would change it or it would be invisible.
 fn quote(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '=');
     let word = text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(plain);

@@ -1,6 +1,6 @@
-//! What Cilium's agent was told, as far as conntrack and NAT follow from it.
+//! The configuration of Cilium's agent, as far as it concerns conntrack and NAT.
 //!
-//! In: keys and values of its configuration. Out: [`AgentConfig`], and the values the agent would not understand.
+//! In: keys and values of its configuration. Out: [`AgentConfig`], and the values the agent would not accept.
 //! Must not: read a file.
 
 use std::collections::BTreeMap;
@@ -67,7 +67,7 @@ pub const KEYS: &[&str] = &[
     "enable-ipv6",
 ];
 
-/// What these keys and values say.
+/// Reads the keys and values of the agent's configuration.
 #[must_use]
 pub fn parse_data(data: &BTreeMap<String, String>) -> AgentConfig {
     let mut reader = Reader { data, invalid: Vec::new() };

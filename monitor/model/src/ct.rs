@@ -1,6 +1,6 @@
 //! One conntrack entry as plain data.
 //!
-//! In: key and value bytes of a conntrack map. Out: [`CtRow`]: who opened, who answered, state, flags, lifetime.
+//! In: key and value bytes of a conntrack map. Out: [`CtRow`]: both ends, state, flags, lifetime.
 //! Must not: read maps or clocks, or panic on any bytes: an entry may be torn by concurrent reuse.
 
 use monitor_abi::cilium::{CtEntry, TUPLE_F_IN, ct_flag};
@@ -41,7 +41,7 @@ pub struct CtRow {
     /// Absolute expiry on the map's clock.
     pub lifetime: u32,
     pub rev_nat: u16,
-    /// Bytes 40 and 41 of the value: up to 1.17 the interface, unused in 1.18, another thing after.
+    /// Bytes 40 and 41 of the value: the interface up to Cilium 1.17, unused in 1.18, something else after it.
     pub ifindex: u16,
     /// Bytes 8..16 of the value: the backend of SERVICE entries, see [`CtRow::backend_id`].
     pub union1: u64,
@@ -114,7 +114,7 @@ impl CtRow {
         now?.seconds_left(self.lifetime)
     }
 
-    /// Whether the collector would take the entry; `None` while the clock is unknown.
+    /// Whether Cilium's gc would remove the entry; `None` while the clock is unknown.
     #[must_use]
     pub fn expired(&self, now: Option<Reading>) -> Option<bool> {
         now?.expired(self.lifetime)

@@ -93,7 +93,7 @@ impl Drops {
         Some(self.packets?.get(DropReason::position(wanted.code())?)?.iter().sum())
     }
 
-    /// Events that come when source ports run short: tries beyond a handful, packets without a port. While less than
+    /// Events that come when source ports run short: allocations with more than four retries, packets without a port. While less than
     /// half of a range is taken, one allocation in thirty needs more than four tries.
     #[must_use]
     pub fn scarce_ports(&self) -> u64 {

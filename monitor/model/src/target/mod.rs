@@ -67,7 +67,7 @@ impl ServiceSpec {
     }
 }
 
-/// Targets that cannot be told apart by the tables there are.
+/// Targets that do not fit into the kernel's tables.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     #[error("{found} targets, at most {MAX_TARGETS} fit: merge some, or set targets_from_host to false")]
