@@ -2,7 +2,7 @@
 //!
 //! In: a snapshot. Out: findings. Must not: call a sum since boot a rate.
 
-use monitor_model::drops::{REASONS, RETRIES};
+use monitor_model::drops::{DropReason, RETRIES};
 use monitor_model::snapshot::Snapshot;
 use monitor_model::snapshot::deep::{DeepFacts, TargetDeep};
 
@@ -85,9 +85,9 @@ fn of_maps(deep: &DeepFacts) -> Vec<Finding> {
 /// Sums since Cilium made its counters: whether they still grow is for the alerts.
 fn drops(snapshot: &Snapshot) -> Option<Finding> {
     let drops = snapshot.drops.as_ref()?;
-    let mut parts: Vec<_> = REASONS
+    let mut parts: Vec<_> = DropReason::ALL
         .iter()
-        .filter_map(|(reason, words)| Some((drops.of(*reason).filter(|packets| *packets > 0)?, words)))
+        .filter_map(|reason| Some((drops.of(*reason).filter(|packets| *packets > 0)?, reason.text())))
         .map(|(packets, words)| format!("{packets} \"{words}\""))
         .collect();
     for (family, counts) in &drops.retries {

@@ -3,10 +3,11 @@
 //! In: what the node has, what is expected of it. Out: verdicts, and what cannot be told.
 //! Must not: call unknown wrong: what another network namespace answers, or what nobody told, has no verdict.
 
-use monitor_config::{Bound, MapKind, MountKind, Settings, SysctlValue};
-use monitor_model::host::mounts::{Family, Mount, OptionDifference, missing_options};
+use monitor_config::{Bound, Settings, SysctlValue};
+use monitor_model::host::mounts::{Mount, OptionDifference, missing_options};
 use monitor_model::host::net_scope::NetScope;
 use monitor_model::host::sysctl::Sysctl;
+use monitor_model::map_name::MapName;
 use monitor_model::snapshot::{HostState, Snapshot, Towards};
 
 use crate::finding::{Finding, Level, own};
@@ -57,24 +58,16 @@ pub fn sysctls<'a>(host: &'a HostState, settings: &'a Settings) -> Vec<SysctlVer
 pub fn mounts<'a>(host: &'a HostState, settings: &Settings) -> Vec<MountVerdict<'a>> {
     let Some(state) = &host.mounts else { return Vec::new() };
     let verdict = |mount: &'a Towards<Mount>| {
-        let expected = settings.expect.mount_options.get(&kind(mount.value.family))?;
+        let expected = settings.expect.mount_options.get(&mount.value.family)?;
         Some(MountVerdict { mount, missing: missing_options(&mount.value, expected) })
     };
     state.mounts.iter().filter_map(verdict).collect()
 }
 
-/// The configuration's word for a file system.
-const fn kind(family: Family) -> MountKind {
-    match family {
-        Family::Cifs => MountKind::Cifs,
-        Family::Nfs => MountKind::Nfs,
-    }
-}
-
 /// The capacity that a map is expected to have, if any.
 #[must_use]
-pub fn expected_capacity(map_name: &str, settings: &Settings) -> Option<u64> {
-    match settings.expect.map_capacity.get(&MapKind::of(map_name)?)? {
+pub fn expected_capacity(map: &MapName, settings: &Settings) -> Option<u64> {
+    match settings.expect.map_capacity.get(&map.table)? {
         Bound::AtLeast(value) | Bound::Equals(value) => Some(*value),
         // Nobody is hurt by a map that is smaller than allowed.
         Bound::AtMost(_) => None,

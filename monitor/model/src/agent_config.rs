@@ -1,26 +1,17 @@
-//! What Cilium's agent was told, as far as conntrack and NAT follow from it.
+//! The configuration of Cilium's agent, as far as it concerns conntrack and NAT.
 //!
-//! In: keys and values of its configuration. Out: [`AgentConfig`], and the values the agent would not understand.
+//! In: keys and values of its configuration. Out: [`AgentConfig`], and the values the agent would not accept.
 //! Must not: read a file.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// `bpf-ct-timeout-*`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CtTimeouts {
-    pub regular_tcp: Option<Duration>,
-    pub regular_any: Option<Duration>,
-    pub regular_tcp_syn: Option<Duration>,
-    pub regular_tcp_fin: Option<Duration>,
-    pub service_tcp: Option<Duration>,
-    pub service_any: Option<Duration>,
-    pub service_tcp_grace: Option<Duration>,
-}
+use crate::timeouts::TimeoutClass;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AgentConfig {
-    pub ct_timeouts: CtTimeouts,
+    /// Those that are set.
+    pub ct_timeouts: BTreeMap<TimeoutClass, Duration>,
     /// Zero: adaptive, from 5 minutes up to 12 hours.
     pub gc_interval: Option<Duration>,
     /// Zero: no cap.
@@ -49,15 +40,18 @@ pub struct InvalidValue {
     pub expected: &'static str,
 }
 
+/// Characters of an invalid value that are shown.
+const MAX_SHOWN: usize = 80;
+
 /// The keys that are read, in the order of [`AgentConfig`].
 pub const KEYS: &[&str] = &[
-    "bpf-ct-timeout-regular-tcp",
-    "bpf-ct-timeout-regular-any",
-    "bpf-ct-timeout-regular-tcp-syn",
-    "bpf-ct-timeout-regular-tcp-fin",
-    "bpf-ct-timeout-service-tcp",
-    "bpf-ct-timeout-service-any",
-    "bpf-ct-timeout-service-tcp-grace",
+    TimeoutClass::Tcp.cilium_key(),
+    TimeoutClass::Any.cilium_key(),
+    TimeoutClass::Syn.cilium_key(),
+    TimeoutClass::Fin.cilium_key(),
+    TimeoutClass::ServiceTcp.cilium_key(),
+    TimeoutClass::ServiceAny.cilium_key(),
+    TimeoutClass::ServiceTcpGrace.cilium_key(),
     "conntrack-gc-interval",
     "conntrack-gc-max-interval",
     "bpf-ct-global-tcp-max",
@@ -73,20 +67,15 @@ pub const KEYS: &[&str] = &[
     "enable-ipv6",
 ];
 
-/// What these keys and values say.
+/// Reads the keys and values of the agent's configuration.
 #[must_use]
 pub fn parse_data(data: &BTreeMap<String, String>) -> AgentConfig {
     let mut reader = Reader { data, invalid: Vec::new() };
     let mut config = AgentConfig {
-        ct_timeouts: CtTimeouts {
-            regular_tcp: reader.duration("bpf-ct-timeout-regular-tcp"),
-            regular_any: reader.duration("bpf-ct-timeout-regular-any"),
-            regular_tcp_syn: reader.duration("bpf-ct-timeout-regular-tcp-syn"),
-            regular_tcp_fin: reader.duration("bpf-ct-timeout-regular-tcp-fin"),
-            service_tcp: reader.duration("bpf-ct-timeout-service-tcp"),
-            service_any: reader.duration("bpf-ct-timeout-service-any"),
-            service_tcp_grace: reader.duration("bpf-ct-timeout-service-tcp-grace"),
-        },
+        ct_timeouts: TimeoutClass::ALL
+            .iter()
+            .filter_map(|class| Some((*class, reader.duration(class.cilium_key())?)))
+            .collect(),
         gc_interval: reader.duration("conntrack-gc-interval"),
         gc_max_interval: reader.duration("conntrack-gc-max-interval"),
         ct_tcp_max: reader.number("bpf-ct-global-tcp-max"),
@@ -125,7 +114,7 @@ impl Reader<'_> {
         }
         let parsed = parse(value);
         if parsed.is_none() {
-            self.invalid.push(InvalidValue { key, value: value.chars().take(80).collect(), expected });
+            self.invalid.push(InvalidValue { key, value: value.chars().take(MAX_SHOWN).collect(), expected });
         }
         parsed
     }

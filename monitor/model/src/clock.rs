@@ -1,7 +1,7 @@
 //! The clock of Cilium's lifetimes: units into seconds and back.
 //!
-//! In: a reading taken once per scan. Out: seconds left, expiry, durations in the clock's units.
-//! Must not: read a clock; the reading is handed in, so that every entry of a scan is judged at one instant.
+//! In: the clock as it was read once for a scan. Out: seconds left, expiry, durations in the clock's units.
+//! Must not: read a clock: all entries of a scan are compared with one instant.
 //!
 //! Cilium counts either seconds of `CLOCK_MONOTONIC` or `jiffies >> 8`
 //! (<https://github.com/cilium/cilium/blob/v1.18.0/bpf/lib/mono.h>).
@@ -15,7 +15,7 @@ const JIFFIES_SHIFT: u32 = 8;
 
 /// One instant on the clock of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading {
+pub struct ClockNow {
     pub mode: Clock,
     /// The instant, in units of `mode`.
     pub now: u32,
@@ -23,7 +23,7 @@ pub struct Reading {
     pub hz: u32,
 }
 
-impl Reading {
+impl ClockNow {
     /// An instant in seconds of `CLOCK_MONOTONIC`.
     #[must_use]
     pub const fn ktime(now: u32) -> Self {
@@ -119,7 +119,7 @@ impl Reading {
         }
     }
 
-    /// Whether Cilium's collector would take the entry: strictly before now, in the clock's own units.
+    /// Whether Cilium's gc would remove the entry: its lifetime lies strictly before now, in the clock's own units.
     #[must_use]
     pub const fn expired(self, lifetime: u32) -> Option<bool> {
         match self.units_left(lifetime) {
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn the_monotonic_clock_counts_seconds() {
-        let clock = Reading::ktime(1860);
+        let clock = ClockNow::ktime(1860);
         assert_eq!(clock.seconds_left(23_454), Some(21_594));
         assert_eq!(clock.seconds_left(1800), Some(-60));
         assert_eq!(clock.units(Duration::from_secs(600)), Some(600));
@@ -145,14 +145,14 @@ mod tests {
 
     #[test]
     fn an_entry_due_this_very_unit_is_not_expired() {
-        let clock = Reading::ktime(1860);
+        let clock = ClockNow::ktime(1860);
         assert_eq!([1859, 1860, 1861].map(|due| clock.expired(due)), [Some(true), Some(false), Some(false)]);
     }
 
     #[test]
     fn jiffies_become_seconds_before_the_subtraction() {
         // A closed entry of a HZ 100 machine: 10 s are 3 units of 2.56 s.
-        let clock = Reading::jiffies(26_562_514, 100);
+        let clock = ClockNow::jiffies(26_562_514, 100);
         assert_eq!(clock.units(Duration::from_secs(10)), Some(3));
         // 26,562,518 units are 68,000,046.08 s and 26,562,514 are 68,000,035.84 s.
         assert_eq!(clock.seconds_left(26_562_518), Some(11));
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn durations_in_units_of_jiffies_are_rounded_where_it_is_said() {
         let check = |hz, seconds, down, up| {
-            let (clock, duration) = (Reading::jiffies(0, hz), Duration::from_secs(seconds));
+            let (clock, duration) = (ClockNow::jiffies(0, hz), Duration::from_secs(seconds));
             assert_eq!((clock.units(duration), clock.units_of_at_least(duration)), (Some(down), Some(up)));
             let seconds_of = |units| clock.seconds(units).unwrap();
             assert!(seconds_of(up) >= seconds && seconds_of(up - 1) < seconds, "{hz} {seconds}");
@@ -172,18 +172,18 @@ mod tests {
         check(1000, 10, 39, 40);
         check(250, 600, 585, 586);
         check(1000, 256, 1000, 1000);
-        assert_eq!(Reading::jiffies(0, 100).duration(3), Some(Duration::from_millis(7_680)));
-        assert_eq!(Reading::jiffies(0, 250).duration(9), Some(Duration::from_millis(9_216)));
+        assert_eq!(ClockNow::jiffies(0, 100).duration(3), Some(Duration::from_millis(7_680)));
+        assert_eq!(ClockNow::jiffies(0, 250).duration(9), Some(Duration::from_millis(9_216)));
     }
 
     #[test]
     fn an_undecided_clock_says_nothing() {
-        let clock = Reading { mode: Clock::Undecided, now: 5, hz: 250 };
+        let clock = ClockNow { mode: Clock::Undecided, now: 5, hz: 250 };
         assert_eq!(clock.seconds_left(1), None);
         assert_eq!(clock.expired(1), None);
         assert_eq!(clock.units(Duration::from_secs(1)), None);
         assert_eq!((clock.units_of_at_least(Duration::from_secs(1)), clock.duration(1)), (None, None));
-        let no_hz = Reading::jiffies(5, 0);
+        let no_hz = ClockNow::jiffies(5, 0);
         assert_eq!((no_hz.seconds_left(1), no_hz.duration(1)), (None, None), "HZ 0 is no HZ");
     }
 }

@@ -1,13 +1,13 @@
 //! One conntrack entry as plain data.
 //!
-//! In: key and value bytes of a conntrack map. Out: [`CtRow`]: who opened, who answered, state, flags, lifetime.
+//! In: key and value bytes of a conntrack map. Out: [`CtRow`]: both ends, state, flags, lifetime.
 //! Must not: read maps or clocks, or panic on any bytes: an entry may be torn by concurrent reuse.
 
 use monitor_abi::cilium::{CtEntry, TUPLE_F_IN, ct_flag};
 use monitor_abi::class::{Direction, Protocol, State};
 use monitor_abi::silence;
 
-use super::clock::{Clock, Reading};
+use super::clock::{Clock, ClockNow};
 use super::tuple::{Endpoint, LayoutError, Tuple};
 
 /// The names Cilium's CLI prints for the bits of the flag word, in its order.
@@ -41,7 +41,7 @@ pub struct CtRow {
     /// Absolute expiry on the map's clock.
     pub lifetime: u32,
     pub rev_nat: u16,
-    /// Bytes 40 and 41 of the value: up to 1.17 the interface, unused in 1.18, another thing after.
+    /// Bytes 40 and 41 of the value: the interface up to Cilium 1.17, unused in 1.18, something else after it.
     pub ifindex: u16,
     /// Bytes 8..16 of the value: the backend of SERVICE entries, see [`CtRow::backend_id`].
     pub union1: u64,
@@ -110,13 +110,13 @@ impl CtRow {
 
     /// Seconds left on the map's clock, negative when overdue; `None` while the clock is unknown.
     #[must_use]
-    pub fn remaining(&self, now: Option<Reading>) -> Option<i64> {
+    pub fn remaining(&self, now: Option<ClockNow>) -> Option<i64> {
         now?.seconds_left(self.lifetime)
     }
 
-    /// Whether the collector would take the entry; `None` while the clock is unknown.
+    /// Whether Cilium's gc would remove the entry; `None` while the clock is unknown.
     #[must_use]
-    pub fn expired(&self, now: Option<Reading>) -> Option<bool> {
+    pub fn expired(&self, now: Option<ClockNow>) -> Option<bool> {
         now?.expired(self.lifetime)
     }
 
@@ -128,14 +128,14 @@ impl CtRow {
 
     /// Clock units since the later report; `None` if there was none, and while the clock is unknown.
     #[must_use]
-    pub fn silent_units(&self, now: Option<Reading>) -> Option<u32> {
+    pub fn silent_units(&self, now: Option<ClockNow>) -> Option<u32> {
         let now = now.filter(|now| now.mode != Clock::Undecided)?;
         Some(silence::silent(now.now, self.last_report()?))
     }
 
     /// The same in seconds, rounded down.
     #[must_use]
-    pub fn silent(&self, now: Option<Reading>) -> Option<u64> {
+    pub fn silent(&self, now: Option<ClockNow>) -> Option<u64> {
         now?.seconds(self.silent_units(now)?.into())
     }
 
@@ -254,9 +254,9 @@ mod tests {
             };
             prop_assert_eq!(row.state, expected);
             prop_assert!([row.initiator, row.responder].contains(&row.remote()));
-            let clock = Some(Reading::ktime(now));
+            let clock = Some(ClockNow::ktime(now));
             prop_assert_eq!(row.expired(clock), row.remaining(clock).map(|left| left < 0));
-            let _ = row.remaining(Some(Reading::jiffies(now, hz)));
+            let _ = row.remaining(Some(ClockNow::jiffies(now, hz)));
         }
 
         #[test]

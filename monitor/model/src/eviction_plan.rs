@@ -9,14 +9,16 @@ pub enum Choice {
     /// The most that works.
     #[default]
     Auto,
+    /// Victims with state and target.
     Full,
+    /// Their number only.
     Count,
     Off,
 }
 
-/// What was found out.
+/// What was probed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct EvictionFacts {
     /// Whether the kernel's type information has the function that evicts.
     pub function: bool,
     /// Bytes from an element's LRU node to its key, by the same information.
@@ -33,11 +35,11 @@ pub enum Trial {
     #[default]
     Untried,
     Works,
-    /// In the kernel's words.
+    /// With the kernel's message.
     Refused(String),
 }
 
-/// What is seen of evictions.
+/// How evictions are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Victims by map, state, expiry and target.
@@ -47,7 +49,7 @@ pub enum Mode {
     Off,
 }
 
-/// Why.
+/// Why this mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// Nothing is missing.
@@ -56,7 +58,7 @@ pub enum Reason {
     Config,
     /// The program that reads kernel memory is refused: the kernel is locked down.
     MemoryRefused,
-    /// The kernel's type information does not tell where an element's key lies.
+    /// The kernel's type information lacks the offset of an element's key.
     NoOffsets,
     /// The kernel's type information lacks the function, or the compiler inlined it.
     NoFunction,
@@ -69,12 +71,12 @@ pub enum Reason {
 pub struct Plan {
     pub mode: Mode,
     pub reason: Reason,
-    /// The kernel's words, where it refused; empty elsewhere.
+    /// The kernel's message, where it refused; empty elsewhere.
     pub detail: String,
 }
 
 impl Default for Plan {
-    /// Nobody asked for more.
+    /// Off until something else is decided.
     fn default() -> Self {
         Self { mode: Mode::Off, reason: Reason::Config, detail: String::new() }
     }
@@ -82,8 +84,8 @@ impl Default for Plan {
 
 /// The most that works, at most what is asked for.
 #[must_use]
-pub fn decide(facts: &Facts, choice: Choice) -> Plan {
-    let Facts { function, key_offset, full, count } = facts;
+pub fn decide(facts: &EvictionFacts, choice: Choice) -> Plan {
+    let EvictionFacts { function, key_offset, full, count } = facts;
     let plan = |mode, reason| Plan { mode, reason, detail: String::new() };
     let refused = |mode, reason, trial: &Trial| Plan { mode, reason, detail: trial.words() };
     if choice == Choice::Off {
@@ -109,6 +111,22 @@ impl Trial {
         match self {
             Self::Refused(words) => words.clone(),
             Self::Untried | Self::Works => String::new(),
+        }
+    }
+}
+
+impl Choice {
+    /// Every choice, in display order.
+    pub const ALL: &[Self] = &[Self::Auto, Self::Full, Self::Count, Self::Off];
+
+    /// The word in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Full => "full",
+            Self::Count => "count",
+            Self::Off => "off",
         }
     }
 }
@@ -159,11 +177,11 @@ impl Reason {
 mod tests {
     use super::*;
 
-    fn all_works() -> Facts {
-        Facts { function: true, key_offset: Some(32), full: Trial::Works, count: Trial::Works }
+    fn all_works() -> EvictionFacts {
+        EvictionFacts { function: true, key_offset: Some(32), full: Trial::Works, count: Trial::Works }
     }
 
-    fn check(facts: &Facts, choice: Choice, mode: Mode, reason: Reason) {
+    fn check(facts: &EvictionFacts, choice: Choice, mode: Mode, reason: Reason) {
         let plan = decide(facts, choice);
         assert_eq!((plan.mode, plan.reason), (mode, reason), "{facts:?} {choice:?}");
     }
@@ -172,23 +190,24 @@ mod tests {
     fn the_most_that_works_is_taken() {
         let refused = |words: &str| Trial::Refused(words.to_owned());
         check(&all_works(), Choice::Auto, Mode::Full, Reason::Works);
-        let locked = Facts { full: refused("EINVAL: unknown func bpf_probe_read_kernel"), ..all_works() };
+        let locked =
+            EvictionFacts { full: refused("EINVAL: unknown func bpf_probe_read_kernel"), ..all_works() };
         check(&locked, Choice::Auto, Mode::Count, Reason::MemoryRefused);
         assert!(decide(&locked, Choice::Auto).detail.contains("bpf_probe_read_kernel"));
-        let blind = Facts { key_offset: None, full: Trial::Untried, ..all_works() };
+        let blind = EvictionFacts { key_offset: None, full: Trial::Untried, ..all_works() };
         check(&blind, Choice::Auto, Mode::Count, Reason::NoOffsets);
-        let nothing = Facts { full: refused("EPERM"), count: refused("EPERM"), ..all_works() };
+        let nothing = EvictionFacts { full: refused("EPERM"), count: refused("EPERM"), ..all_works() };
         check(&nothing, Choice::Auto, Mode::Off, Reason::TracingRefused);
         assert_eq!(decide(&nothing, Choice::Auto).detail, "EPERM");
     }
 
     #[test]
     fn without_the_function_nothing_is_tried_to_be_seen() {
-        let facts = Facts { function: false, ..all_works() };
+        let facts = EvictionFacts { function: false, ..all_works() };
         for choice in [Choice::Auto, Choice::Full, Choice::Count] {
             check(&facts, choice, Mode::Off, Reason::NoFunction);
         }
-        check(&Facts::default(), Choice::Auto, Mode::Off, Reason::NoFunction);
+        check(&EvictionFacts::default(), Choice::Auto, Mode::Off, Reason::NoFunction);
     }
 
     #[test]
@@ -196,10 +215,10 @@ mod tests {
         check(&all_works(), Choice::Full, Mode::Full, Reason::Config);
         check(&all_works(), Choice::Count, Mode::Count, Reason::Config);
         check(&all_works(), Choice::Off, Mode::Off, Reason::Config);
-        check(&Facts::default(), Choice::Off, Mode::Off, Reason::Config);
-        let locked = Facts { full: Trial::Refused("no".to_owned()), ..all_works() };
+        check(&EvictionFacts::default(), Choice::Off, Mode::Off, Reason::Config);
+        let locked = EvictionFacts { full: Trial::Refused("no".to_owned()), ..all_works() };
         check(&locked, Choice::Full, Mode::Count, Reason::MemoryRefused);
-        let nothing = Facts { count: Trial::Refused("no".to_owned()), ..locked };
+        let nothing = EvictionFacts { count: Trial::Refused("no".to_owned()), ..locked };
         check(&nothing, Choice::Full, Mode::Off, Reason::TracingRefused);
         check(&nothing, Choice::Count, Mode::Off, Reason::TracingRefused);
     }

@@ -1,10 +1,11 @@
-//! The words, and what we know at one instant: plain data.
+//! The types all layers share, and the snapshot: plain data.
 //!
-//! In: nothing; the sources fill it. Out: the names and values that every other part speaks in, and the [`snapshot`] that
+//! In: nothing; the sources fill it. Out: names and values that every other crate uses, and the [`snapshot`] that
 //! checks and outputs are functions of. Must not: read anything, or know a format.
 
 pub mod agent_config;
 pub mod alert;
+pub mod classifier;
 pub mod clock;
 pub mod count_plan;
 pub mod ct;
@@ -13,7 +14,6 @@ pub mod duration;
 pub mod eviction_plan;
 pub mod float;
 pub mod host;
-pub mod judge;
 pub mod manifest;
 pub mod map_name;
 pub mod nat;

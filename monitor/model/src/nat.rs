@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use monitor_abi::cilium::{NatEntryV4, NatEntryV6};
 use monitor_abi::class::{Direction, Protocol};
 
-use super::clock::Reading;
+use super::clock::ClockNow;
 use super::tuple::{Endpoint, LayoutError, Tuple};
 
 /// A NAT entry. Unlike conntrack keys, NAT keys are plain packet tuples.
@@ -68,7 +68,7 @@ impl NatRow {
 
     /// Seconds since the entry was created; `None` while the clock is unknown.
     #[must_use]
-    pub fn age(&self, now: Option<Reading>) -> Option<i64> {
+    pub fn age(&self, now: Option<ClockNow>) -> Option<i64> {
         let reading = now?;
         let now = i64::try_from(reading.seconds(reading.now.into())?).ok()?;
         let created = i64::try_from(reading.seconds(self.created)?).ok()?;
@@ -93,7 +93,7 @@ mod tests {
         let ends = [row.source, row.destination, row.to].map(|end| end.to_string());
         assert_eq!(ends, ["10.244.0.10:43210", "192.168.100.180:445", "192.168.42.254:43210"]);
         assert_eq!(row.direction, Direction::Out);
-        assert_eq!(row.age(Some(Reading::ktime(1861))), Some(7));
+        assert_eq!(row.age(Some(ClockNow::ktime(1861))), Some(7));
         assert_eq!(row.age(None), None);
     }
 
@@ -109,7 +109,7 @@ mod tests {
             let row = NatRow::decode(&key, &value);
             prop_assert_eq!(row.is_ok(), fits);
             if let Ok(row) = row {
-                for clock in [Reading::ktime(now), Reading::jiffies(now, hz)] {
+                for clock in [ClockNow::ktime(now), ClockNow::jiffies(now, hz)] {
                     let _ = row.age(Some(clock));
                 }
             }

@@ -20,10 +20,10 @@ use std::time::{Duration, SystemTime};
 use monitor_abi::class::DUE_BOUNDS;
 use monitor_abi::scan::{Clock, found};
 use monitor_model::agent_config::AgentConfig;
-use monitor_model::clock::Reading;
+use monitor_model::classifier::stale_after_units;
+use monitor_model::clock::ClockNow;
 use monitor_model::drops::Drops;
 use monitor_model::eviction_plan::Choice;
-use monitor_model::judge::stale_after_units;
 use monitor_model::map_name::{self, MapName, MapProblem, ProblemReason};
 use monitor_model::one_line::one_line;
 use monitor_model::snapshot::{
@@ -31,7 +31,8 @@ use monitor_model::snapshot::{
     TargetState, TimeoutFact, Totals, report_interval,
 };
 use monitor_model::target::TargetIndex;
-use monitor_model::walk::{Step, Visitor};
+use monitor_model::timeouts::TimeoutClass;
+use monitor_model::walk::{WalkEvent, WalkVisitor};
 
 use self::counts::Counts;
 use self::evictions::{Ledger, Moment};
@@ -203,16 +204,16 @@ impl Collector {
     pub fn stream(
         &mut self,
         wanted: impl Fn(&MapName) -> bool,
-        visitor: &mut Visitor<'_>,
+        visitor: &mut WalkVisitor<'_>,
     ) -> Result<(), ScanError> {
         for name in self.names().0.into_iter().filter(wanted) {
             let Some(known) = self.known.get(&name) else { continue };
             let clocks = self.kernel.clocks()?;
             let reading = reading(self.clock, clocks, self.hz);
-            let mut broke = visitor(Step::Map { name: &name.name, clock: reading }).is_break();
+            let mut broke = visitor(WalkEvent::Map { name: &name.name, clock: reading }).is_break();
             if !broke {
                 self.kernel.stream(&known.link, |_, key, value| {
-                    let flow = visitor(Step::Entry { key, value });
+                    let flow = visitor(WalkEvent::Entry { key, value });
                     broke = flow.is_break();
                     flow
                 })?;
@@ -318,7 +319,7 @@ impl Collector {
         if due {
             let before = sys::thread_cpu_time();
             let raw = self.kernel.scan(&known.link, &ask).map_err(|error| scan_problem(name, &error))?;
-            let reading = Reading { mode: self.clock, now: low_half(raw.word(found::NOW)), hz };
+            let reading = ClockNow { mode: self.clock, now: low_half(raw.word(found::NOW)), hz };
             if raw.word(found::ODD_FLAGS) + raw.word(found::ODD_NEXTHDR) > 0 && ask.log {
                 self.logged = Some(monotonic);
             }
@@ -351,7 +352,7 @@ impl Collector {
 
     /// Compares the conntrack maps with what they were at the last scan.
     fn watch_collector(&mut self, maps: &mut [MapState], now: Duration) {
-        let unit = Reading { mode: self.clock, now: 0, hz: self.hz.unwrap_or(0) }.unit();
+        let unit = ClockNow { mode: self.clock, now: 0, hz: self.hz.unwrap_or(0) }.unit();
         self.gc.observe(maps.iter().filter(|map| map.map.is_conntrack()).filter_map(|map| {
             let Content::Present(present) = &map.content else { return None };
             Some((
@@ -370,8 +371,8 @@ impl Collector {
     /// Takes over which timeouts the entries show, and counts those that show none.
     fn watch_timeouts(&mut self, maps: &mut [MapState]) {
         self.timeouts.observe(self.known.values().filter_map(|known| Some(&known.last.as_ref()?.shown)));
-        let clock = Some(Reading { mode: self.clock, now: 0, hz: self.hz.unwrap_or(0) });
-        let told = self.agent.as_ref().and_then(|agent| agent.ct_timeouts.regular_tcp_fin);
+        let clock = Some(ClockNow { mode: self.clock, now: 0, hz: self.hz.unwrap_or(0) });
+        let told = self.agent.as_ref().and_then(|agent| agent.ct_timeouts.get(&TimeoutClass::Fin).copied());
         let interval = report_interval(self.agent.as_ref());
         for map in maps.iter_mut().filter(|map| map.map.is_conntrack()) {
             if let Content::Present(present) = &mut map.content
@@ -384,7 +385,7 @@ impl Collector {
 
     fn ask(&self, monotonic: Duration) -> Ask {
         let log = self.logged.is_none_or(|logged| monotonic.saturating_sub(logged) >= LOG_INTERVAL);
-        let reading = Reading { mode: self.clock, now: 0, hz: self.hz.unwrap_or(0) };
+        let reading = ClockNow { mode: self.clock, now: 0, hz: self.hz.unwrap_or(0) };
         // In jiffies mode without a frequency nothing can be said in seconds.
         let Some(bounds) = decode::bounds_in_units(DUE_BOUNDS, reading) else {
             return Ask { log, ..Ask::default() };
@@ -396,7 +397,7 @@ impl Collector {
     /// What Cilium was told, then what the entries show.
     fn timeout_facts(&self) -> Vec<TimeoutFact> {
         let told = self.agent.iter().flat_map(|agent| configured(&agent.ct_timeouts));
-        let clock = Some(Reading { mode: self.clock, now: 0, hz: self.hz.unwrap_or(0) });
+        let clock = Some(ClockNow { mode: self.clock, now: 0, hz: self.hz.unwrap_or(0) });
         told.chain(self.timeouts.facts(clock)).collect()
     }
 
@@ -481,11 +482,11 @@ fn possible_cpus(settings: &CollectSettings) -> Option<u32> {
 }
 
 /// The instant on the clock in force; `None` while it is undecided, or its frequency unknown.
-fn reading(mode: Clock, clocks: Clocks, hz: Option<u32>) -> Option<Reading> {
+fn reading(mode: Clock, clocks: Clocks, hz: Option<u32>) -> Option<ClockNow> {
     match mode {
         Clock::Undecided => None,
-        Clock::Ktime => Some(Reading::ktime(low_half(clocks.ktime_ns / 1_000_000_000))),
-        Clock::Jiffies => hz.map(|hz| Reading::jiffies(low_half(clocks.jiffies >> 8), hz)),
+        Clock::Ktime => Some(ClockNow::ktime(low_half(clocks.ktime_ns / 1_000_000_000))),
+        Clock::Jiffies => hz.map(|hz| ClockNow::jiffies(low_half(clocks.jiffies >> 8), hz)),
     }
 }
 

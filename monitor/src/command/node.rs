@@ -6,13 +6,12 @@
 use std::io::Write;
 
 use anyhow::Context as _;
-use monitor_abi::scan::Clock;
-use monitor_config::{ClockChoice, EvictionMode, Settings, Target};
+use monitor_config::Settings;
+use monitor_model::classifier::Classifier;
 use monitor_model::eviction_plan::Choice;
-use monitor_model::judge::Judge;
 use monitor_model::map_name::{self, MapName};
-use monitor_model::target::{ServiceSpec, TargetIndex, TargetSpec};
-use monitor_model::walk::Visitor;
+use monitor_model::target::TargetIndex;
+use monitor_model::walk::WalkVisitor;
 use monitor_output::terminal::complain;
 use monitor_source::bpf::Kernel;
 use monitor_source::cilium::pins;
@@ -53,19 +52,10 @@ pub(super) fn collect_settings(global: &GlobalArgs, settings: &Settings) -> anyh
         },
         interval: settings.interval,
         stale_after: settings.stale_after,
-        clock: match settings.clock {
-            ClockChoice::Auto => None,
-            ClockChoice::Ktime => Some(Clock::Ktime),
-            ClockChoice::Jiffies => Some(Clock::Jiffies),
-        },
-        targets: TargetIndex::new(settings.targets.iter().map(spec).collect())
+        clock: settings.clock,
+        targets: TargetIndex::new(settings.targets.clone())
             .context("failed to prepare the configured targets")?,
-        evictions: match settings.evictions {
-            EvictionMode::Auto => Choice::Auto,
-            EvictionMode::Full => Choice::Full,
-            EvictionMode::Count => Choice::Count,
-            EvictionMode::Off => Choice::Off,
-        },
+        evictions: settings.evictions,
     })
 }
 
@@ -79,22 +69,6 @@ fn host(global: &GlobalArgs) -> Host {
     }
 }
 
-fn spec(target: &Target) -> TargetSpec {
-    TargetSpec {
-        name: target.name.clone(),
-        prefixes: target.addresses.iter().map(|cidr| (cidr.address, cidr.prefix)).collect(),
-        services: target
-            .services
-            .iter()
-            .map(|service| ServiceSpec {
-                name: service.name.clone(),
-                ports: service.ports.clone(),
-                protocol: service.protocol.map(monitor_config::Transport::nexthdr),
-            })
-            .collect(),
-    }
-}
-
 /// `ctmon list`.
 pub(super) fn list(
     global: &GlobalArgs,
@@ -102,10 +76,10 @@ pub(super) fn list(
     args: &ListArgs,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let (mut collector, judge) = prepare(global, settings, MapName::is_conntrack)?;
+    let (mut collector, classifier) = prepare(global, settings, MapName::is_conntrack)?;
     let named = !args.select.select.maps.is_empty();
     let wanted = |map: &MapName| map.is_conntrack() && args.print.output.lists(map, named);
-    let listed = list::run(args, &judge, |visitor| Ok(collector.stream(wanted, visitor)?), out)?;
+    let listed = list::run(args, &classifier, |visitor| Ok(collector.stream(wanted, visitor)?), out)?;
     warn(listed);
     Ok(())
 }
@@ -118,10 +92,10 @@ pub(super) fn nat(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     // Conntrack entries tell the clock of the NAT entries' creation.
-    let (mut collector, judge) = prepare(global, settings, |_| true)?;
+    let (mut collector, classifier) = prepare(global, settings, |_| true)?;
     let named = !args.select.maps.is_empty();
     let wanted = |map: &MapName| !map.is_conntrack() && args.print.output.lists(map, named);
-    nat::run(args, &judge, |visitor| Ok(collector.stream(wanted, visitor)?), out)?;
+    nat::run(args, &classifier, |visitor| Ok(collector.stream(wanted, visitor)?), out)?;
     Ok(())
 }
 
@@ -133,14 +107,14 @@ pub(super) fn top(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     if args.by == By::NatPorts {
-        let (mut collector, judge) = prepare(global, settings, |map| !map.is_conntrack())?;
+        let (mut collector, classifier) = prepare(global, settings, |map| !map.is_conntrack())?;
         let range = settings.snat_port_range.clone();
-        let walk = |visitor: &mut Visitor<'_>| Ok(collector.stream(|map| !map.is_conntrack(), visitor)?);
-        return top::run_ports(args, &judge, range, walk, out);
+        let walk = |visitor: &mut WalkVisitor<'_>| Ok(collector.stream(|map| !map.is_conntrack(), visitor)?);
+        return top::run_ports(args, &classifier, range, walk, out);
     }
-    let (mut collector, judge) = prepare(global, settings, MapName::is_conntrack)?;
+    let (mut collector, classifier) = prepare(global, settings, MapName::is_conntrack)?;
     let listed =
-        top::run(args, &judge, |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?), out)?;
+        top::run(args, &classifier, |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?), out)?;
     warn(listed);
     Ok(())
 }
@@ -149,7 +123,7 @@ fn prepare(
     global: &GlobalArgs,
     settings: &Settings,
     wanted: impl Fn(&MapName) -> bool,
-) -> anyhow::Result<(Collector, Judge)> {
+) -> anyhow::Result<(Collector, Classifier)> {
     let mut collector = reader(global, settings)?;
     let problems = collector.open_all();
     for problem in &problems {
@@ -163,8 +137,9 @@ fn prepare(
     }
     collector.follow_host();
     collector.learn();
-    let judge = Judge { targets: collector.targets().clone(), stale_after: collector.settings().stale_after };
-    Ok((collector, judge))
+    let classifier =
+        Classifier { targets: collector.targets().clone(), stale_after: collector.settings().stale_after };
+    Ok((collector, classifier))
 }
 
 fn warn(listed: Listed) {

@@ -1,7 +1,7 @@
 //! Cilium drops packets because it cannot track their connections.
 
 use monitor_model::alert::{Alert, Grade, Severity, Unit, minutes};
-use monitor_model::drops::CT_INSERTION_FAILED;
+use monitor_model::drops::DropReason;
 
 use super::definition::{Condition, Definition, Words};
 use super::series;
@@ -25,7 +25,7 @@ pub(crate) const INSERT_FAILURES: Definition = Definition {
     },
     condition: Condition::Lookback {
         over: Over::Increase,
-        series: |snapshot| series::dropped(snapshot, CT_INSERTION_FAILED),
+        series: |snapshot| series::dropped(snapshot, DropReason::CtCreateFailed),
         words,
     },
     ..Definition::BASE

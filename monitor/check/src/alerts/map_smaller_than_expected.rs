@@ -30,7 +30,7 @@ pub(super) const MAP_SMALLER_THAN_EXPECTED: Definition = Definition {
 
 fn shares(snapshot: &Snapshot, settings: &Settings) -> Vec<Series> {
     let shares = snapshot.present().filter_map(|(map, present)| {
-        let expected = expected_capacity(&map.map.name, settings)?;
+        let expected = expected_capacity(&map.map, settings)?;
         Some(series::of_map(&map.map.name, ratio(present.capacity.into(), expected)))
     });
     shares.collect()
@@ -39,7 +39,7 @@ fn shares(snapshot: &Snapshot, settings: &Settings) -> Vec<Series> {
 fn words(reading: &Reading, evidence: &Evidence<'_>) -> Words {
     let found = evidence.snapshot.present().find(|(map, _)| map.map.name == reading.map_name);
     let Some((map, present)) = found else { return Words::default() };
-    let expected = expected_capacity(&map.map.name, evidence.settings).unwrap_or(0);
+    let expected = expected_capacity(&map.map, evidence.settings).unwrap_or(0);
     let memory = present.memory_bytes.map_or_else(String::new, |bytes| {
         let wanted = bytes / u64::from(present.capacity).max(1) * expected;
         let (now, then) = (mebibytes(bytes), mebibytes(wanted));

@@ -1,7 +1,7 @@
 //! Cilium finds no source port to masquerade to.
 
 use monitor_model::alert::{Alert, Grade, Severity, Unit, minutes};
-use monitor_model::drops::NO_NAT_MAPPING;
+use monitor_model::drops::DropReason;
 
 use super::definition::{Condition, Definition, Words};
 use super::series;
@@ -24,7 +24,7 @@ pub(crate) const NAT_MAPPING_FAILURES: Definition = Definition {
     },
     condition: Condition::Lookback {
         over: Over::PerSecond,
-        series: |snapshot| series::dropped(snapshot, NO_NAT_MAPPING),
+        series: |snapshot| series::dropped(snapshot, DropReason::NatNoMapping),
         words,
     },
     ..Definition::BASE

@@ -3,6 +3,7 @@
 //! In: a snapshot. Out: one [`Series`] for each map, target or node. Must not: make up what is unknown: it has no series.
 
 use monitor_abi::class::{Expiry, VictimState};
+use monitor_model::drops::DropReason;
 use monitor_model::float::float;
 use monitor_model::snapshot::{EvictionCell, MapState, PresentMap, Snapshot, TargetState};
 
@@ -66,7 +67,7 @@ pub(super) fn evicted(cells: &[EvictionCell], wanted: impl Fn(VictimState) -> bo
 }
 
 /// Packets dropped for a reason, all directions together.
-pub(super) fn dropped(snapshot: &Snapshot, reason: u8) -> Vec<Series> {
+pub(super) fn dropped(snapshot: &Snapshot, reason: DropReason) -> Vec<Series> {
     let packets = snapshot.drops.iter().filter_map(|drops| drops.of(reason));
     packets.map(|packets| of_node(float(packets))).collect()
 }

@@ -3,8 +3,8 @@
 //! In: values at seconds, snapshots. Out: pass or fail. Must not: read a clock or the node.
 
 use monitor_abi::class::{Expiry, VictimState};
-use monitor_model::drops::{Drops, REASONS};
-use monitor_model::host::logs::Reading;
+use monitor_model::drops::{DropReason, Drops};
+use monitor_model::host::logs::LogCounts;
 use monitor_model::snapshot::{CifsTarget, EvictionCell, MapEvictions, SilentEntries, TargetEvictions};
 
 use super::*;
@@ -116,12 +116,12 @@ fn each_alert_is_found_by_what_its_expression_selects() {
             service: "smb".to_owned(),
             cells: cells(VictimState::Opening, Expiry::False),
         }];
-        let mut packets = [[0; 4]; REASONS.len()];
+        let mut packets = [[0; 4]; DropReason::ALL.len()];
         packets[0] = [0, step, step, 0];
         packets[1] = [0, 0, step * 15, 0];
         snapshot.drops = Some(Drops { packets: Some(packets), retries: Vec::new() });
         snapshot.host.logs =
-            Some(Reading { matches: vec![("no-backend".to_owned(), step)], ..Reading::default() });
+            Some(LogCounts { matches: vec![("no-backend".to_owned(), step)], ..LogCounts::default() });
         snapshot.host.cifs.as_mut().unwrap().targets = vec![CifsTarget {
             target: "qnap".to_owned(),
             sessions: Some(1),

@@ -1,6 +1,6 @@
 //! What Cilium's datapath dropped, and how hard source ports were to find.
 
-use monitor_model::drops::{DIRECTIONS, REASONS, RETRIES};
+use monitor_model::drops::{DIRECTIONS, DropReason, RETRIES};
 
 use super::metric::{Group, Input, Kind, Metric, Unit};
 use super::samples::Samples;
@@ -32,9 +32,9 @@ pub(super) const GROUP: Group = Group {
 
 fn drops(input: &Input<'_>, samples: &mut Samples) {
     let packets = input.snapshot.drops.iter().filter_map(|drops| drops.packets.as_ref()).flatten();
-    for ((_, reason), packets) in REASONS.iter().zip(packets) {
+    for (reason, packets) in DropReason::ALL.iter().zip(packets) {
         for (direction, packets) in DIRECTIONS.iter().zip(packets) {
-            samples.count(&[reason, direction], *packets);
+            samples.count(&[reason.text(), direction], *packets);
         }
     }
 }

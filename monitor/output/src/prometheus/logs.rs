@@ -1,6 +1,6 @@
 //! Patterns in the logs of pods.
 
-use monitor_model::host::logs::Reading;
+use monitor_model::host::logs::LogCounts;
 
 use super::metric::{Group, Input, Kind, Metric, Unit};
 use super::samples::Samples;
@@ -55,7 +55,7 @@ pub(super) const GROUP: Group = Group {
     ],
 };
 
-fn of_all(input: &Input<'_>, samples: &mut Samples, value: fn(&Reading) -> u64) {
+fn of_all(input: &Input<'_>, samples: &mut Samples, value: fn(&LogCounts) -> u64) {
     if let Some(logs) = &input.snapshot.host.logs {
         samples.count(&[], value(logs));
     }

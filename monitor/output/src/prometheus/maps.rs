@@ -104,7 +104,7 @@ pub(super) const GROUP: Group = Group {
             absent: Some("unless `expect.map_capacity` names a least size for the map"),
             collect: |input, samples| {
                 for (map, _) in input.snapshot.present() {
-                    let expected = expected_capacity(&map.map.name, input.settings);
+                    let expected = expected_capacity(&map.map, input.settings);
                     samples.known(&[&map.map.name], expected.map(float));
                 }
             },

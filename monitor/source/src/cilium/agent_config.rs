@@ -66,7 +66,8 @@ pub(crate) fn scalar(value: &Value) -> Option<String> {
 mod tests {
     use std::time::Duration;
 
-    use monitor_model::agent_config::{CtTimeouts, parse_go_duration};
+    use monitor_model::agent_config::parse_go_duration;
+    use monitor_model::timeouts::TimeoutClass;
     use proptest::prelude::*;
 
     use super::*;
@@ -79,11 +80,9 @@ mod tests {
 
     fn check_config(config: &AgentConfig) {
         let expected = AgentConfig {
-            ct_timeouts: CtTimeouts {
-                regular_tcp: Some(Duration::from_secs(8000)),
-                service_tcp_grace: Some(Duration::from_secs(60)),
-                ..CtTimeouts::default()
-            },
+            ct_timeouts: [(TimeoutClass::Tcp, 8000), (TimeoutClass::ServiceTcpGrace, 60)]
+                .map(|(class, seconds)| (class, Duration::from_secs(seconds)))
+                .into(),
             gc_interval: Some(Duration::ZERO),
             ct_tcp_max: Some(524_288),
             map_dynamic_size_ratio: Some(0.0025),

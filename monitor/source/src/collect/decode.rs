@@ -7,7 +7,7 @@ use std::time::Duration;
 use monitor_abi::cell::{MAX_PAIRS, decode_map_cell, decode_target_cell, longest_unanswered};
 use monitor_abi::class::{Due, State};
 use monitor_abi::scan::found;
-use monitor_model::clock::{Clock, Reading};
+use monitor_model::clock::{Clock, ClockNow};
 use monitor_model::map_name::MapName;
 use monitor_model::snapshot::{Cell, MapScan, SilentEntries, TargetCell, TargetState};
 use monitor_model::target::TargetIndex;
@@ -38,7 +38,7 @@ pub(super) struct PairCells {
 pub(super) fn map_scan(
     name: &MapName,
     raw: &RawScan,
-    reading: Reading,
+    reading: ClockNow,
     monotonic: Duration,
     cost: Duration,
     interval: Duration,
@@ -74,7 +74,7 @@ pub(super) fn map_scan(
 }
 
 /// What one walk counted of the targets.
-pub(super) fn pair_cells(raw: &RawScan, reading: Reading) -> PairCells {
+pub(super) fn pair_cells(raw: &RawScan, reading: ClockNow) -> PairCells {
     let counted = (0_u32..).zip(&raw.target_cells).filter(|(_, entries)| **entries > 0);
     let cells = counted.filter_map(|(index, entries)| {
         let (pair, state, silent, expired) = decode_target_cell(index)?;
@@ -127,7 +127,7 @@ pub(super) fn targets<'a>(
 
 /// The due classes' bounds in clock units: the smallest number of units that is at least so many seconds.
 /// `None` while the clock, or its frequency, is unknown.
-pub(super) fn bounds_in_units(seconds: [i64; 11], reading: Reading) -> Option<[i32; 11]> {
+pub(super) fn bounds_in_units(seconds: [i64; 11], reading: ClockNow) -> Option<[i32; 11]> {
     let scale = match reading.mode {
         Clock::Undecided => return None,
         Clock::Ktime => return Some(seconds.map(saturate)),
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn bounds_in_jiffies_part_the_same_seconds() {
         for hz in [100, 250, 300, 1000] {
-            let reading = Reading::jiffies(0, hz);
+            let reading = ClockNow::jiffies(0, hz);
             let bounds = bounds_in_units(DUE_BOUNDS, reading).unwrap();
             for (bound, seconds) in bounds.iter().zip(DUE_BOUNDS) {
                 let at = |units: i32| i64::from(units) * 256 >= seconds * i64::from(hz);
@@ -184,7 +184,7 @@ mod tests {
                 );
             }
         }
-        assert_eq!(bounds_in_units(DUE_BOUNDS, Reading::jiffies(0, 0)), None);
+        assert_eq!(bounds_in_units(DUE_BOUNDS, ClockNow::jiffies(0, 0)), None);
     }
 
     proptest! {
@@ -210,7 +210,7 @@ mod tests {
                 raw.target_cells[cell] += entries;
             }
             let name = &global_maps()[0];
-            let reading = Reading { mode, now: 5, hz };
+            let reading = ClockNow { mode, now: 5, hz };
             let scan = map_scan(name, &raw, reading, Duration::ZERO, Duration::ZERO, Duration::ZERO);
 
             // What no entry can be is in no partition; everything else is in exactly one cell of it.
@@ -229,7 +229,7 @@ mod tests {
             let pairs = pair_cells(&raw, reading);
             let index = TargetIndex::new(vec![TargetSpec {
                 name: "all".to_owned(),
-                prefixes: vec![([0, 0, 0, 0].into(), 0)],
+                prefixes: vec!["0.0.0.0/0".parse().unwrap()],
                 services: Vec::new(),
             }]).unwrap();
             for decided in [false, true] {

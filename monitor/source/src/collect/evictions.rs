@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use monitor_abi::class::{Expiry, State, VictimState};
 use monitor_abi::evict::{CELLS, RING, SLOTS, decode_cell, decode_classes, slot, victim};
-use monitor_model::clock::{Clock, Reading};
+use monitor_model::clock::{Clock, ClockNow};
 use monitor_model::ct::CtRow;
 use monitor_model::eviction_plan::Mode;
 use monitor_model::map_name::{MapName, Shape};
@@ -232,7 +232,7 @@ impl Ledger {
             }
         };
         let half = |word: u64| u32::try_from(word & u64::from(u32::MAX)).unwrap_or(u32::MAX);
-        let reading = Reading { mode: moment.clock, now: half(word(victim::NOW)), hz: moment.hz };
+        let reading = ClockNow { mode: moment.clock, now: half(word(victim::NOW)), hz: moment.hz };
         let remaining = expiry.known().and_then(|_| reading.seconds_left(half(word(victim::LIFETIME))));
         let age = moment.monotonic.saturating_sub(Duration::from_nanos(word(victim::KTIME_NS)));
         let (target, target_service) =

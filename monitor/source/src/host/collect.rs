@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use monitor_model::host::iscsi::Session;
-use monitor_model::host::logs::{LogPattern, Reading};
+use monitor_model::host::logs::{LogCounts, LogPattern};
 use monitor_model::host::mounts::{Mounts, superblocks};
 use monitor_model::snapshot::{
     CifsState, HostState, HostTargetFacts, MountState, SocketState, SourceState, SysctlState, TargetSocket,
@@ -108,7 +108,7 @@ impl HostCollector {
         self.log_cpu = Some(most);
     }
 
-    fn read_logs(&mut self, host: &Host) -> Sample<Reading> {
+    fn read_logs(&mut self, host: &Host) -> Sample<LogCounts> {
         let Some(logs) = &mut self.logs else { return Ok(None) };
         let mut meter = Meter::of_this_thread(self.log_cpu.unwrap_or(Duration::MAX));
         let reading = logs.read(host, &mut meter);
@@ -119,7 +119,7 @@ impl HostCollector {
         reading
     }
 
-    fn tell_short(&mut self, reading: &Reading) {
+    fn tell_short(&mut self, reading: &LogCounts) {
         let short = reading.totals.short_readings;
         let (told, known) = self.told_short.map_or((None, 0), |(at, known)| (Some(at), known));
         if short > known && told.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
@@ -219,6 +219,7 @@ mod tests {
     use std::io::Write as _;
     use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
+    use monitor_model::prefix::Prefix;
     use monitor_model::target::{OTHER_SERVICE, ServiceSpec, TargetSpec};
 
     use super::super::testing::{TempDir, fixture, fixture_path};
@@ -286,7 +287,7 @@ mod tests {
         };
         let target = TargetSpec {
             name: "nas".to_owned(),
-            prefixes: vec![(address.into(), 32)],
+            prefixes: vec![Prefix::host(address.into())],
             services: vec![named],
         };
         let (state, _) =

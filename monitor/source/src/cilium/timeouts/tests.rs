@@ -11,7 +11,7 @@ use super::*;
 use crate::cilium::capture;
 
 const NAS: [u8; 4] = [192, 168, 100, 180];
-const CLOCK: Option<Reading> = Some(Reading::ktime(0));
+const CLOCK: Option<ClockNow> = Some(ClockNow::ktime(0));
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the walk counts of these rows.
@@ -181,7 +181,11 @@ fn classes_are_told_apart_and_related_entries_tell_nothing() {
             .chain(times(50, closed(10))),
     );
     let timeouts = known(std::slice::from_ref(&map));
-    let told: Vec<_> = TimeoutClass::ALL.iter().map(|class| seconds(&timeouts, *class)).collect();
+    let told: Vec<_> = TimeoutClass::ALL
+        .iter()
+        .filter(|class| class.is_lifetime())
+        .map(|class| seconds(&timeouts, *class))
+        .collect();
     let [tcp, any, syn, fin, service_tcp, service_any] = [8_000, 60, 60, 10, 21_600, 62].map(Some);
     assert_eq!(told, [tcp, any, syn, fin, service_tcp, service_any]);
     assert_eq!(odd(&timeouts, &map), Some(0));
@@ -209,19 +213,19 @@ fn more_values_than_are_counted_tell_nothing() {
 #[test]
 fn jiffies_become_seconds_to_a_fraction() {
     let timeouts = known(&[shown(times(9, closed(9)))]);
-    let at = |hz| timeouts.facts(Some(Reading::jiffies(0, hz))).first().map(|fact| fact.value);
+    let at = |hz| timeouts.facts(Some(ClockNow::jiffies(0, hz))).first().map(|fact| fact.value);
     assert_eq!(at(250), Some(Duration::from_millis(9_216)));
     assert_eq!(at(0), None, "HZ 0 is no HZ");
     assert_eq!(timeouts.facts(None), []);
     let check = |clock, expected| assert_eq!(tolerance(INTERVAL, clock), Duration::from_millis(expected));
     check(CLOCK, 7_000);
-    check(Some(Reading::jiffies(0, 100)), 10_120);
-    check(Some(Reading::jiffies(0, 1_000)), 5_512);
+    check(Some(ClockNow::jiffies(0, 100)), 10_120);
+    check(Some(ClockNow::jiffies(0, 1_000)), 5_512);
 }
 
 #[test]
 fn what_cilium_was_told_is_said_in_the_same_words() {
-    let timeouts = CtTimeouts { regular_tcp: Some(Duration::from_secs(21_600)), ..CtTimeouts::default() };
+    let timeouts = BTreeMap::from([(TimeoutClass::Tcp, Duration::from_secs(21_600))]);
     let facts: Vec<_> = configured(&timeouts).collect();
     let value = Duration::from_secs(21_600);
     assert_eq!(facts, [TimeoutFact { class: TimeoutClass::Tcp, source: TimeoutSource::CiliumConfig, value }]);
