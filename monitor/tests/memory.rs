@@ -55,7 +55,7 @@ fn the_largest_tables_fit_in_what_list_and_top_may_take() {
     let judge = Judge { targets: TargetIndex::default(), stale_after: Duration::from_secs(600) };
     let before = peak::kib();
     let mut sink = Sink { begun: Instant::now(), first: None };
-    let listed = list::run(&ListArgs::default(), &judge, walk, &mut sink).unwrap();
+    let listed = list::print(&ListArgs::default(), &judge, walk, &mut sink).unwrap();
     assert_eq!(listed.entries, u64::from(ENTRIES));
     assert!(sink.first.unwrap() < Duration::from_millis(100), "first line after {:?}", sink.first);
     let list = peak::kib() - before;
@@ -63,7 +63,7 @@ fn the_largest_tables_fit_in_what_list_and_top_may_take() {
 
     let before = peak::kib();
     let mut report = Vec::new();
-    let listed = top::run(&TopArgs { limit: 20, ..TopArgs::default() }, &judge, walk, &mut report).unwrap();
+    let listed = top::print(&TopArgs { limit: 20, ..TopArgs::default() }, &judge, walk, &mut report).unwrap();
     assert_eq!(listed.entries, u64::from(ENTRIES));
     let text = String::from_utf8(report).unwrap();
     assert!(text.contains(&format!("20 of more than 65536 remote ends, {ENTRIES} entries in all")), "{text}");

@@ -35,7 +35,7 @@ pub(crate) fn listed(collector: &mut Collector, arguments: &[&str]) -> Result<St
     collector.learn();
     let judge = Judge { targets: collector.targets().clone(), stale_after: collector.settings().stale_after };
     let mut out = Vec::new();
-    list::run(&args, &judge, |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?), &mut out)?;
+    list::print(&args, &judge, |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?), &mut out)?;
     Ok(String::from_utf8(out)?)
 }
 

@@ -27,12 +27,10 @@ use monitor_source::daemon;
 use monitor_source::deep::DeepScan;
 use monitor_source::manifest::read_manifest;
 
-use super::cli::GlobalArgs;
+use super::format::ReportFormat;
+use super::global::GlobalArgs;
+use super::local_pages::HISTORY;
 use super::node;
-use super::top::ReportFormat;
-
-/// The path the daemon serves what it remembers at, to processes on the same host only.
-pub(super) const HISTORY_PATH: &str = "/history";
 
 /// Arguments of `ctmon check`.
 #[derive(Args, Clone, Debug)]
@@ -126,7 +124,7 @@ impl Node {
 
 /// What the running daemon remembers of these maps, given by name and id; nothing of one that follows others.
 fn ask<'m>(global: &GlobalArgs, maps: impl IntoIterator<Item = (&'m str, u32)>) -> anyhow::Result<History> {
-    let history = History::from(daemon::get::<Document>(&global.daemon, HISTORY_PATH)?);
+    let history = History::from(daemon::get::<Document>(&global.daemon, HISTORY)?);
     ensure!(history.is_of(maps), "the daemon at {} follows other maps", global.daemon);
     Ok(history)
 }

@@ -1,9 +1,7 @@
-//! The node as one-off verbs see it: load, find out the clock, walk once.
+//! The node as flags and settings say: where it is, and what to follow there.
 //!
-//! In: global flags, settings. Out: a collector ready to walk; `list`, `nat` and `top` over its entries.
-//! Must not: keep anything after the verb: there is no daemon here.
-
-use std::io::Write;
+//! In: global flags, settings. Out: a collector, for the verbs that show entries with its maps open and its clock found out.
+//! Must not: know a verb.
 
 use anyhow::Context as _;
 use monitor_abi::scan::Clock;
@@ -12,7 +10,6 @@ use monitor_model::eviction_plan::Choice;
 use monitor_model::judge::Judge;
 use monitor_model::map_name::{self, MapName};
 use monitor_model::target::{ServiceSpec, TargetIndex, TargetSpec};
-use monitor_model::walk::Visitor;
 use monitor_output::terminal::complain;
 use monitor_source::bpf::Kernel;
 use monitor_source::cilium::pins;
@@ -20,10 +17,7 @@ use monitor_source::collect::{CollectSettings, Collector};
 use monitor_source::host::Host;
 use monitor_source::host::collect::Wanted;
 
-use super::cli::GlobalArgs;
-use super::list::{self, ListArgs, Listed};
-use super::nat::{self, NatArgs};
-use super::top::{self, By, TopArgs};
+use super::global::GlobalArgs;
 
 /// Loads the programs and prepares to collect.
 pub(super) fn collector(global: &GlobalArgs, settings: &Settings) -> anyhow::Result<Collector> {
@@ -95,57 +89,9 @@ fn spec(target: &Target) -> TargetSpec {
     }
 }
 
-/// `ctmon list`.
-pub(super) fn list(
-    global: &GlobalArgs,
-    settings: &Settings,
-    args: &ListArgs,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
-    let (mut collector, judge) = prepare(global, settings, MapName::is_conntrack)?;
-    let named = !args.select.select.maps.is_empty();
-    let wanted = |map: &MapName| map.is_conntrack() && args.print.output.lists(map, named);
-    let listed = list::run(args, &judge, |visitor| Ok(collector.stream(wanted, visitor)?), out)?;
-    warn(listed);
-    Ok(())
-}
-
-/// `ctmon nat`.
-pub(super) fn nat(
-    global: &GlobalArgs,
-    settings: &Settings,
-    args: &NatArgs,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
-    // Conntrack entries tell the clock of the NAT entries' creation.
-    let (mut collector, judge) = prepare(global, settings, |_| true)?;
-    let named = !args.select.maps.is_empty();
-    let wanted = |map: &MapName| !map.is_conntrack() && args.print.output.lists(map, named);
-    nat::run(args, &judge, |visitor| Ok(collector.stream(wanted, visitor)?), out)?;
-    Ok(())
-}
-
-/// `ctmon top`.
-pub(super) fn top(
-    global: &GlobalArgs,
-    settings: &Settings,
-    args: &TopArgs,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
-    if args.by == By::NatPorts {
-        let (mut collector, judge) = prepare(global, settings, |map| !map.is_conntrack())?;
-        let range = settings.snat_port_range.clone();
-        let walk = |visitor: &mut Visitor<'_>| Ok(collector.stream(|map| !map.is_conntrack(), visitor)?);
-        return top::run_ports(args, &judge, range, walk, out);
-    }
-    let (mut collector, judge) = prepare(global, settings, MapName::is_conntrack)?;
-    let listed =
-        top::run(args, &judge, |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?), out)?;
-    warn(listed);
-    Ok(())
-}
-
-fn prepare(
+/// A collector whose maps are open, with the clock and the targets known, and what to judge its entries by. It fails where no
+/// map is `wanted`.
+pub(super) fn open_to_show(
     global: &GlobalArgs,
     settings: &Settings,
     wanted: impl Fn(&MapName) -> bool,
@@ -165,10 +111,4 @@ fn prepare(
     collector.learn();
     let judge = Judge { targets: collector.targets().clone(), stale_after: collector.settings().stale_after };
     Ok((collector, judge))
-}
-
-fn warn(listed: Listed) {
-    if let Some(warning) = listed.warning() {
-        complain(&warning);
-    }
 }

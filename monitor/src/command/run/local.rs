@@ -14,7 +14,7 @@ use monitor_serve::{LocalReply, LocalRoute};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::super::{check, evictions};
+use super::super::local_pages::{EVICTIONS, HISTORY};
 
 /// Before the first snapshot.
 pub(super) fn waiting() -> LocalReply {
@@ -39,12 +39,12 @@ pub(super) fn of_history(history: &History) -> LocalReply {
 
 /// The route that hands out the last victims.
 pub(super) fn victims_route(last: watch::Receiver<LocalReply>) -> LocalRoute {
-    route(evictions::PATH, last)
+    route(EVICTIONS, last)
 }
 
 /// The route that hands out what is remembered.
 pub(super) fn history_route(last: watch::Receiver<LocalReply>) -> LocalRoute {
-    route(check::HISTORY_PATH, last)
+    route(HISTORY, last)
 }
 
 fn route(path: &'static str, last: watch::Receiver<LocalReply>) -> LocalRoute {

@@ -19,7 +19,7 @@ use monitor_model::drops::Drops;
 use monitor_model::served::{Stats, WebStatus};
 use monitor_model::snapshot::Snapshot;
 use monitor_model::snapshot::deep::DeepOutcome;
-use monitor_output::page::{Facts, Page, View};
+use monitor_output::page::View;
 use monitor_output::prometheus::{self, Reload};
 use monitor_serve::{LocalReply, Rendered, Web};
 use monitor_source::collect::{CollectSettings, Collector, SHARE_OF_A_CORE};
@@ -27,7 +27,8 @@ use monitor_source::deep::DeepScan;
 use monitor_source::process::process_metrics;
 use tokio::sync::watch;
 
-use super::{VERSION, local};
+use super::index::index;
+use super::local;
 
 /// The time between two looks at the kernel's own counts: what tells a pass of Cilium's collector from other things
 /// happens within moments.
@@ -64,7 +65,7 @@ pub(super) fn start(
         web,
         stats,
         inbox,
-        reload: super::reloaded_now(),
+        reload: reloaded_now(),
         crossings: Crossings::default(),
         windows: Windows::default(),
         deep: DeepScan::default(),
@@ -78,6 +79,11 @@ pub(super) fn start(
         .spawn(move || scanner.run())
         .context("failed to start the scan thread")?;
     Ok(orders)
+}
+
+/// Settings were taken over just now.
+pub(super) fn reloaded_now() -> Reload {
+    Reload { successful: true, loaded: SystemTime::now() }
 }
 
 struct Scanner {
@@ -215,8 +221,7 @@ impl Scanner {
         history.files = self.files(web.as_ref());
         let findings = findings(readings, snapshot, Some(&history), &self.settings);
         let view = View { snapshot, findings: &findings };
-        let index = Page::render(&Facts { version: VERSION, host: None, view: Some(view) });
-        let rendered = Rendered::new(super::index(index), page, taken, snapshot.interval);
+        let rendered = Rendered::new(index(Some(view)), page, taken, snapshot.interval);
         self.publish.victims.send_replace(local::of_victims(&snapshot.evictions, &self.settings));
         self.publish.history.send_replace(local::of_history(&history));
         self.publish.pages.send(Arc::new(rendered)).map_err(|_| ())

@@ -17,9 +17,9 @@ use anyhow::bail;
 use monitor_config::{ConfigError, DEFAULT_PATH, Settings};
 use tokio::task::spawn_blocking;
 
-use super::super::cli::GlobalArgs;
+use super::super::global::GlobalArgs;
 use super::super::node;
-use super::scanner::Order;
+use super::scanner::{Order, reloaded_now};
 use super::signals::Hangups;
 use crate::command::config_file::read_text;
 
@@ -137,7 +137,7 @@ impl Reloader {
         settings.listen.clone_from(&self.listen);
         let collect = node::collect_settings(&self.global, &settings)?;
         tracing::info!(path = %self.path.display(), "configuration reloaded");
-        Ok(Order::Settings(Box::new((settings, collect, super::reloaded_now()))))
+        Ok(Order::Settings(Box::new((settings, collect, reloaded_now()))))
     }
 }
 

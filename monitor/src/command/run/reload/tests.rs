@@ -8,12 +8,22 @@ use std::thread;
 
 use clap::Parser as _;
 
-use super::super::super::cli::Cli;
 use super::*;
 
 /// Nothing here takes this long unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 const ONE: &str = "interval: 1s\ntargets: [{name: qnap, addresses: [10.0.0.1]}]\n";
+
+#[derive(clap::Parser)]
+struct Flags {
+    #[command(flatten)]
+    global: GlobalArgs,
+}
+
+/// What a command line without flags says.
+fn no_flags() -> GlobalArgs {
+    Flags::try_parse_from(["ctmon"]).unwrap().global
+}
 
 /// A folder laid out as a mounted `ConfigMap`: `config.yaml` points into `..data`, which points to a version.
 struct Mounted(PathBuf);
@@ -62,9 +72,8 @@ struct Working {
 
 impl Working {
     fn start(path: &Path, text: Option<&str>) -> Self {
-        let global = Cli::try_parse_from(["ctmon", "run"]).unwrap().global;
         let listen = vec!["127.0.0.1:10469".parse().unwrap()];
-        let mut reloader = Reloader::new(global, listen, true, text.map(str::to_owned));
+        let mut reloader = Reloader::new(no_flags(), listen, true, text.map(str::to_owned));
         reloader.path = path.to_owned();
         reloader.pace = Pace { poll: Duration::from_millis(5), moment: Duration::from_millis(5) };
         let (sender, orders) = mpsc::channel();
@@ -164,9 +173,8 @@ fn without_a_file_the_defaults_stay_until_there_is_one() {
 #[tokio::test]
 async fn who_asks_for_a_file_that_never_was_gets_the_defaults() {
     let mounted = Mounted::new();
-    let global = Cli::try_parse_from(["ctmon", "run"]).unwrap().global;
     let listen = Settings::default().listen;
-    let mut reloader = Reloader::new(global, listen, false, None);
+    let mut reloader = Reloader::new(no_flags(), listen, false, None);
     reloader.path = mounted.path();
     let Order::Settings(order) = reloader.reload(Seen::Absent).await.unwrap() else { panic!("refused") };
     assert_eq!(order.0, Settings::default());
