@@ -20,7 +20,6 @@ use monitor_model::host::mounts::Mount;
 use monitor_model::one_line::one_line;
 use monitor_model::snapshot::Snapshot;
 use monitor_output::history::Document;
-use monitor_output::terminal::complain;
 use monitor_output::{json, table};
 use monitor_source::collect::Collector;
 use monitor_source::daemon;
@@ -31,6 +30,7 @@ use super::format::ReportFormat;
 use super::global::GlobalArgs;
 use super::local_pages::HISTORY;
 use super::node;
+use super::terminal::complain;
 
 /// Arguments of `ctmon check`.
 #[derive(Args, Clone, Debug)]

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use monitor_model::one_line::one_line;
-use monitor_output::terminal::{self, Notation, complain};
+use monitor_output::terminal::Notation;
 
 use super::check::{self, CheckArgs};
 use super::evictions::{self, EvictionsArgs};
@@ -20,8 +20,9 @@ use super::nat::{self, NatArgs};
 use super::rules::{self, RulesArgs};
 use super::run::signals::Signals;
 use super::run::{self, RunArgs};
+use super::terminal::complain;
 use super::top::{self, TopArgs};
-use super::{config, config_file, logging, scrape};
+use super::{config, config_file, logging, scrape, terminal};
 
 /// Exit code for "could not tell".
 const COULD_NOT_TELL: u8 = 2;

@@ -13,7 +13,6 @@ use monitor_model::ct::CtRow;
 use monitor_model::judge::Judge;
 use monitor_model::map_name::MapName;
 use monitor_model::walk::Visitor;
-use monitor_output::terminal::complain;
 use monitor_output::{cilium, json};
 
 use super::entries::{Event, Selected, for_each_entry};
@@ -22,6 +21,7 @@ use super::format::EntryFormat;
 use super::global::GlobalArgs;
 use super::node;
 use super::printer::{PrintArgs, Printer};
+use super::terminal::complain;
 
 /// Arguments of `ctmon list`.
 #[derive(Args, Clone, Debug, Default)]

@@ -25,6 +25,7 @@ mod local_pages;
 pub mod logging;
 mod node;
 pub mod printer;
+mod terminal;
 
 #[cfg(test)]
 mod tests;

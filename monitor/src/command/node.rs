@@ -10,7 +10,6 @@ use monitor_model::eviction_plan::Choice;
 use monitor_model::judge::Judge;
 use monitor_model::map_name::{self, MapName};
 use monitor_model::target::{ServiceSpec, TargetIndex, TargetSpec};
-use monitor_output::terminal::complain;
 use monitor_source::bpf::Kernel;
 use monitor_source::cilium::pins;
 use monitor_source::collect::{CollectSettings, Collector};
@@ -18,6 +17,7 @@ use monitor_source::host::Host;
 use monitor_source::host::collect::Wanted;
 
 use super::global::GlobalArgs;
+use super::terminal::complain;
 
 /// Loads the programs and prepares to collect.
 pub(super) fn collector(global: &GlobalArgs, settings: &Settings) -> anyhow::Result<Collector> {

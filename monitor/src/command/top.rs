@@ -14,7 +14,6 @@ use monitor_model::map_name::MapName;
 use monitor_model::nat::NatRow;
 use monitor_model::top::{Grouping, TopReport, TopTable};
 use monitor_model::walk::Visitor;
-use monitor_output::terminal::complain;
 use monitor_output::{json, table};
 use monitor_source::deep::ports::PortTable;
 
@@ -23,6 +22,7 @@ use super::filter::{CtSelectArgs, Filter};
 use super::format::ReportFormat;
 use super::global::GlobalArgs;
 use super::node;
+use super::terminal::complain;
 
 /// Arguments of `ctmon top`.
 #[derive(Args, Clone, Debug, Default)]
