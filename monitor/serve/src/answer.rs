@@ -16,9 +16,9 @@ use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use monitor_model::served::Route;
 
-use super::body::Pieces;
 use super::encoding::accepts_gzip;
 use super::rendered::Rendered;
+use super::response_body::ResponseBody;
 use super::web::Refusal;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -64,7 +64,7 @@ pub(super) fn answer<B: Body>(
     peer: IpAddr,
     rendered: &Rendered,
     now: Instant,
-) -> Response<Pieces> {
+) -> Response<ResponseBody> {
     if route == Route::Other {
         return text(StatusCode::NOT_FOUND, "no such page: / lists them\n");
     }
@@ -129,13 +129,13 @@ fn is_loopback(authority: &str) -> bool {
 }
 
 /// A body is refused, and with it the connection: what follows on it is of no use.
-pub(super) fn refuse_body() -> Response<Pieces> {
+pub(super) fn refuse_body() -> Response<ResponseBody> {
     let refusal = text(StatusCode::PAYLOAD_TOO_LARGE, "requests must not have a body\n");
     with(refusal, CONNECTION, HeaderValue::from_static("close"))
 }
 
 /// What those get who may not read.
-pub(super) fn refuse(refusal: Refusal) -> Response<Pieces> {
+pub(super) fn refuse(refusal: Refusal) -> Response<ResponseBody> {
     let (status, why) = match refusal {
         Refusal::TooOften => (StatusCode::TOO_MANY_REQUESTS, "more requests than the rate limit allows\n"),
         Refusal::Busy => (
@@ -155,17 +155,21 @@ pub(super) fn refuse(refusal: Refusal) -> Response<Pieces> {
 }
 
 /// A line of text.
-pub(super) fn text(status: StatusCode, line: impl Into<Bytes>) -> Response<Pieces> {
+pub(super) fn text(status: StatusCode, line: impl Into<Bytes>) -> Response<ResponseBody> {
     respond(status, TEXT, line.into().into())
 }
 
 /// The response with one more header.
-pub(super) fn with(mut response: Response<Pieces>, name: HeaderName, value: HeaderValue) -> Response<Pieces> {
+pub(super) fn with(
+    mut response: Response<ResponseBody>,
+    name: HeaderName,
+    value: HeaderValue,
+) -> Response<ResponseBody> {
     response.headers_mut().insert(name, value);
     response
 }
 
-fn metrics(gzip: bool, rendered: &Rendered, now: Instant) -> Response<Pieces> {
+fn metrics(gzip: bool, rendered: &Rendered, now: Instant) -> Response<ResponseBody> {
     let response = match rendered.metrics(gzip, now) {
         Ok(page) if gzip => with(respond(StatusCode::OK, METRICS, page), CONTENT_ENCODING, GZIP),
         Ok(page) => respond(StatusCode::OK, METRICS, page),
@@ -177,14 +181,14 @@ fn metrics(gzip: bool, rendered: &Rendered, now: Instant) -> Response<Pieces> {
     with(response, VARY, HeaderValue::from_static("Accept-Encoding"))
 }
 
-fn index(rendered: &Rendered, now: Instant) -> Response<Pieces> {
+fn index(rendered: &Rendered, now: Instant) -> Response<ResponseBody> {
     let page = respond(StatusCode::OK, HTML, rendered.index(now));
     let policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
                   frame-ancestors 'none'";
     with(page, CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy))
 }
 
-fn respond(status: StatusCode, content_type: HeaderValue, body: Pieces) -> Response<Pieces> {
+fn respond(status: StatusCode, content_type: HeaderValue, body: ResponseBody) -> Response<ResponseBody> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();

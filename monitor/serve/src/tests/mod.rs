@@ -1,14 +1,14 @@
 //! The server over real sockets: a running server per test, and a plain client.
 
-mod crowds;
-mod files;
-mod halves;
+mod credentials;
+mod incomplete_files;
 mod limits;
-mod plain;
+mod many_clients;
 mod reload;
-mod secrets;
+mod routes;
 mod tls;
 mod users;
+mod web_files;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -178,7 +178,7 @@ impl Web {
 
     /// Reads the files until two readings agree.
     pub(super) fn reload(&self) {
-        while !self.look() {}
+        while !self.read_again() {}
     }
 }
 

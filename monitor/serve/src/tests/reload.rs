@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::secrets::{Authority, Folder, basic, hash};
+use super::credentials::{Authority, Folder, basic, hash};
 use super::tls::{TLS, TlsStream, ask_tls, client, greet};
 use super::*;
 

@@ -10,9 +10,9 @@ use rustls::crypto::SupportedKxGroup;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned, SupportedProtocolVersion, version};
 
-use super::super::pool::{Peer, Pool};
-use super::super::session::session;
-use super::secrets::{Authority, Folder, Pair, hash};
+use super::super::connection::serve_connection;
+use super::super::connection_places::{Peer, Places};
+use super::credentials::{Authority, Folder, Pair, hash};
 use super::*;
 
 pub(super) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
@@ -157,14 +157,14 @@ fn a_client_that_forgot_the_s_is_told() {
         let (_pages, pages) = watch::channel(Arc::new(fresh()));
         let (local, limits, stats) = (Vec::new(), Limits::default(), Arc::new(Stats::default()));
         let (place, _stay, _) =
-            Pool::new(limits.places).enter(Peer { address: [192, 0, 2, 7].into(), this_host: false });
+            Places::new(limits.places).enter(Peer { address: [192, 0, 2, 7].into(), this_host: false });
         let server = Arc::new(Server { pages, local, web, limits, stats });
         // As if it came from another host.
         let peer = "192.0.2.7:40000".parse().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let stream = tokio::net::TcpStream::from_std(stream).unwrap();
-            session(stream, peer, place, server, std::future::pending()).await;
+            serve_connection(stream, peer, place, server, std::future::pending()).await;
         });
     });
     let mut stream = TcpStream::connect(address).unwrap();

@@ -3,7 +3,7 @@
 use std::io::BufReader;
 use std::sync::Arc;
 
-use super::secrets::{Folder, basic, hash};
+use super::credentials::{Folder, basic, hash};
 use super::*;
 
 fn start_with(users: &str) -> (Running, Folder) {

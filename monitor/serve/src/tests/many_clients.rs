@@ -4,8 +4,8 @@ use std::io::BufReader;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
+use super::credentials::{Folder, basic, hash};
 use super::reload::start_following;
-use super::secrets::{Folder, basic, hash};
 use super::*;
 
 /// Connects from another address of the loopback.

@@ -4,8 +4,8 @@ use std::fs;
 use std::io::BufReader;
 use std::io::Read as _;
 
+use super::credentials::{Authority, Folder, basic, hash};
 use super::reload::start_following;
-use super::secrets::{Authority, Folder, basic, hash};
 use super::tls::{TLS, client, greet};
 use super::*;
 
@@ -145,22 +145,22 @@ fn a_change_is_taken_when_two_readings_agree() {
     };
     let path = folder.write("web.yml", text(&["ann", "bob"]));
     let web = Web::load(&path).unwrap();
-    let users = |web: &Web| web.terms().borrow().users();
+    let users = |web: &Web| web.policy().borrow().users();
     // What a writer leaves behind half-way differs from what it leaves in the end.
     for names in [["ann", "bob", "cid"].as_slice(), &["ann"], &["ann", "dan"]] {
         folder.write("web.yml", text(names));
-        assert!(!web.look(), "read once");
+        assert!(!web.read_again(), "read once");
         assert_eq!(users(&web), ["ann", "bob"]);
     }
-    assert!(web.look(), "read twice");
+    assert!(web.read_again(), "read twice");
     assert_eq!(users(&web), ["ann", "dan"]);
     // A bad one is told likewise: only when it stays.
     folder.write("web.yml", "basic_auth_users: [");
-    assert!(!web.look());
+    assert!(!web.read_again());
     assert_eq!(web.refused(), None);
     folder.write("web.yml", text(&["eve"]));
-    assert!(!web.look());
-    assert!(web.look());
+    assert!(!web.read_again());
+    assert!(web.read_again());
     assert_eq!((users(&web).as_slice(), web.refused()), (["eve".to_owned()].as_slice(), None));
 }
 
@@ -227,9 +227,9 @@ fn requests_under_way_are_answered_when_users_change() {
         let mut before: Vec<_> = (0..4).map(|_| server.connect()).collect();
         eventually("open connections", || server.stats.connections_open() >= 4);
         folder.write("web.yml", text(round));
-        web.look();
+        web.read_again();
         let mut after: Vec<_> = (0..4).map(|_| server.connect()).collect();
-        web.look();
+        web.read_again();
         for stream in before.iter_mut().chain(&mut after) {
             send(stream, "GET", "/metrics", &[&ann]);
         }

@@ -1,6 +1,6 @@
 //! Which web configurations are good, and what is said about the others.
 
-use super::secrets::{Authority, Folder, hash};
+use super::credentials::{Authority, Folder, hash};
 use super::*;
 
 /// Loads a configuration beside a certificate, its key, and a few files that are neither.
