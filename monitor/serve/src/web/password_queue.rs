@@ -98,19 +98,16 @@ fn locked(lines: &Mutex<Lines>) -> MutexGuard<'_, Lines> {
 #[cfg(test)]
 mod tests {
     use std::pin::Pin;
-    use std::task::{Context, Poll, Waker};
+    use std::task::Poll;
 
     use super::*;
+    use crate::tests::poll;
 
     fn asker(last: u8, trusted: bool) -> Asker {
         Asker { address: [192, 0, 2, last].into(), trusted }
     }
 
     type Asking<'a> = Pin<Box<dyn Future<Output = Option<Turn>> + 'a>>;
-
-    fn poll(waiting: &mut Asking<'_>) -> Poll<Option<Turn>> {
-        waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-    }
 
     fn turn(waiting: &mut Asking<'_>) -> Turn {
         match poll(waiting) {
