@@ -28,6 +28,9 @@ pub mod printer;
 mod terminal;
 
 #[cfg(test)]
+#[path = "../../tests/folder/mod.rs"]
+mod folder;
+#[cfg(test)]
 mod tests;
 
 pub use cli::main;
