@@ -84,7 +84,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Plain: what somebody typed, or a variable holds, is in it.
+            // Without colours, and spelled out: it repeats arguments and variables.
             let text = error.render().to_string();
             let _ = if error.use_stderr() {
                 terminal::stderr(Notation::Text).write_all(text.as_bytes())
@@ -98,7 +98,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line: the chain says where, the last part what to do.
+            // One line: its beginning says where, its last part what to do.
             complain(&one_line(error.as_ref()));
             ExitCode::from(COULD_NOT_TELL)
         }
@@ -106,7 +106,7 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(Cli { global, verb }: &Cli, signals: Option<Signals>) -> anyhow::Result<ExitCode> {
-    // A daemon tells what it does; a one-off verb speaks through its result.
+    // A daemon logs what it does; the output of other verbs is their result.
     let usual_level = if matches!(verb, Verb::Run(_)) { "info" } else { "warn" };
     logging::init(global.log_level.as_deref().unwrap_or(usual_level), global.log_format)?;
     let loaded = monitor_config::load(global.config.as_deref(), config_file::read_text)?;

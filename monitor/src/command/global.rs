@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 use monitor_source::daemon::DaemonUrl;
 
-use super::logging;
+use super::logging::LogFormat;
 
 /// Flags of every verb, before or after it.
 #[derive(Args, Clone, Debug)]
@@ -54,5 +54,5 @@ pub struct GlobalArgs {
         default_value = "text",
         env = "CTMON_LOG_FORMAT"
     )]
-    pub log_format: logging::Format,
+    pub log_format: LogFormat,
 }

@@ -6,5 +6,5 @@
 /// The last victims, for `ctmon evictions`.
 pub(super) const EVICTIONS: &str = "/evictions";
 
-/// What the daemon remembers of the last minutes, for `ctmon check`.
+/// The daemon's lookback windows, for `ctmon check`.
 pub(super) const HISTORY: &str = "/history";

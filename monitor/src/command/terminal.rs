@@ -19,6 +19,6 @@ pub(super) fn stderr(notation: Notation) -> Terminal<io::StderrLock<'static>> {
 
 /// Tells the user something in one line on standard error.
 pub(super) fn complain(what: &str) {
-    // Whoever closed standard error does not want to know.
+    // Where standard error is closed there is nobody to tell.
     let _ = writeln!(io::stderr().lock(), "ctmon: {}", Shown::line(what));
 }

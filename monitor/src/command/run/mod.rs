@@ -57,7 +57,7 @@ pub(super) fn run(
     let descriptors = descriptors::lift_limit();
     tracing::debug!(descriptors, "limit of open files lifted");
     let stats = Arc::new(Stats::default());
-    // First: whoever asked for protection and cannot have it is told at once.
+    // First: where protection is asked for and cannot be had, the daemon must not start.
     let web = Arc::new(match &args.web_config {
         Some(path) => Web::load(path)?,
         None => Web::open(),

@@ -30,15 +30,15 @@ use tokio::sync::watch;
 use super::index::index;
 use super::local;
 
-/// The time between two looks at the kernel's own counts: what tells a pass of Cilium's collector from other things
-/// happens within moments.
+/// The time between two readings of the kernel's own counts: a pass of Cilium's gc is told from other deletions by how they
+/// fall, which takes moments.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
-/// What the scan thread is told.
+/// What the scan thread is to do besides scanning.
 pub(super) enum Order {
     /// Follow these settings from now on.
     Settings(Box<(Settings, CollectSettings, Reload)>),
-    /// A reload failed: the old settings stay, the metric tells.
+    /// A reload failed: the old settings stay, and the metric says so.
     ReloadFailed,
 }
 
@@ -120,17 +120,17 @@ impl Scanner {
             if let Some(outcome) = &self.deep_found {
                 snapshot.attach(outcome);
             }
-            if self.judge(&snapshot, taken).is_err() {
+            if self.check_and_publish(&snapshot, taken).is_err() {
                 return;
             }
-            // The numbers of this turn are out: what takes longer follows, and adds to them.
+            // The numbers of this scan are published: the deep scan, which takes longer, adds to them.
             if self.deep_due(taken, &snapshot) {
                 self.scan_deep(&mut snapshot, taken);
-                if self.judge(&snapshot, taken).is_err() {
+                if self.check_and_publish(&snapshot, taken).is_err() {
                     return;
                 }
             }
-            // Steady: the next turn counts from the last one's due time; turns that were missed are left out.
+            // A steady clock: the next scan counts from when the last one was due; scans that were missed are left out.
             next = (next + snapshot.interval).max(Instant::now());
             match self.wait_until(next) {
                 Wait::Due => {}
@@ -141,9 +141,9 @@ impl Scanner {
     }
 
     /// Reads the alerts, logs what crossed a threshold, publishes.
-    fn judge(&mut self, snapshot: &Snapshot, taken: Instant) -> Result<(), ()> {
+    fn check_and_publish(&mut self, snapshot: &Snapshot, taken: Instant) -> Result<(), ()> {
         let readings = readings(snapshot, &self.settings);
-        self.tell(&readings, snapshot.monotonic);
+        self.log_transitions(&readings, snapshot.monotonic);
         self.windows.observe(snapshot, &self.settings);
         self.publish(snapshot, &readings, taken)
     }
@@ -178,7 +178,7 @@ impl Scanner {
     }
 
     /// Logs every threshold crossed, once each way.
-    fn tell(&mut self, readings: &[Reading], now: Duration) {
+    fn log_transitions(&mut self, readings: &[Reading], now: Duration) {
         for crossing in self.crossings.next(readings, now) {
             let Reading { alert, map_name, target, value, threshold, active: _ } = &crossing.reading;
             let severity = alert.severity.name();
