@@ -1,6 +1,6 @@
 //! What a connection's client is doing, and for how long it may.
 //!
-//! In: word of each change. Out: the instant at which a limit is reached, or at which no request is coming in.
+//! In: notice of each change. Out: the instant at which a limit is reached, or at which no request is coming in.
 //! Must not: read or write the connection.
 //!
 //! hyper's own header timeout also runs between requests; a scraper that comes every minute would lose its

@@ -1,6 +1,6 @@
 //! From a request to a response.
 //!
-//! In: method, path, headers, the peer's address, the pages of the moment. Out: status, headers, ready bytes.
+//! In: method, path, headers, the peer's address, the latest pages. Out: status, headers, ready bytes.
 //! Must not: wait for anything, or read a request's body.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -96,8 +96,8 @@ pub(super) fn answer<B: Body>(
     }
 }
 
-/// Whether the client believes to ask this host, by a name that cannot mean another. A browser that was led here by the
-/// name of somebody's page says that name (DNS rebinding). Before HTTP/1.1 nobody had to name a host.
+/// Whether the request names this host, by a name that cannot mean another. A browser that a foreign site's name has led here
+/// (DNS rebinding) sends that name. Before HTTP/1.1 a request did not have to name a host.
 fn names_this_host<B>(request: &Request<B>) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     let (first, second) = (hosts.next(), hosts.next());
@@ -106,7 +106,7 @@ fn names_this_host<B>(request: &Request<B>) -> bool {
         (Some(Ok(host)), None) => Some(host).filter(|host| !host.is_empty()),
         (None, None) => None,
     };
-    // In `GET http://host/path` the host goes before the header; a browser sends either, so both have to be right.
+    // In `GET http://host/path` that host takes precedence over the header; a browser sends either, so both have to be right.
     match (request.uri().authority().map(Authority::as_str), header) {
         (None, None) => request.version() <= Version::HTTP_10,
         (authority, header) => [authority, header].into_iter().flatten().all(is_loopback),
@@ -128,13 +128,13 @@ fn is_loopback(authority: &str) -> bool {
     loopback && port
 }
 
-/// A body is refused, and with it the connection: what follows on it is of no use.
+/// The answer to a request with a body. The connection is closed with it, since the body is never read.
 pub(super) fn refuse_body() -> Response<ResponseBody> {
     let refusal = text(StatusCode::PAYLOAD_TOO_LARGE, "requests must not have a body\n");
     with(refusal, CONNECTION, HeaderValue::from_static("close"))
 }
 
-/// What those get who may not read.
+/// The answer to a request that is refused.
 pub(super) fn refuse(refusal: Refusal) -> Response<ResponseBody> {
     let (status, why) = match refusal {
         Refusal::TooOften => (StatusCode::TOO_MANY_REQUESTS, "more requests than the rate limit allows\n"),
@@ -194,7 +194,7 @@ fn respond(status: StatusCode, content_type: HeaderValue, body: ResponseBody) ->
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, content_type);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // Numbers of the moment: a cache could only make them wrong.
+    // The numbers are those of now: a cached copy would be wrong.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::connection_places::PlaceLimits;
 
-/// The server's limits; the defaults suit a node with one or two scrapers, kubelet and a curious human.
+/// The server's limits; the defaults suit a node with one or two scrapers, the kubelet and a person.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Connections at once, over all listeners; for one more another has to leave.

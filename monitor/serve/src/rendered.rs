@@ -19,7 +19,7 @@ const READY_INTERVALS: u32 = 3;
 /// RFC 1952: magic, deflate, no flags, no time, no hint, Unix.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
 
-/// The page at `/`, open where the snapshot's age belongs.
+/// The page at `/` in two pieces, between which the snapshot's age is written.
 #[derive(Clone, Debug)]
 pub struct Index {
     pub before: Bytes,

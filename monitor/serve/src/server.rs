@@ -15,7 +15,7 @@ use super::web::Web;
 /// Everything the server needs besides its sockets.
 #[derive(Clone)]
 pub struct Server {
-    /// The pages of the moment.
+    /// The latest pages.
     pub pages: watch::Receiver<Arc<Rendered>>,
     /// Pages for processes on this host.
     pub local: Vec<LocalRoute>,

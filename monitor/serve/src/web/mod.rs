@@ -66,7 +66,7 @@ impl Web {
         Self { policy: watch::Sender::new(Arc::new(Policy::open())), followed: None }
     }
 
-    /// With a file, which must be good: starting without the protection somebody asked for is no option.
+    /// With a file, which must be good: the daemon does not start without the protection that was asked for.
     pub fn load(path: &Path) -> Result<Self, WebError> {
         let file = WebFile::read(path)?;
         let passwords = Arc::new(PasswordChecks::new().ok_or_else(|| WebError::Random)?);
@@ -85,7 +85,7 @@ impl Web {
         })
     }
 
-    /// How the files fare; `None` without one.
+    /// Since when the files are in force, and why later ones were refused; `None` without a file.
     #[must_use]
     pub fn status(&self) -> Option<WebStatus> {
         let state = self.followed.as_ref()?.state();

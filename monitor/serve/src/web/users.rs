@@ -2,7 +2,7 @@
 //!
 //! In: users with their hashes, the `Authorization` header, who asks. Out: right, wrong, missing, or later.
 //! Must not: hash on the async thread, let one address keep others waiting, hash again for a scraper that was right
-//! before, keep a password, or tell by its time which users exist.
+//! before, keep a password, or show by the time it takes which users exist.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hint::black_box;
