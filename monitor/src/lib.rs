@@ -8,7 +8,7 @@
 #![warn(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "everything printed goes through output::terminal"
+    reason = "everything printed goes through command::terminal"
 )]
 
 pub mod command;

@@ -3,6 +3,7 @@
 //! In: as many log files as are followed, written by somebody who means no good. Out: growth of this process's peak, and
 //! its open descriptors, so this file must stay a process of its own with a single test.
 
+mod folder;
 mod peak;
 
 use std::fs::{self, File, OpenOptions};
@@ -11,6 +12,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
+use folder::Folder;
 use monitor_model::host::logs::LogPattern;
 use monitor_model::snapshot::{HostState, HostTargetFacts, SourceState};
 use monitor_model::target::TargetIndex;
@@ -24,12 +26,11 @@ const FILES: usize = 600;
 const MOST_KIB: u64 = 8 * 1024;
 const _: () = assert!(MOST_KIB < peak::MOST_KIB, "a source takes less than a verb over a whole table");
 
-struct Pods(PathBuf);
+struct Pods(Folder);
 
 impl Pods {
     fn new() -> io::Result<Self> {
-        let root = std::env::temp_dir().join(format!("ctmon-logs-{}", std::process::id()));
-        let pods = Self(root);
+        let pods = Self(Folder::new()?);
         for number in 0..FILES {
             fs::create_dir_all(pods.folder(number))?;
             File::create(pods.folder(number).join("0.log"))?;
@@ -38,12 +39,17 @@ impl Pods {
     }
 
     fn folder(&self, number: usize) -> PathBuf {
-        self.0.join(format!("pods/ns_pod-{number}_uid/app"))
+        self.0.path().join(format!("pods/ns_pod-{number}_uid/app"))
     }
 
     fn host(&self) -> Host {
-        let nothing = self.0.join("nothing");
-        Host { procfs: nothing.clone(), sysfs: nothing, pod_logs: self.0.join("pods"), cilium_config: None }
+        let nothing = self.0.path().join("nothing");
+        Host {
+            procfs: nothing.clone(),
+            sysfs: nothing,
+            pod_logs: self.0.path().join("pods"),
+            cilium_config: None,
+        }
     }
 
     /// A message without an end in each of both streams, and a line without an end.
@@ -65,12 +71,6 @@ impl Pods {
             File::create(folder.join("0.log"))?;
         }
         Ok(())
-    }
-}
-
-impl Drop for Pods {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

@@ -6,7 +6,7 @@
 mod peak;
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use monitor::command::list::{self, ListArgs};
 use monitor::command::top::{self, TopArgs};
@@ -18,6 +18,7 @@ use monitor_model::walk::{WalkEvent, WalkVisitor};
 /// Three times what the table of remote ends holds; that its index may double once more, much later, is in the sum
 /// that the table asserts when it is compiled.
 const ENTRIES: u32 = 200_000;
+
 #[expect(clippy::unnecessary_wraps, reason = "walks can fail, this one does not")]
 fn walk(visitor: &mut WalkVisitor<'_>) -> anyhow::Result<()> {
     let _ = visitor(WalkEvent::Map { name: "ct4_global", clock: Some(ClockNow::ktime(1000)) });
@@ -33,39 +34,20 @@ fn walk(visitor: &mut WalkVisitor<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Notes when the first bytes arrive.
-struct Sink {
-    begun: Instant,
-    first: Option<Duration>,
-}
-
-impl io::Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.first.get_or_insert_with(|| self.begun.elapsed());
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[test]
 fn the_largest_tables_fit_in_what_list_and_top_may_take() {
     let classifier = Classifier { targets: TargetIndex::default(), stale_after: Duration::from_secs(600) };
     let before = peak::kib();
-    let mut sink = Sink { begun: Instant::now(), first: None };
-    let listed = list::run(&ListArgs::default(), &classifier, walk, &mut sink).unwrap();
-    assert_eq!(listed.entries, u64::from(ENTRIES));
-    assert!(sink.first.unwrap() < Duration::from_millis(100), "first line after {:?}", sink.first);
+    let selected = list::print(&ListArgs::default(), &classifier, walk, &mut io::sink()).unwrap();
+    assert_eq!(selected.entries, u64::from(ENTRIES));
     let list = peak::kib() - before;
     assert!(list < 2 * 1024, "list streams, yet its peak grew by {list} KiB");
 
     let before = peak::kib();
     let mut report = Vec::new();
-    let listed =
-        top::run(&TopArgs { limit: 20, ..TopArgs::default() }, &classifier, walk, &mut report).unwrap();
-    assert_eq!(listed.entries, u64::from(ENTRIES));
+    let selected =
+        top::print(&TopArgs { limit: 20, ..TopArgs::default() }, &classifier, walk, &mut report).unwrap();
+    assert_eq!(selected.entries, u64::from(ENTRIES));
     let text = String::from_utf8(report).unwrap();
     assert!(text.contains(&format!("20 of more than 65536 remote ends, {ENTRIES} entries in all")), "{text}");
     let top = peak::kib() - before;

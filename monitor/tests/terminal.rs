@@ -3,16 +3,18 @@
 //! In: paths, arguments, variables, files and a daemon whose every word was chosen to steer the terminal of whoever reads
 //! the output. Out: nothing but ordinary characters and line ends may arrive, on either stream.
 
+mod folder;
+
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::{fs, thread};
 
 use anyhow::Context as _;
 use anyhow::{Result, ensure};
+use folder::Folder;
 
 /// Escape sequences, C1, direction, line ends, a forged line; no NUL, which no argument can hold.
 const HOSTILE: &str =
@@ -74,26 +76,11 @@ fn spelled(object: &serde_json::Value) -> String {
     object.to_string().chars().map(escape).collect()
 }
 
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("ctmon-terminal-{}", std::process::id()));
-        fs::create_dir_all(&path)?;
-        Ok(Self(path))
-    }
-
-    fn write(&self, name: &str, text: &str) -> Result<String> {
-        let path = self.0.join(name);
-        fs::write(&path, text)?;
-        path.to_str().map(str::to_owned).context("a path that is not UTF-8")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// Writes a file and returns its path, as an argument.
+fn write(folder: &Folder, name: &str, text: &str) -> Result<String> {
+    let path = folder.path().join(name);
+    fs::write(&path, text)?;
+    path.to_str().map(str::to_owned).context("a path that is not UTF-8")
 }
 
 #[test]
@@ -119,13 +106,13 @@ fn no_verb_lets_text_from_outside_steer_a_terminal() {
     }
     check(&["list", "--map", HOSTILE, "-o", "json"]);
     check(&["evictions", "--log-level", HOSTILE]);
-    let file = folder.write(HOSTILE.split('/').next_back().unwrap(), &format!("{HOSTILE}: 1\n")).unwrap();
+    let file = write(&folder, HOSTILE.split('/').next_back().unwrap(), &format!("{HOSTILE}: 1\n")).unwrap();
     check(&["config", "--config", &file]);
 
     // A value that the configuration may hold is spelled out so that it still reads back.
     let odd = "größe\u{202e}\u{200f} 'x' \"y\" \\d";
     let text = format!("logs: [{{name: odd, pattern: {}}}]\n", spelled(&odd.into()));
-    let file = folder.write("odd.yaml", &text).unwrap();
+    let file = write(&folder, "odd.yaml", &text).unwrap();
     let output = check(&["config", "--config", &file]);
     let printed = String::from_utf8(output.stdout).unwrap();
     assert_eq!(
@@ -144,10 +131,11 @@ fn no_verb_lets_text_from_outside_steer_a_terminal() {
         "kind": "PersistentVolume", "metadata": { "name": HOSTILE },
         "spec": { "mountOptions": [HOSTILE], "csi": { "driver": "smb.csi.k8s.io", "volumeAttributes": { "source": HOSTILE } } },
     });
-    let wanting = folder.write("expect.yaml", "expect: {mount_options: {cifs: {has: [noatime]}}}\n").unwrap();
-    let file = folder
-        .write("objects.yaml", &format!("{}\n---\n{}\n", spelled(&manifest), spelled(&storage)))
-        .unwrap();
+    let wanting =
+        write(&folder, "expect.yaml", "expect: {mount_options: {cifs: {has: [noatime]}}}\n").unwrap();
+    let file =
+        write(&folder, "objects.yaml", &format!("{}\n---\n{}\n", spelled(&manifest), spelled(&storage)))
+            .unwrap();
     for format in ["table", "json"] {
         let output =
             check(&["check", "--config", &wanting, "--bpffs", &mounted, "--manifest", &file, "-o", format]);

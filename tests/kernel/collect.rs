@@ -39,7 +39,12 @@ pub(crate) fn listed(collector: &mut Collector, arguments: &[&str]) -> Result<St
     let classifier =
         Classifier { targets: collector.targets().clone(), stale_after: collector.settings().stale_after };
     let mut out = Vec::new();
-    list::run(&args, &classifier, |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?), &mut out)?;
+    list::print(
+        &args,
+        &classifier,
+        |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?),
+        &mut out,
+    )?;
     Ok(String::from_utf8(out)?)
 }
 

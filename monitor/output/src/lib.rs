@@ -1,4 +1,9 @@
 //! Data goes out: one file per format.
+//!
+//! In: a snapshot, findings, settings. Out: text to any writer. Must not: open one: streams, files and sockets belong to the
+//! callers.
+
+#![warn(clippy::print_stdout, clippy::print_stderr, reason = "the caller says where to")]
 
 pub mod cilium;
 pub mod configuration;

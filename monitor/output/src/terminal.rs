@@ -1,8 +1,8 @@
-//! What reaches a terminal: text that cannot steer it.
+//! Text made safe for a terminal: nothing in it can steer one.
 //!
 //! In: text and bytes that others chose: names of pins, sources of mounts, answers of a daemon, lines of a log. Out: the
-//! same with every character spelled out that moves the cursor, hides text or turns its direction.
-//! Must not: change what an ordinary name looks like, nor what a line of JSON means.
+//! same, to any writer, with every character spelled out that moves the cursor, hides text or turns its direction.
+//! Must not: open a stream, change what an ordinary name looks like, nor what a line of JSON means.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -68,7 +68,7 @@ pub enum Notation {
     Json,
 }
 
-/// The way out to whoever reads: everything but line ends that would steer a terminal is spelled out.
+/// A writer that may lead to a terminal: everything but line ends that would steer one is spelled out.
 ///
 /// Values that may hold a line end of their own go through [`Shown`] first: here their lines look like any other.
 #[derive(Debug)]
@@ -157,24 +157,6 @@ impl<W: Write> Drop for Terminal<W> {
             let _ = self.out.write_all(spelled.as_bytes());
         }
     }
-}
-
-/// Tells the user something in one line on standard error.
-pub fn complain(what: &str) {
-    // Whoever closed standard error does not want to know.
-    let _ = writeln!(io::stderr().lock(), "ctmon: {}", Shown::line(what));
-}
-
-/// The way to standard output.
-#[must_use]
-pub fn stdout(notation: Notation) -> Terminal<io::StdoutLock<'static>> {
-    Terminal::new(io::stdout().lock(), notation)
-}
-
-/// The way to standard error.
-#[must_use]
-pub fn stderr(notation: Notation) -> Terminal<io::StderrLock<'static>> {
-    Terminal::new(io::stderr().lock(), notation)
 }
 
 /// Whether a character does anything but show itself: control characters (escape, the C1 ones, delete), marks that turn

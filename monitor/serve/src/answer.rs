@@ -1,6 +1,6 @@
 //! From a request to a response.
 //!
-//! In: method, path, headers, the peer's address, the pages of the moment. Out: status, headers, ready bytes.
+//! In: method, path, headers, the peer's address, the latest pages. Out: status, headers, ready bytes.
 //! Must not: wait for anything, or read a request's body.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,9 +16,9 @@ use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use monitor_model::served::Route;
 
-use super::body::Pieces;
 use super::encoding::accepts_gzip;
 use super::rendered::Rendered;
+use super::response_body::ResponseBody;
 use super::web::Refusal;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -64,7 +64,7 @@ pub(super) fn answer<B: Body>(
     peer: IpAddr,
     rendered: &Rendered,
     now: Instant,
-) -> Response<Pieces> {
+) -> Response<ResponseBody> {
     if route == Route::Other {
         return text(StatusCode::NOT_FOUND, "no such page: / lists them\n");
     }
@@ -96,8 +96,8 @@ pub(super) fn answer<B: Body>(
     }
 }
 
-/// Whether the client believes to ask this host, by a name that cannot mean another. A browser that was led here by the
-/// name of somebody's page says that name (DNS rebinding). Before HTTP/1.1 nobody had to name a host.
+/// Whether the request names this host, by a name that cannot mean another. A browser that a foreign site's name has led here
+/// (DNS rebinding) sends that name. Before HTTP/1.1 a request did not have to name a host.
 fn names_this_host<B>(request: &Request<B>) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     let (first, second) = (hosts.next(), hosts.next());
@@ -106,7 +106,7 @@ fn names_this_host<B>(request: &Request<B>) -> bool {
         (Some(Ok(host)), None) => Some(host).filter(|host| !host.is_empty()),
         (None, None) => None,
     };
-    // In `GET http://host/path` the host goes before the header; a browser sends either, so both have to be right.
+    // In `GET http://host/path` that host takes precedence over the header; a browser sends either, so both have to be right.
     match (request.uri().authority().map(Authority::as_str), header) {
         (None, None) => request.version() <= Version::HTTP_10,
         (authority, header) => [authority, header].into_iter().flatten().all(is_loopback),
@@ -128,14 +128,14 @@ fn is_loopback(authority: &str) -> bool {
     loopback && port
 }
 
-/// A body is refused, and with it the connection: what follows on it is of no use.
-pub(super) fn refuse_body() -> Response<Pieces> {
+/// The answer to a request with a body. The connection is closed with it, since the body is never read.
+pub(super) fn refuse_body() -> Response<ResponseBody> {
     let refusal = text(StatusCode::PAYLOAD_TOO_LARGE, "requests must not have a body\n");
     with(refusal, CONNECTION, HeaderValue::from_static("close"))
 }
 
-/// What those get who may not read.
-pub(super) fn refuse(refusal: Refusal) -> Response<Pieces> {
+/// The answer to a request that is refused.
+pub(super) fn refuse(refusal: Refusal) -> Response<ResponseBody> {
     let (status, why) = match refusal {
         Refusal::TooOften => (StatusCode::TOO_MANY_REQUESTS, "more requests than the rate limit allows\n"),
         Refusal::Busy => (
@@ -155,17 +155,21 @@ pub(super) fn refuse(refusal: Refusal) -> Response<Pieces> {
 }
 
 /// A line of text.
-pub(super) fn text(status: StatusCode, line: impl Into<Bytes>) -> Response<Pieces> {
+pub(super) fn text(status: StatusCode, line: impl Into<Bytes>) -> Response<ResponseBody> {
     respond(status, TEXT, line.into().into())
 }
 
 /// The response with one more header.
-pub(super) fn with(mut response: Response<Pieces>, name: HeaderName, value: HeaderValue) -> Response<Pieces> {
+pub(super) fn with(
+    mut response: Response<ResponseBody>,
+    name: HeaderName,
+    value: HeaderValue,
+) -> Response<ResponseBody> {
     response.headers_mut().insert(name, value);
     response
 }
 
-fn metrics(gzip: bool, rendered: &Rendered, now: Instant) -> Response<Pieces> {
+fn metrics(gzip: bool, rendered: &Rendered, now: Instant) -> Response<ResponseBody> {
     let response = match rendered.metrics(gzip, now) {
         Ok(page) if gzip => with(respond(StatusCode::OK, METRICS, page), CONTENT_ENCODING, GZIP),
         Ok(page) => respond(StatusCode::OK, METRICS, page),
@@ -177,20 +181,20 @@ fn metrics(gzip: bool, rendered: &Rendered, now: Instant) -> Response<Pieces> {
     with(response, VARY, HeaderValue::from_static("Accept-Encoding"))
 }
 
-fn index(rendered: &Rendered, now: Instant) -> Response<Pieces> {
+fn index(rendered: &Rendered, now: Instant) -> Response<ResponseBody> {
     let page = respond(StatusCode::OK, HTML, rendered.index(now));
     let policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
                   frame-ancestors 'none'";
     with(page, CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy))
 }
 
-fn respond(status: StatusCode, content_type: HeaderValue, body: Pieces) -> Response<Pieces> {
+fn respond(status: StatusCode, content_type: HeaderValue, body: ResponseBody) -> Response<ResponseBody> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, content_type);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // Numbers of the moment: a cache could only make them wrong.
+    // The numbers are those of now: a cached copy would be wrong.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

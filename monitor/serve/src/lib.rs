@@ -4,23 +4,27 @@
 //! Out: `/metrics`, `/healthz`, `/readyz`, `/` and routes for loopback peers only.
 //! Must not: start a scan, wait for one, or keep anything whose size a client decides.
 
-mod serve;
+mod accept;
 
 mod listen;
 
 mod limits;
 
-mod pool;
+mod server;
 
-mod session;
-
-mod web;
+mod connection_places;
 
 mod connection;
 
+mod web;
+
+mod http;
+
+mod activity;
+
 mod answer;
 
-mod body;
+mod response_body;
 
 mod encoding;
 
@@ -29,9 +33,10 @@ mod rendered;
 #[cfg(test)]
 mod tests;
 
+pub use crate::accept::serve;
 pub use crate::answer::{LocalReply, LocalRoute};
 pub use crate::limits::Limits;
 pub use crate::listen::{ListenError, Listener};
 pub use crate::rendered::{Index, Rendered, Status, age_lines};
-pub use crate::serve::{Server, serve};
+pub use crate::server::Server;
 pub use crate::web::{Web, WebError};

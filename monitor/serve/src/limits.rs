@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use super::pool::Places;
+use super::connection_places::PlaceLimits;
 
-/// The server's limits; the defaults suit a node with one or two scrapers, kubelet and a curious human.
+/// The server's limits; the defaults suit a node with one or two scrapers, the kubelet and a person.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Connections at once, over all listeners; for one more another has to leave.
-    pub places: Places,
+    pub places: PlaceLimits,
     /// Header lines in a request.
     pub headers: usize,
     /// Bytes of a request's head; hyper asks for 8,192 at least.
@@ -35,7 +35,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            places: Places {
+            places: PlaceLimits {
                 this_host: 16,
                 known: 16,
                 others: 32,

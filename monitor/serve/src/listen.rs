@@ -103,20 +103,3 @@ fn open(address: SocketAddr) -> io::Result<Listener> {
 fn no_ipv6(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_missing_family_or_address_means_no_ipv6() {
-        for (errno, expected) in [
-            (libc::EAFNOSUPPORT, true),
-            (libc::EADDRNOTAVAIL, true),
-            (libc::EADDRINUSE, false),
-            (libc::EACCES, false),
-        ] {
-            assert_eq!(no_ipv6(&io::Error::from_raw_os_error(errno)), expected, "{errno}");
-        }
-    }
-}

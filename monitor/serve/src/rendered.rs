@@ -11,7 +11,7 @@ use flate2::write::DeflateEncoder;
 use flate2::{Compression, Crc};
 use hyper::body::Bytes;
 
-use super::body::Pieces;
+use super::response_body::ResponseBody;
 
 /// A snapshot older than this many intervals makes the daemon unready.
 const READY_INTERVALS: u32 = 3;
@@ -19,7 +19,7 @@ const READY_INTERVALS: u32 = 3;
 /// RFC 1952: magic, deflate, no flags, no time, no hint, Unix.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
 
-/// The page at `/`, open where the snapshot's age belongs.
+/// The page at `/` in two pieces, between which the snapshot's age is written.
 #[derive(Clone, Debug)]
 pub struct Index {
     pub before: Bytes,
@@ -35,12 +35,12 @@ pub type Status = fn(Result<(Duration, Duration), &str>) -> String;
 #[derive(Debug)]
 pub struct Rendered {
     index: Index,
-    snapshot: Result<Snapshot, String>,
+    snapshot: Result<MetricsPage, String>,
 }
 
-/// One snapshot's metrics page.
+/// The metrics page of one snapshot.
 #[derive(Debug)]
-struct Snapshot {
+struct MetricsPage {
     plain: Bytes,
     gzip: OpenGzip,
     taken: Instant,
@@ -69,28 +69,32 @@ impl Rendered {
     pub fn new(index: Index, metrics: impl Into<Bytes>, taken: Instant, interval: Duration) -> Self {
         let plain = metrics.into();
         let gzip = OpenGzip::of(&plain);
-        Self { index, snapshot: Ok(Snapshot { plain, gzip, taken, interval }) }
+        Self { index, snapshot: Ok(MetricsPage { plain, gzip, taken, interval }) }
     }
 
     /// The metrics page, or why there is none.
-    pub(super) fn metrics(&self, gzip: bool, now: Instant) -> Result<Pieces, String> {
+    pub(super) fn metrics(&self, gzip: bool, now: Instant) -> Result<ResponseBody, String> {
         let snapshot = self.snapshot.as_ref().map_err(|why| format!("no snapshot yet: {why}\n"))?;
         let age = age_lines(now.saturating_duration_since(snapshot.taken));
         Ok(if gzip {
             let end = snapshot.gzip.end(age.as_bytes());
-            Pieces::new([snapshot.gzip.stream.clone(), end, Bytes::new()])
+            ResponseBody::new([snapshot.gzip.stream.clone(), end, Bytes::new()])
         } else {
-            Pieces::new([snapshot.plain.clone(), age.into(), Bytes::new()])
+            ResponseBody::new([snapshot.plain.clone(), age.into(), Bytes::new()])
         })
     }
 
     /// The index page.
-    pub(super) fn index(&self, now: Instant) -> Pieces {
+    pub(super) fn index(&self, now: Instant) -> ResponseBody {
         let age = match &self.snapshot {
             Ok(snapshot) => Ok((now.saturating_duration_since(snapshot.taken), snapshot.interval)),
             Err(why) => Err(why.as_str()),
         };
-        Pieces::new([self.index.before.clone(), (self.index.status)(age).into(), self.index.after.clone()])
+        ResponseBody::new([
+            self.index.before.clone(),
+            (self.index.status)(age).into(),
+            self.index.after.clone(),
+        ])
     }
 
     /// Whether the numbers are recent, or the reason why not.

@@ -1,8 +1,8 @@
 //! `ctmon check`: every finding with evidence and advice.
 //!
-//! In: global flags, settings, arguments, manifests, what the running daemon remembers. Out: a table or JSON lines, and
+//! In: global flags, settings, arguments, manifests, the lookback windows of the running daemon. Out: a table or JSON lines, and
 //! the exit code.
-//! Must not: call an `info` a finding, or demand a node of those who only have manifests.
+//! Must not: call an `info` a finding, or need a node where only manifests are to be checked.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -20,19 +20,17 @@ use monitor_model::host::mounts::Mount;
 use monitor_model::one_line::one_line;
 use monitor_model::snapshot::Snapshot;
 use monitor_output::history::Document;
-use monitor_output::terminal::complain;
 use monitor_output::{json, table};
 use monitor_source::collect::Collector;
 use monitor_source::daemon;
 use monitor_source::deep::DeepScan;
 use monitor_source::manifest::read_manifest;
 
-use super::cli::GlobalArgs;
+use super::format::ReportFormat;
+use super::global::GlobalArgs;
+use super::local_pages::HISTORY;
 use super::node;
-use super::top::ReportFormat;
-
-/// The path the daemon serves what it remembers at, to processes on the same host only.
-pub(super) const HISTORY_PATH: &str = "/history";
+use super::terminal::complain;
 
 /// Arguments of `ctmon check`.
 #[derive(Args, Clone, Debug)]
@@ -71,7 +69,7 @@ pub(super) fn run(
     out: &mut impl Write,
 ) -> anyhow::Result<ExitCode> {
     let mut all = if args.manifest.is_empty() {
-        Node::look(global, settings)?.findings(settings)
+        Observed::collect(global, settings)?.findings(settings)
     } else {
         with_manifests(global, settings, &args.manifest)?
     };
@@ -85,18 +83,18 @@ pub(super) fn run(
     Ok(exit_code(&all, args.fail_on))
 }
 
-/// What one collection and two deep scans tell of a node, and what the running daemon remembers of it.
-struct Node {
+/// One collection and two deep scans of a node, and the lookback windows of the daemon that runs on it.
+struct Observed {
     snapshot: Snapshot,
-    remembered: anyhow::Result<History>,
+    history: anyhow::Result<History>,
 }
 
-impl Node {
-    fn look(global: &GlobalArgs, settings: &Settings) -> anyhow::Result<Self> {
+impl Observed {
+    fn collect(global: &GlobalArgs, settings: &Settings) -> anyhow::Result<Self> {
         let mut collector = node::collector(global, settings)?;
         // What cannot be opened becomes a finding when the collection meets it again.
         collector.open_all();
-        let remembered = ask(global, collector.open_ids());
+        let history = ask_daemon(global, collector.open_ids());
         let mut snapshot = collector.collect();
         if !settings.deep_interval.is_zero() {
             scan_deep(&mut collector, &mut snapshot, settings);
@@ -109,29 +107,32 @@ impl Node {
                 }
             }
         }
-        if let Ok(history) = &remembered {
+        if let Ok(history) = &history {
             history.complete(&mut snapshot);
         }
-        Ok(Self { snapshot, remembered })
+        Ok(Self { snapshot, history })
     }
 
     fn findings(&self, settings: &Settings) -> Vec<Finding> {
-        let Self { snapshot, remembered } = self;
-        let mut all = findings(&readings(snapshot, settings), snapshot, remembered.as_ref().ok(), settings);
+        let Self { snapshot, history } = self;
+        let mut all = findings(&readings(snapshot, settings), snapshot, history.as_ref().ok(), settings);
         // Last: it says what else there would be.
-        all.extend(remembered.as_ref().err().map(|why| History::unknown(&why.to_string())));
+        all.extend(history.as_ref().err().map(|why| History::unknown(&why.to_string())));
         all
     }
 }
 
-/// What the running daemon remembers of these maps, given by name and id; nothing of one that follows others.
-fn ask<'m>(global: &GlobalArgs, maps: impl IntoIterator<Item = (&'m str, u32)>) -> anyhow::Result<History> {
-    let history = History::from(daemon::get::<Document>(&global.daemon, HISTORY_PATH)?);
+/// The lookback windows of the running daemon, if it follows these maps, given by name and id.
+fn ask_daemon<'m>(
+    global: &GlobalArgs,
+    maps: impl IntoIterator<Item = (&'m str, u32)>,
+) -> anyhow::Result<History> {
+    let history = History::from(daemon::get::<Document>(&global.daemon, HISTORY)?);
     ensure!(history.is_of(maps), "the daemon at {} follows other maps", global.daemon);
     Ok(history)
 }
 
-/// Twice in a row: the maps are not read at one instant, only what both see counts.
+/// Twice in a row: the maps are not read at one instant, so that only what both scans see counts.
 fn scan_deep(collector: &mut Collector, snapshot: &mut Snapshot, settings: &Settings) {
     // Connections that were being made or removed during the first are done with by then.
     const PAUSE: Duration = Duration::from_millis(500);
@@ -147,9 +148,9 @@ fn with_manifests(
     settings: &Settings,
     paths: &[PathBuf],
 ) -> anyhow::Result<Vec<Finding>> {
-    // Before the node: a path with a typing error is told at once.
+    // Before the node, so that a mistyped path is reported at once.
     let manifests = paths.iter().map(|path| read_manifest(path)).collect::<Result<Vec<_>, _>>()?;
-    let node = match Node::look(global, settings) {
+    let node = match Observed::collect(global, settings) {
         Ok(node) if node.snapshot.present().any(|(map, _)| map.map.is_conntrack()) => Some(node),
         Ok(_) => {
             complain("no conntrack map of Cilium is here: only the manifests are checked");
@@ -184,7 +185,7 @@ fn is_called(finding: &Finding, name: &str) -> bool {
     bare(&finding.check) == bare(name)
 }
 
-/// 1 for findings, 2 where something could not be told; 1 wins.
+/// 1 if there are findings, else 2 if something is unknown.
 fn exit_code(findings: &[Finding], fail_on: FailOn) -> ExitCode {
     let least = match fail_on {
         FailOn::Info => Some(Level::INFO),

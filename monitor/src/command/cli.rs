@@ -1,29 +1,29 @@
-//! The command line: verbs, global flags, exit codes.
+//! The command line: verbs and exit codes.
 //!
 //! In: arguments and the environment. Out: one verb run; 0 fine, 1 findings, 2 could not tell.
 //! Must not: do a verb's work.
 
 use std::io::Write as _;
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use monitor_check::Catalog;
 use monitor_model::one_line::one_line;
-use monitor_output::terminal::{self, Notation, complain};
-use monitor_source::daemon::DaemonUrl;
+use monitor_output::terminal::Notation;
 
 use super::check::{self, CheckArgs};
 use super::evictions::{self, EvictionsArgs};
-use super::list::ListArgs;
-use super::nat::NatArgs;
-use super::printer::EntryFormat;
+use super::format::{EntryFormat, ReportFormat};
+use super::global::GlobalArgs;
+use super::list::{self, ListArgs};
+use super::nat::{self, NatArgs};
 use super::rules::{self, RulesArgs};
 use super::run::signals::Signals;
 use super::run::{self, RunArgs};
-use super::top::{ReportFormat, TopArgs};
-use super::{config, config_file, logging, node, scrape};
+use super::terminal::complain;
+use super::top::{self, TopArgs};
+use super::{config, config_file, logging, scrape, terminal};
 
 /// Exit code for "could not tell".
 const COULD_NOT_TELL: u8 = 2;
@@ -36,53 +36,6 @@ pub struct Cli {
     pub global: GlobalArgs,
     #[command(subcommand)]
     pub verb: Verb,
-}
-
-/// Flags of every verb, before or after it.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Global options")]
-pub struct GlobalArgs {
-    /// Configuration file [default: /etc/ctmon/config.yaml if it exists]
-    #[arg(long, global = true, value_name = "FILE", env = "CTMON_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Where bpffs is mounted; Cilium's pins lie in tc/globals below it
-    #[arg(long, global = true, value_name = "DIR", default_value = "/sys/fs/bpf", env = "CTMON_BPFFS")]
-    pub bpffs: PathBuf,
-    /// Where the node's procfs is mounted
-    #[arg(long, global = true, value_name = "DIR", default_value = "/proc", env = "CTMON_PROCFS")]
-    pub procfs: PathBuf,
-    /// Where the node's sysfs is mounted
-    #[arg(long, global = true, value_name = "DIR", default_value = "/sys", env = "CTMON_SYSFS")]
-    pub sysfs: PathBuf,
-    /// Where the kubelet keeps the logs of pods
-    #[arg(long, global = true, value_name = "DIR", default_value = "/var/log/pods", env = "CTMON_POD_LOGS")]
-    pub pod_logs: PathBuf,
-    /// The running daemon: `evictions` and `check` ask what it saw
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        default_value = "http://127.0.0.1:10469",
-        env = "CTMON_DAEMON",
-        hide_env_values = true
-    )]
-    pub daemon: DaemonUrl,
-    /// Cilium's configuration: the mounted ConfigMap `cilium-config` (a folder), or a YAML file of it
-    #[arg(long, global = true, value_name = "FILE|DIR", env = "CTMON_CILIUM_CONFIG")]
-    pub cilium_config: Option<PathBuf>,
-    /// What to log: error, warn, info, debug, trace, or directives of the tracing library
-    #[arg(long, global = true, value_name = "LEVEL", env = "CTMON_LOG_LEVEL")]
-    pub log_level: Option<String>,
-    /// How to log
-    #[arg(
-        long,
-        global = true,
-        value_name = "FORMAT",
-        value_enum,
-        default_value = "text",
-        env = "CTMON_LOG_FORMAT"
-    )]
-    pub log_format: logging::Format,
 }
 
 /// What to do.
@@ -132,7 +85,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Plain: what somebody typed, or a variable holds, is in it.
+            // Without colours, and spelled out: it repeats arguments and variables.
             let text = error.render().to_string();
             let _ = if error.use_stderr() {
                 terminal::stderr(Notation::Text).write_all(text.as_bytes())
@@ -146,7 +99,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line: the chain says where, the last part what to do.
+            // One line: its beginning says where, its last part what to do.
             complain(&one_line(error.as_ref()));
             ExitCode::from(COULD_NOT_TELL)
         }
@@ -154,7 +107,7 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(Cli { global, verb }: &Cli, signals: Option<Signals>) -> anyhow::Result<ExitCode> {
-    // A daemon tells what it does; a one-off verb speaks through its result.
+    // A daemon logs what it does; the output of other verbs is their result.
     let usual_level = if matches!(verb, Verb::Run(_)) { "info" } else { "warn" };
     logging::init(global.log_level.as_deref().unwrap_or(usual_level), global.log_format)?;
     let loaded = monitor_config::load::<Catalog>(global.config.as_deref(), config_file::read_text)?;
@@ -163,9 +116,9 @@ fn dispatch(Cli { global, verb }: &Cli, signals: Option<Signals>) -> anyhow::Res
     match verb {
         Verb::Run(args) => run::run(global, args, loaded, signals)?,
         Verb::Scrape => scrape::run(global, settings, out)?,
-        Verb::List(args) => node::list(global, settings, args, out)?,
-        Verb::Nat(args) => node::nat(global, settings, args, out)?,
-        Verb::Top(args) => node::top(global, settings, args, out)?,
+        Verb::List(args) => list::run(global, settings, args, out)?,
+        Verb::Nat(args) => nat::run(global, settings, args, out)?,
+        Verb::Top(args) => top::run(global, settings, args, out)?,
         Verb::Evictions(args) => evictions::run(global, *args, out)?,
         Verb::Check(args) => return check::run(global, settings, args, out),
         Verb::Rules(args) => rules::run(settings, args, out)?,
@@ -195,7 +148,7 @@ mod tests {
     fn global_flags_stand_before_or_after_the_verb() {
         for line in [["ctmon", "--bpffs", "/b", "scrape"], ["ctmon", "scrape", "--bpffs", "/b"]] {
             let cli = Cli::try_parse_from(line).unwrap();
-            assert_eq!(cli.global.bpffs, PathBuf::from("/b"));
+            assert_eq!(cli.global.bpffs, std::path::Path::new("/b"));
         }
     }
 }

@@ -41,6 +41,7 @@ mod tests {
     use monitor_check::Catalog;
     use monitor_config::{Settings, load};
 
+    use super::super::folder::Folder;
     use super::*;
 
     #[test]
@@ -59,22 +60,20 @@ mod tests {
         };
         check(Path::new("/dev/zero"), "/dev/zero is not a regular file");
         check(Path::new("/"), "/ is not a regular file");
-        let folder = std::env::temp_dir().join(format!("ctmon-config-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a folder");
-        let fifo = folder.join("fifo");
+        let folder = Folder::new().expect("a folder");
+        let fifo = folder.path().join("fifo");
         let made = std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo");
         assert!(made.success());
         // Nobody writes to it: whoever opens it as a file waits for ever.
         check(&fifo, "fifo is not a regular file");
-        let link = folder.join("link");
+        let link = folder.path().join("link");
         std::os::unix::fs::symlink("/dev/zero", &link).expect("a link");
         check(&link, "link is not a regular file");
-        let large = folder.join("large");
+        let large = folder.path().join("large");
         fs::write(&large, vec![b'#'; usize::try_from(MAX_BYTES).expect("small") + 1]).expect("a file");
         check(&large, "is longer than 262144 bytes");
         fs::write(&large, b"interval: \xff").expect("a file");
         check(&large, "it is not UTF-8");
-        fs::remove_dir_all(&folder).expect("removed");
     }
 
     #[test]

@@ -10,11 +10,9 @@ use clap::Args;
 use monitor_output::evictions::Document;
 use monitor_source::daemon;
 
-use super::cli::GlobalArgs;
-use super::top::ReportFormat;
-
-/// The path the daemon serves them at, to processes on the same host only.
-pub(super) const PATH: &str = "/evictions";
+use super::format::ReportFormat;
+use super::global::GlobalArgs;
+use super::local_pages::EVICTIONS;
 
 /// Arguments of `ctmon evictions`.
 #[derive(Args, Clone, Copy, Debug)]
@@ -26,7 +24,7 @@ pub struct EvictionsArgs {
 
 /// Asks and prints.
 pub(super) fn run(global: &GlobalArgs, args: EvictionsArgs, out: &mut impl Write) -> anyhow::Result<()> {
-    let document: Document = daemon::get(&global.daemon, PATH)?;
+    let document: Document = daemon::get(&global.daemon, EVICTIONS)?;
     if let Some(obstacle) = document.obstacle() {
         anyhow::bail!(obstacle);
     }

@@ -1,6 +1,6 @@
 //! `ctmon list`: conntrack entries, filtered, in one of three formats.
 //!
-//! In: arguments, a classifier, and a walk over maps. Out: lines, as they come.
+//! In: flags, settings, arguments; the entries of one walk. Out: lines, as they come.
 //! Must not: hold entries: memory stays flat however long the table is.
 
 use std::io::Write;
@@ -8,14 +8,20 @@ use std::ops::ControlFlow;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
+use monitor_config::Settings;
 use monitor_model::classifier::Classifier;
 use monitor_model::ct::CtRow;
+use monitor_model::map_name::MapName;
 use monitor_model::walk::WalkVisitor;
 use monitor_output::{cilium, json};
 
+use super::entries::{Event, Selected, for_each_entry};
 use super::filter::{CtSelectArgs, Filter};
-use super::printer::{EntryFormat, PrintArgs, Printer};
-use super::visit::{Visit, visit_entries};
+use super::format::EntryFormat;
+use super::global::GlobalArgs;
+use super::node;
+use super::printer::{PrintArgs, Printer};
+use super::terminal::complain;
 
 /// Arguments of `ctmon list`.
 #[derive(Args, Clone, Debug, Default)]
@@ -33,41 +39,33 @@ pub struct ListArgs {
     pub time_diff: bool,
 }
 
-/// What was listed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Listed {
-    /// Entries that were selected.
-    pub entries: u64,
-    /// Entries that may have been, had their clock or a report of theirs been known.
-    pub undecided: u64,
-}
-
-impl Listed {
-    /// What to tell the user about entries that could not be judged.
-    #[must_use]
-    pub fn warning(&self) -> Option<String> {
-        (self.undecided > 0).then(|| {
-            format!(
-                "{} entries could not be judged because their map's clock is unknown or nothing was ever reported of \
-                 them: `clock` in the configuration sets the clock",
-                self.undecided
-            )
-        })
-    }
+/// Loads, walks once, prints, and warns of entries that could not be judged.
+pub(super) fn run(
+    global: &GlobalArgs,
+    settings: &Settings,
+    args: &ListArgs,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let (mut collector, classifier) = node::open_to_show(global, settings, MapName::is_conntrack)?;
+    let named = !args.select.select.maps.is_empty();
+    let wanted = |map: &MapName| map.is_conntrack() && args.print.output.lists(map, named);
+    let selected = print(args, &classifier, |visitor| Ok(collector.stream(wanted, visitor)?), out)?;
+    selected.warning().iter().for_each(|warning| complain(warning));
+    Ok(())
 }
 
 /// Prints the selected entries of the walk.
-pub fn run(
+pub fn print(
     args: &ListArgs,
     classifier: &Classifier,
     walk: impl FnOnce(&mut WalkVisitor<'_>) -> anyhow::Result<()>,
     out: &mut impl Write,
-) -> anyhow::Result<Listed> {
+) -> anyhow::Result<Selected> {
     let filter = Filter::ct(&args.select, &classifier.targets)?;
     let mut printer = Printer::new(args.print, out);
     let mut undecided = 0;
-    let walked = visit_entries(classifier, &args.select.select, walk, |visit| {
-        let Visit::Entry { map, key, value } = visit else { return Ok(printer.begin_map()) };
+    let walked = for_each_entry(classifier, &args.select.select, walk, |event| {
+        let Event::Entry { map, key, value } = event else { return Ok(printer.begin_map()) };
         let facts = map.ct(CtRow::decode(key, value)?);
         if args.collisions && classifier.targets.blocks_reply_of(&facts.row).is_none() {
             return Ok(ControlFlow::Continue(()));
@@ -90,5 +88,5 @@ pub fn run(
     });
     let entries = printer.finish()?;
     walked?;
-    Ok(Listed { entries, undecided })
+    Ok(Selected { entries, undecided })
 }

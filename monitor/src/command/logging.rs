@@ -1,4 +1,4 @@
-//! The log: standard error, as text for people or JSON for collectors.
+//! The log: standard error, as text for people or JSON for log collectors.
 //!
 //! In: `--log-level` and `--log-format`. Out: a subscriber for the whole process, which also takes what comes
 //! through the `log` crate (aya and the kernel programs' aya-log speak through it).
@@ -17,14 +17,14 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub enum LogFormat {
     #[default]
     Text,
     Json,
 }
 
 /// Starts the log. `level` is a level (`info`) or tracing's directives (`info,monitor_source=debug`).
-pub fn init(level: &str, format: Format) -> anyhow::Result<()> {
+pub fn init(level: &str, format: LogFormat) -> anyhow::Result<()> {
     subscriber(level, format, io::stderr().is_terminal(), io::stderr)?
         .try_init()
         .context("failed to start the log: something else in this process started one")
@@ -33,7 +33,7 @@ pub fn init(level: &str, format: Format) -> anyhow::Result<()> {
 /// The subscriber, writing wherever it is told to.
 fn subscriber<W>(
     level: &str,
-    format: Format,
+    format: LogFormat,
     colours: bool,
     writer: W,
 ) -> anyhow::Result<Box<dyn tracing::Subscriber + Send + Sync>>
@@ -46,31 +46,31 @@ where
              or directives such as info,monitor_source=debug"
         )
     })?;
-    // Colours are ours, around the whole line: none is made of what is logged, so none can be.
-    let writer = LineMaker { to: writer, format, colours: colours && format == Format::Text };
+    // The subscriber makes no colours: ours are around the whole line, and what is logged can make none.
+    let writer = LineMaker { to: writer, format, colours: colours && format == LogFormat::Text };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(false)
         .with_ansi_sanitization(false)
         .with_writer(writer);
     Ok(match format {
-        Format::Text => Box::new(builder.finish()),
-        // Fields beside the message, not in an object of their own: that is how collectors index them.
-        Format::Json => Box::new(builder.json().flatten_event(true).finish()),
+        LogFormat::Text => Box::new(builder.finish()),
+        // Fields beside the message, not in an object of their own: that is how log collectors index them.
+        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
     })
 }
 
 /// Makes a line of every event.
 struct LineMaker<M> {
     to: M,
-    format: Format,
+    format: LogFormat,
     colours: bool,
 }
 
-/// One event on its way; it comes in one piece.
+/// Writes one event, which comes in one piece.
 struct LineWriter<W> {
     to: W,
-    format: Format,
+    format: LogFormat,
     colour: Option<&'static str>,
 }
 
@@ -99,8 +99,8 @@ impl<W: io::Write> io::Write for LineWriter<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let Self { to, format, colour } = self;
         match format {
-            Format::Json => Terminal::new(to, Notation::Json).write_all(event)?,
-            Format::Text => {
+            LogFormat::Json => Terminal::new(to, Notation::Json).write_all(event)?,
+            LogFormat::Text => {
                 let text = String::from_utf8_lossy(event);
                 let line = Shown::line(text.strip_suffix('\n').unwrap_or(&text));
                 let line = match colour {
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     /// What `events` leave in the log at `level`.
-    fn logged(level: &str, format: Format, events: impl FnOnce()) -> String {
+    fn logged(level: &str, format: LogFormat, events: impl FnOnce()) -> String {
         let buffer = Arc::new(Mutex::new(Vec::new()));
         let writer = Arc::clone(&buffer);
         let subscriber = subscriber(level, format, false, move || Shared(Arc::clone(&writer))).unwrap();
@@ -153,16 +153,16 @@ mod tests {
             tracing::warn!(map = "ct4_global", "map is gone");
             tracing::info!("not this");
         };
-        let text = logged("warn", Format::Text, events);
+        let text = logged("warn", LogFormat::Text, events);
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(text.contains(" WARN ") && text.contains("map is gone map=\"ct4_global\""), "{text}");
-        assert_eq!(logged("off", Format::Text, events), "");
-        assert_eq!(logged("warn,monitor=info", Format::Text, events).lines().count(), 2);
+        assert_eq!(logged("off", LogFormat::Text, events), "");
+        assert_eq!(logged("warn,monitor=info", LogFormat::Text, events).lines().count(), 2);
     }
 
     #[test]
     fn json_is_one_object_per_line_with_its_fields_on_top() {
-        let json = logged("info", Format::Json, || tracing::info!(entries = 399, "scan\ndone"));
+        let json = logged("info", LogFormat::Json, || tracing::info!(entries = 399, "scan\ndone"));
         assert_eq!(json.lines().count(), 1, "{json}");
         let line: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(line["message"], "scan\ndone");
@@ -177,22 +177,23 @@ mod tests {
             tracing::error!(path = hostile::TEXT, error = %hostile::TEXT, what = ?hostile::TEXT, "{}", hostile::TEXT);
             tracing::error!("{}", "x".repeat(70_000));
         };
-        for format in [Format::Text, Format::Json] {
+        for format in [LogFormat::Text, LogFormat::Json] {
             let log = logged("info", format, events);
             hostile::assert_tame("the log", log.as_bytes());
             assert_eq!(log.lines().count(), 2, "{log}");
         }
-        let json = logged("info", Format::Json, events);
+        let json = logged("info", LogFormat::Json, events);
         let line: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
         assert_eq!((&line["message"], &line["path"]), (&hostile::TEXT.into(), &hostile::TEXT.into()));
-        assert!(logged("info", Format::Text, events).len() < 16_000);
+        assert!(logged("info", LogFormat::Text, events).len() < 16_000);
     }
 
     #[test]
     fn colours_are_around_the_line_alone() {
         let buffer = Arc::new(Mutex::new(Vec::new()));
         let writer = Arc::clone(&buffer);
-        let subscriber = subscriber("info", Format::Text, true, move || Shared(Arc::clone(&writer))).unwrap();
+        let subscriber =
+            subscriber("info", LogFormat::Text, true, move || Shared(Arc::clone(&writer))).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             tracing::error!("{}", hostile::TEXT);
             tracing::info!("fine");
@@ -206,17 +207,17 @@ mod tests {
 
     #[test]
     fn a_level_that_cannot_be_read_is_explained() {
-        let error = subscriber("loud=louder", Format::Text, false, io::sink).err().unwrap();
+        let error = subscriber("loud=louder", LogFormat::Text, false, io::sink).err().unwrap();
         assert!(error.to_string().contains("use error, warn, info"), "{error}");
     }
 
     #[test]
     fn the_log_crate_is_heard_too() {
         // The only test that sets the process's log: the log crate has one for the process.
-        init("off", Format::Text).unwrap();
-        let text = logged("info", Format::Text, aya_log_line);
+        init("off", LogFormat::Text).unwrap();
+        let text = logged("info", LogFormat::Text, aya_log_line);
         assert!(text.contains("WARN") && text.contains("entry with nexthdr 0"), "{text}");
-        assert!(init("info", Format::Text).is_err());
+        assert!(init("info", LogFormat::Text).is_err());
     }
 
     /// What aya-log does with a record of a kernel program.

@@ -1,23 +1,35 @@
-//! One file per verb: wires source, snapshot, check and output.
+//! The verbs of the command line: each wires source, snapshot, check and output.
+//!
+//! In: the command line. Out: one verb run. Must not: import upwards: `cli` knows the verbs, a verb knows what verbs share,
+//! and no other verb.
+
+pub mod cli;
 
 mod check;
-pub mod cli;
 pub mod config;
-mod config_file;
 mod evictions;
-pub mod filter;
-mod lines;
 pub mod list;
-pub mod logging;
 pub mod nat;
-mod node;
-pub mod printer;
 pub mod rules;
 mod run;
 mod scrape;
 pub mod top;
-mod visit;
 
+mod config_file;
+mod entries;
+pub mod filter;
+pub mod format;
+pub mod global;
+mod limited_output;
+mod local_pages;
+pub mod logging;
+mod node;
+pub mod printer;
+mod terminal;
+
+#[cfg(test)]
+#[path = "../../tests/folder/mod.rs"]
+mod folder;
 #[cfg(test)]
 mod tests;
 

@@ -1,9 +1,7 @@
-//! The node as one-off verbs see it: load, find out the clock, walk once.
+//! The node as flags and settings say: where it is, and what to follow there.
 //!
-//! In: global flags, settings. Out: a collector ready to walk; `list`, `nat` and `top` over its entries.
-//! Must not: keep anything after the verb: there is no daemon here.
-
-use std::io::Write;
+//! In: global flags, settings. Out: a collector, for the verbs that show entries with its maps open and its clock found out.
+//! Must not: know a verb.
 
 use anyhow::Context as _;
 use monitor_config::Settings;
@@ -11,18 +9,14 @@ use monitor_model::classifier::Classifier;
 use monitor_model::eviction_plan::Choice;
 use monitor_model::map_name::{self, MapName};
 use monitor_model::target::TargetIndex;
-use monitor_model::walk::WalkVisitor;
-use monitor_output::terminal::complain;
 use monitor_source::bpf::Kernel;
 use monitor_source::cilium::pins;
 use monitor_source::collect::{CollectSettings, Collector};
 use monitor_source::host::Host;
 use monitor_source::host::collect::Wanted;
 
-use super::cli::GlobalArgs;
-use super::list::{self, ListArgs, Listed};
-use super::nat::{self, NatArgs};
-use super::top::{self, By, TopArgs};
+use super::global::GlobalArgs;
+use super::terminal::complain;
 
 /// Loads the programs and prepares to collect.
 pub(super) fn collector(global: &GlobalArgs, settings: &Settings) -> anyhow::Result<Collector> {
@@ -69,57 +63,9 @@ fn host(global: &GlobalArgs) -> Host {
     }
 }
 
-/// `ctmon list`.
-pub(super) fn list(
-    global: &GlobalArgs,
-    settings: &Settings,
-    args: &ListArgs,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
-    let (mut collector, classifier) = prepare(global, settings, MapName::is_conntrack)?;
-    let named = !args.select.select.maps.is_empty();
-    let wanted = |map: &MapName| map.is_conntrack() && args.print.output.lists(map, named);
-    let listed = list::run(args, &classifier, |visitor| Ok(collector.stream(wanted, visitor)?), out)?;
-    warn(listed);
-    Ok(())
-}
-
-/// `ctmon nat`.
-pub(super) fn nat(
-    global: &GlobalArgs,
-    settings: &Settings,
-    args: &NatArgs,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
-    // Conntrack entries tell the clock of the NAT entries' creation.
-    let (mut collector, classifier) = prepare(global, settings, |_| true)?;
-    let named = !args.select.maps.is_empty();
-    let wanted = |map: &MapName| !map.is_conntrack() && args.print.output.lists(map, named);
-    nat::run(args, &classifier, |visitor| Ok(collector.stream(wanted, visitor)?), out)?;
-    Ok(())
-}
-
-/// `ctmon top`.
-pub(super) fn top(
-    global: &GlobalArgs,
-    settings: &Settings,
-    args: &TopArgs,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
-    if args.by == By::NatPorts {
-        let (mut collector, classifier) = prepare(global, settings, |map| !map.is_conntrack())?;
-        let range = settings.snat_port_range.clone();
-        let walk = |visitor: &mut WalkVisitor<'_>| Ok(collector.stream(|map| !map.is_conntrack(), visitor)?);
-        return top::run_ports(args, &classifier, range, walk, out);
-    }
-    let (mut collector, classifier) = prepare(global, settings, MapName::is_conntrack)?;
-    let listed =
-        top::run(args, &classifier, |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?), out)?;
-    warn(listed);
-    Ok(())
-}
-
-fn prepare(
+/// A collector whose maps are open, with the clock and the targets known, and what to judge its entries by. It fails where no
+/// map is `wanted`.
+pub(super) fn open_to_show(
     global: &GlobalArgs,
     settings: &Settings,
     wanted: impl Fn(&MapName) -> bool,
@@ -140,10 +86,4 @@ fn prepare(
     let classifier =
         Classifier { targets: collector.targets().clone(), stale_after: collector.settings().stale_after };
     Ok((collector, classifier))
-}
-
-fn warn(listed: Listed) {
-    if let Some(warning) = listed.warning() {
-        complain(&warning);
-    }
 }

@@ -6,13 +6,13 @@
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 
-use clap::builder::{BoolishValueParser, PossibleValue};
-use clap::{Args, ValueEnum};
-use monitor_model::map_name::MapName;
-use monitor_output::cilium::{self, Dialect};
+use clap::Args;
+use clap::builder::BoolishValueParser;
+use monitor_output::cilium;
 use monitor_output::table::EntryTable;
 
-use super::lines::Lines;
+use super::format::EntryFormat;
+use super::limited_output::LimitedOutput;
 
 /// How entries are printed.
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -28,53 +28,10 @@ pub struct PrintArgs {
     pub output: EntryFormat,
 }
 
-/// A format for entries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum EntryFormat {
-    #[default]
-    Table,
-    Json,
-    Cilium(Dialect),
-}
-
-impl ValueEnum for EntryFormat {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Table, Self::Json, Self::Cilium(Dialect::V1_18), Self::Cilium(Dialect::V1_16)]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        let (name, help) = match self {
-            Self::Table => ("table", "Aligned columns"),
-            Self::Json => ("json", "One object per line"),
-            Self::Cilium(Dialect::V1_18) => (
-                "cilium",
-                "Byte for byte what the command line of Cilium 1.18 prints: the node's own maps, not per-cluster ones",
-            ),
-            Self::Cilium(Dialect::V1_16) => (
-                "cilium-1.16",
-                "The same as 1.16 and 1.17 print it, with IfIndex; there is no form for 1.14 and 1.15",
-            ),
-        };
-        Some(PossibleValue::new(name).help(help))
-    }
-}
-
-impl EntryFormat {
-    /// Whether these are lines of Cilium's own command line, of whatever version.
-    pub(crate) const fn is_cilium(self) -> bool {
-        matches!(self, Self::Cilium(_))
-    }
-
-    /// Whether a map is listed: Cilium's `global` means the node's own ones; others only where they are named.
-    pub(crate) fn lists(self, map: &MapName, named: bool) -> bool {
-        !self.is_cilium() || named || map.is_global()
-    }
-}
-
 /// Prints entries, map by map.
 pub(crate) struct Printer<'o, W: Write> {
     args: PrintArgs,
-    lines: Lines<'o, W>,
+    out: LimitedOutput<'o, W>,
     table: EntryTable,
     /// Whether a map has begun whose end has to be marked.
     within_map: bool,
@@ -82,8 +39,8 @@ pub(crate) struct Printer<'o, W: Write> {
 
 impl<'o, W: Write> Printer<'o, W> {
     pub(crate) fn new(args: PrintArgs, out: &'o mut W) -> Self {
-        let lines = Lines::new(out, args.limit);
-        Self { args, lines, table: EntryTable::default(), within_map: false }
+        let out = LimitedOutput::new(out, args.limit);
+        Self { args, out, table: EntryTable::default(), within_map: false }
     }
 
     /// A map begins, so the one before has ended.
@@ -91,7 +48,7 @@ impl<'o, W: Write> Printer<'o, W> {
         self.end_map()?;
         self.within_map = true;
         // What the maps before have left in the buffer must not wait for this one.
-        self.lines.other(Write::flush)
+        self.out.other(Write::flush)
     }
 
     /// Prints an entry, or only counts it.
@@ -106,14 +63,14 @@ impl<'o, W: Write> Printer<'o, W> {
             return ControlFlow::Continue(());
         }
         let table = &mut self.table;
-        self.lines.entry(|out| if count { Ok(()) } else { write(output, table, out) })
+        self.out.entry(|out| if count { Ok(()) } else { write(output, table, out) })
     }
 
     /// Marks the end of a map where the format does.
     fn end_map(&mut self) -> ControlFlow<()> {
         let marks = self.args.output.is_cilium() && !self.args.count;
         if std::mem::take(&mut self.within_map) && marks {
-            return self.lines.other(cilium::end_of_map);
+            return self.out.other(cilium::end_of_map);
         }
         ControlFlow::Continue(())
     }
@@ -122,9 +79,9 @@ impl<'o, W: Write> Printer<'o, W> {
     pub(crate) fn finish(mut self) -> io::Result<u64> {
         let _ = self.end_map();
         if self.args.count {
-            let written = self.lines.written();
-            let _ = self.lines.other(|out| writeln!(out, "{written}"));
+            let written = self.out.written();
+            let _ = self.out.other(|out| writeln!(out, "{written}"));
         }
-        self.lines.finish()
+        self.out.finish()
     }
 }

@@ -10,7 +10,7 @@ use monitor_output::prometheus::{self, Input};
 use monitor_serve::age_lines;
 use monitor_source::bpf::sys;
 
-use super::cli::GlobalArgs;
+use super::global::GlobalArgs;
 use super::node;
 
 /// Collects once and prints.

@@ -1,23 +1,28 @@
 //! `ctmon top`: who fills the table.
 //!
-//! In: arguments, a classifier, and a walk over conntrack maps. Out: the remote ends with the most entries.
+//! In: flags, settings, arguments; the entries of one walk. Out: the remote ends with the most entries.
 //! Must not: hold entries: only the bounded table of remote ends.
 
 use std::io::{self, ErrorKind, Write};
 use std::ops::{ControlFlow, RangeInclusive};
 
 use clap::{Args, ValueEnum};
+use monitor_config::Settings;
 use monitor_model::classifier::Classifier;
 use monitor_model::ct::CtRow;
+use monitor_model::map_name::MapName;
 use monitor_model::nat::NatRow;
 use monitor_model::top::{Grouping, TopReport, TopTable};
 use monitor_model::walk::WalkVisitor;
 use monitor_output::{json, table};
 use monitor_source::deep::ports::PortTable;
 
+use super::entries::{Event, Selected, for_each_entry};
 use super::filter::{CtSelectArgs, Filter};
-use super::list::Listed;
-use super::visit::{Visit, visit_entries};
+use super::format::ReportFormat;
+use super::global::GlobalArgs;
+use super::node;
+use super::terminal::complain;
 
 /// Arguments of `ctmon top`.
 #[derive(Args, Clone, Debug, Default)]
@@ -47,32 +52,42 @@ pub enum By {
     NatPorts,
 }
 
-/// A format for reports.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum ReportFormat {
-    /// Aligned columns
-    #[default]
-    Table,
-    /// One object per line
-    Json,
+/// Loads, walks once, prints, and warns of entries that could not be judged.
+pub(super) fn run(
+    global: &GlobalArgs,
+    settings: &Settings,
+    args: &TopArgs,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    if args.by == By::NatPorts {
+        let (mut collector, classifier) = node::open_to_show(global, settings, |map| !map.is_conntrack())?;
+        let range = settings.snat_port_range.clone();
+        let walk = |visitor: &mut WalkVisitor<'_>| Ok(collector.stream(|map| !map.is_conntrack(), visitor)?);
+        return print_ports(args, &classifier, range, walk, out);
+    }
+    let (mut collector, classifier) = node::open_to_show(global, settings, MapName::is_conntrack)?;
+    let walk = |visitor: &mut WalkVisitor<'_>| Ok(collector.stream(MapName::is_conntrack, visitor)?);
+    let selected = print(args, &classifier, walk, out)?;
+    selected.warning().iter().for_each(|warning| complain(warning));
+    Ok(())
 }
 
 /// Counts the selected entries of the walk and prints the report.
-pub fn run(
+pub fn print(
     args: &TopArgs,
     classifier: &Classifier,
     walk: impl FnOnce(&mut WalkVisitor<'_>) -> anyhow::Result<()>,
     out: &mut impl Write,
-) -> anyhow::Result<Listed> {
-    let (report, listed) = count(args, classifier, walk)?;
-    match print(args.output, &report, out) {
+) -> anyhow::Result<Selected> {
+    let (report, selected) = count(args, classifier, walk)?;
+    match write_report(args.output, &report, out) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(listed),
+        _ => Ok(selected),
     }
 }
 
 /// Counts the ports in use of the walk over NAT maps and prints the fullest destinations.
-pub fn run_ports(
+pub fn print_ports(
     args: &TopArgs,
     classifier: &Classifier,
     range: RangeInclusive<u16>,
@@ -81,8 +96,8 @@ pub fn run_ports(
 ) -> anyhow::Result<()> {
     let filter = Filter::nat(&args.select.select, &classifier.targets)?;
     let mut ports = PortTable::new(range);
-    visit_entries(classifier, &args.select.select, walk, |visit| {
-        let Visit::Entry { map, key, value } = visit else { return Ok(ControlFlow::Continue(())) };
+    for_each_entry(classifier, &args.select.select, walk, |event| {
+        let Event::Entry { map, key, value } = event else { return Ok(ControlFlow::Continue(())) };
         let facts = map.nat(NatRow::decode(key, value)?);
         if filter.matches_nat(&facts) {
             ports.add(&facts.row);
@@ -106,31 +121,31 @@ fn count(
     args: &TopArgs,
     classifier: &Classifier,
     walk: impl FnOnce(&mut WalkVisitor<'_>) -> anyhow::Result<()>,
-) -> anyhow::Result<(TopReport, Listed)> {
+) -> anyhow::Result<(TopReport, Selected)> {
     let filter = Filter::ct(&args.select, &classifier.targets)?;
     let mut table = TopTable::new(match args.by {
         By::Remote => Grouping::Endpoint,
         By::Address | By::NatPorts => Grouping::Address,
     });
-    let mut listed = Listed::default();
-    visit_entries(classifier, &args.select.select, walk, |visit| {
-        let Visit::Entry { map, key, value } = visit else { return Ok(ControlFlow::Continue(())) };
+    let mut selected = Selected::default();
+    for_each_entry(classifier, &args.select.select, walk, |event| {
+        let Event::Entry { map, key, value } = event else { return Ok(ControlFlow::Continue(())) };
         let facts = map.ct(CtRow::decode(key, value)?);
         match filter.matches(&facts) {
             Some(true) => {
-                listed.entries += 1;
+                selected.entries += 1;
                 table.add(&facts.row);
             }
             Some(false) => {}
-            None => listed.undecided += 1,
+            None => selected.undecided += 1,
         }
         Ok(ControlFlow::Continue(()))
     })?;
     let limit = if args.limit == 0 { usize::MAX } else { args.limit };
-    Ok((table.into_report(limit), listed))
+    Ok((table.into_report(limit), selected))
 }
 
-fn print(format: ReportFormat, report: &TopReport, out: &mut impl Write) -> io::Result<()> {
+fn write_report(format: ReportFormat, report: &TopReport, out: &mut impl Write) -> io::Result<()> {
     let mut out = io::BufWriter::new(out);
     match format {
         ReportFormat::Table => table::top(&mut out, report)?,

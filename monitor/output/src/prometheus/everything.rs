@@ -7,13 +7,14 @@ use std::time::Duration;
 use monitor_abi::class::{Direction, Due, Expiry, Protocol, State, VictimState};
 use monitor_config::Settings;
 use monitor_model::drops::Drops;
-use monitor_model::host::logs::{Reading, Totals};
+use monitor_model::host::logs::{LogCounts, Totals};
 use monitor_model::map_name::{MapProblem, ProblemReason, global_maps};
 use monitor_model::snapshot::deep::{DeepFacts, NatDeep, ServiceDeep, TargetDeep, Untracked};
 use monitor_model::snapshot::{
     Cell, Content, EvictionCell, Evictions, GcFacts, KernelCount, MapEvictions, MapState, PresentMap,
-    SilentEntries, Snapshot, TargetCell, TargetEvictions, TimeoutClass, TimeoutFact, TimeoutSource,
+    SilentEntries, Snapshot, TargetCell, TargetEvictions, TimeoutFact, TimeoutSource,
 };
+use monitor_model::timeouts::TimeoutClass;
 
 use crate::testing::{node, walked};
 
@@ -39,7 +40,7 @@ pub(super) fn snapshot(settings: &Settings) -> Snapshot {
     snapshot.drops =
         Some(Drops { packets: Some(Default::default()), retries: vec![("ipv4", [1, 2, 3, 4, 5])] });
     snapshot.deep = Some(deep());
-    snapshot.host.logs = Some(Reading {
+    snapshot.host.logs = Some(LogCounts {
         matches: vec![("rate_limiter".to_owned(), 2)],
         totals: Totals { skipped_bytes: 5, failures: 1, ..Totals::default() },
         files: 3,

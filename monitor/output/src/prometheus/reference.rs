@@ -14,7 +14,8 @@ use monitor_model::host::iscsi::SessionState;
 use monitor_model::host::sockets::TcpState;
 use monitor_model::map_name::ProblemReason;
 use monitor_model::served::Route;
-use monitor_model::snapshot::{TimeoutClass, TimeoutSource};
+use monitor_model::snapshot::TimeoutSource;
+use monitor_model::timeouts::TimeoutClass;
 
 use super::{Group, Metric, REGISTRY, Unit, metrics};
 

@@ -1,23 +1,27 @@
 //! The server over real sockets: a running server per test, and a plain client.
 
-mod crowds;
-mod files;
-mod halves;
+mod credentials;
+mod incomplete_files;
 mod limits;
-mod plain;
+mod many_clients;
 mod reload;
-mod secrets;
+mod routes;
 mod tls;
 mod users;
+mod web_files;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use monitor_model::served::Stats;
 use monitor_output::page::{Facts, Page};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{oneshot, watch};
 
 use super::{Index, Limits, Listener, LocalRoute, Rendered, Server, Web, serve};
@@ -61,16 +65,15 @@ pub(super) fn start(setup: Setup) -> Running {
     let web = web.unwrap_or_else(|| Arc::new(Web::open()));
     let server = Server { web, pages: receiver, local, limits, stats: Arc::clone(&stats) };
     let (end, ended) = oneshot::channel();
-    let (tell, told) = std::sync::mpsc::channel();
+    let (sender, bound) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async move {
+        runtime().block_on(async move {
             let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-            tell.send(listener.address()).unwrap();
+            sender.send(listener.address()).unwrap();
             serve(vec![listener], server, async { drop(ended.await) }).await;
         });
     });
-    let address = told.recv_timeout(PATIENCE).unwrap();
+    let address = bound.recv_timeout(PATIENCE).unwrap();
     Running { address, pages, stats, end: Some(end), thread: Some(thread) }
 }
 
@@ -80,6 +83,11 @@ impl Running {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream
+    }
+
+    /// How many requests were answered with this status code.
+    pub(super) fn answered(&self, code: u16) -> u64 {
+        self.stats.requests().filter(|(_, known, _)| *known == code).map(|(_, _, count)| count).sum()
     }
 
     /// One request on a connection of its own.
@@ -104,6 +112,26 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// A web configuration that is good.
+pub(super) fn load_web(path: &Path) -> Arc<Web> {
+    Arc::new(Web::load(path).unwrap_or_else(|error| panic!("{}", error.with_causes())))
+}
+
+/// A server with this web configuration.
+pub(super) fn start_with_web(web: &Arc<Web>) -> Running {
+    start(Setup { web: Some(Arc::clone(web)), ..Setup::default() })
+}
+
+/// One thread for everything, as in the daemon.
+pub(super) fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Whether a future is done, without waiting for it.
+pub(super) fn poll<F: Future + ?Sized>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
+    future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }
 
 /// A response, read to its `Content-Length`.
@@ -154,6 +182,12 @@ pub(super) fn receive(stream: &mut impl BufRead, method: &str) -> Answer {
     answer
 }
 
+/// One GET on a connection that is kept.
+pub(super) fn get<S: Read + Write>(stream: &mut S, path: &str, headers: &[&str]) -> Answer {
+    send(stream, "GET", path, headers);
+    receive(&mut BufReader::new(stream), "GET")
+}
+
 /// Reads until the server closes; a reset counts as closing.
 pub(super) fn read_to_close(stream: &mut impl Read) -> Vec<u8> {
     let mut all = Vec::new();
@@ -178,8 +212,13 @@ impl Web {
 
     /// Reads the files until two readings agree.
     pub(super) fn reload(&self) {
-        while !self.look() {}
+        while !self.read_again() {}
     }
+}
+
+/// Waits until the files are refused for a reason that contains `expected`.
+pub(super) fn eventually_refused(web: &Web, what: &str, expected: &str) {
+    eventually(what, || web.refused().is_some_and(|why| why.contains(expected)));
 }
 
 /// Waits for something that other threads bring about.

@@ -1,6 +1,5 @@
 //! Handshakes: versions, client certificates, clients that do not shake hands.
 
-use std::io::BufReader;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,9 +9,9 @@ use rustls::crypto::SupportedKxGroup;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned, SupportedProtocolVersion, version};
 
-use super::super::pool::{Peer, Pool};
-use super::super::session::session;
-use super::secrets::{Authority, Folder, Pair, hash};
+use super::super::connection::serve_connection;
+use super::super::connection_places::{Peer, Places};
+use super::credentials::{Authority, Folder, Pair, hash};
 use super::*;
 
 pub(super) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
@@ -48,8 +47,7 @@ pub(super) fn greet(server: &Running, client: &Arc<ClientConfig>) -> Result<TlsS
 
 pub(super) fn ask_tls(server: &Running, client: &Arc<ClientConfig>, path: &str) -> Answer {
     let mut stream = greet(server, client).unwrap();
-    send(&mut stream, "GET", path, &[]);
-    receive(&mut BufReader::new(stream), "GET")
+    get(&mut stream, path, &[])
 }
 
 /// A web configuration with a certificate of `authority` and more lines in its `tls_server_config`.
@@ -63,8 +61,7 @@ fn configuration(authority: &Authority, lines: &str) -> (Folder, PathBuf) {
 /// A server with a certificate of `authority` and more lines in its `tls_server_config`.
 fn start_tls(authority: &Authority, lines: &str, limits: Limits) -> (Running, Folder) {
     let (folder, path) = configuration(authority, lines);
-    let web = Web::load(&path).unwrap_or_else(|error| panic!("{}", error.with_causes()));
-    (start(Setup { web: Some(Arc::new(web)), limits, ..Setup::default() }), folder)
+    (start(Setup { web: Some(load_web(&path)), limits, ..Setup::default() }), folder)
 }
 
 #[test]
@@ -76,8 +73,7 @@ fn both_versions_of_tls_carry_the_page() {
         let mut stream = greet(&server, &client).unwrap();
         assert_eq!(stream.conn.protocol_version(), Some(version.version));
         for _ in 0..3 {
-            send(&mut stream, "GET", "/metrics", &[]);
-            let answer = receive(&mut BufReader::new(&mut stream), "GET");
+            let answer = get(&mut stream, "/metrics", &[]);
             assert_eq!(answer.status, 200);
             assert!(answer.text().starts_with(METRICS));
         }
@@ -145,10 +141,10 @@ fn a_required_client_certificate_is_required_of_all_but_probes() {
 }
 
 #[test]
-fn a_client_that_forgot_the_s_is_told() {
+fn a_client_of_another_host_that_speaks_plain_http_is_told_to_use_https() {
     let authority = Authority::new();
     let (folder, path) = configuration(&authority, "");
-    let web = Arc::new(Web::load(&path).unwrap_or_else(|error| panic!("{}", error.with_causes())));
+    let web = load_web(&path);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let server = std::thread::spawn(move || {
@@ -157,20 +153,18 @@ fn a_client_that_forgot_the_s_is_told() {
         let (_pages, pages) = watch::channel(Arc::new(fresh()));
         let (local, limits, stats) = (Vec::new(), Limits::default(), Arc::new(Stats::default()));
         let (place, _stay, _) =
-            Pool::new(limits.places).enter(Peer { address: [192, 0, 2, 7].into(), this_host: false });
+            Places::new(limits.places).enter(Peer { address: [192, 0, 2, 7].into(), this_host: false });
         let server = Arc::new(Server { pages, local, web, limits, stats });
         // As if it came from another host.
         let peer = "192.0.2.7:40000".parse().unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
+        runtime().block_on(async {
             let stream = tokio::net::TcpStream::from_std(stream).unwrap();
-            session(stream, peer, place, server, std::future::pending()).await;
+            serve_connection(stream, peer, place, server, std::future::pending()).await;
         });
     });
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    send(&mut stream, "GET", "/metrics", &[]);
-    let answer = receive(&mut BufReader::new(&mut stream), "GET");
+    let answer = get(&mut stream, "/metrics", &[]);
     assert_eq!(answer.status, 400);
     assert_eq!(answer.text(), "this server speaks TLS: use https here\n");
     assert_eq!(read_to_close(&mut stream), b"");

@@ -70,7 +70,7 @@ pub enum WebError {
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct WebFile {
     pub(super) path: PathBuf,
-    pub(super) settings: Settings,
+    pub(super) settings: WebSettings,
     pub(super) certificate: Option<Vec<u8>>,
     pub(super) key: Option<Vec<u8>>,
     pub(super) client_ca: Option<Vec<u8>>,
@@ -79,7 +79,7 @@ pub(super) struct WebFile {
 /// The keys of the file.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Settings {
+pub(super) struct WebSettings {
     pub(super) tls_server_config: Option<TlsSettings>,
     pub(super) http_server_config: Option<HttpSettings>,
     pub(super) basic_auth_users: Option<BTreeMap<String, String>>,
@@ -123,7 +123,7 @@ impl WebFile {
         let text = read_file(path)?;
         check_cost(&text).map_err(|problem| WebError::Costly { path: path.to_owned(), problem })?;
         let failed = |source| WebError::Syntax { path: path.to_owned(), source };
-        let settings: Option<Settings> = yaml_serde::from_slice(&text).map_err(failed)?;
+        let settings: Option<WebSettings> = yaml_serde::from_slice(&text).map_err(failed)?;
         let mut settings = settings.ok_or_else(|| WebError::Empty { path: path.to_owned() })?;
         if let Some(key) = without_value(&yaml_serde::from_slice(&text).map_err(failed)?) {
             return Err(WebError::NoValue { path: path.to_owned(), key });

@@ -2,7 +2,7 @@
 //!
 //! In: the interval at which tokens come back, how many the bucket holds, the time. Out: whether a request may
 //! pass.
-//! Must not: keep anything per client: what clients choose must not grow.
+//! Must not: keep anything per client: memory must not grow with the number of clients.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

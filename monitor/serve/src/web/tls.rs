@@ -1,7 +1,7 @@
 //! TLS as the web configuration asks for it.
 //!
 //! In: the settings and the certificates' contents. Out: a rustls configuration.
-//! Must not: accept a setting it cannot honour: security that is only written down is none.
+//! Must not: accept a setting it cannot honour: it would be taken for protection.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -2,7 +2,7 @@
 //!
 //! In: users with their hashes, the `Authorization` header, who asks. Out: right, wrong, missing, or later.
 //! Must not: hash on the async thread, let one address keep others waiting, hash again for a scraper that was right
-//! before, keep a password, or tell by its time which users exist.
+//! before, keep a password, or show by the time it takes which users exist.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hint::black_box;
@@ -18,7 +18,7 @@ use ring::hmac;
 use ring::rand::SystemRandom;
 
 use super::file::{WebError, WebFile};
-use super::turns::{Asker, Turns};
+use super::password_queue::{Asker, PasswordQueue};
 
 /// Credentials remembered, right ones and wrong ones each. More scrapers than this do not ask one node.
 const REMEMBERED: usize = 32;
@@ -29,9 +29,9 @@ const COSTS: RangeInclusive<u32> = 4..=18;
 /// Who may read.
 pub(super) struct Users {
     hashes: BTreeMap<String, Hash>,
-    /// Every check costs as much as the dearest hash.
+    /// Every check costs as much as the most expensive hash.
     highest: u32,
-    door: Arc<Door>,
+    passwords: Arc<PasswordChecks>,
 }
 
 /// A user's hash, and what it costs to compare a password with it.
@@ -41,12 +41,12 @@ struct Hash {
     cost: u32,
 }
 
-/// What is remembered of credentials and who waits. It outlives changes of the files: whoever was right with a hash
-/// need not be checked again while that is the user's hash.
-pub(super) struct Door {
+/// Credentials that were checked, and those that wait for it. It outlives changes of the files: credentials that were right
+/// with a hash need no other check while that is the user's hash.
+pub(super) struct PasswordChecks {
     key: hmac::Key,
     memory: Mutex<Memory>,
-    turns: Turns,
+    queue: PasswordQueue,
 }
 
 /// What a request's credentials are.
@@ -71,7 +71,7 @@ struct Memory {
 
 impl Users {
     /// `None` if there are no users: then everyone may read.
-    pub(super) fn of(file: &WebFile, door: &Arc<Door>) -> Result<Option<Self>, WebError> {
+    pub(super) fn of(file: &WebFile, passwords: &Arc<PasswordChecks>) -> Result<Option<Self>, WebError> {
         const KEY: &str = "basic_auth_users";
         let mut hashes = BTreeMap::new();
         for (user, text) in file.settings.basic_auth_users.clone().unwrap_or_default() {
@@ -93,26 +93,26 @@ impl Users {
             hashes.insert(user, Hash { text, cost });
         }
         let highest = hashes.values().map(|hash| hash.cost).max();
-        Ok(highest.map(|highest| Self { hashes, highest, door: Arc::clone(door) }))
+        Ok(highest.map(|highest| Self { hashes, highest, passwords: Arc::clone(passwords) }))
     }
 
     pub(super) async fn check(&self, header: Option<&HeaderValue>, asker: Asker) -> Verdict {
         let Some((user, password)) = header.and_then(credentials) else { return Verdict::Missing };
         let hash = self.hashes.get(&user);
-        let digest = self.door.digest([&user, hash.map_or("", |hash| &hash.text), &password]);
-        if let Some(verdict) = self.door.memory().verdict(&digest) {
+        let digest = self.passwords.digest([&user, hash.map_or("", |hash| &hash.text), &password]);
+        if let Some(verdict) = self.passwords.memory().verdict(&digest) {
             return verdict;
         }
-        let Some(turn) = self.door.turns.take(asker).await else { return Verdict::Busy };
+        let Some(turn) = self.passwords.queue.take(asker).await else { return Verdict::Busy };
         // The same credentials may just have been checked for another request.
-        if let Some(verdict) = self.door.memory().verdict(&digest) {
+        if let Some(verdict) = self.passwords.memory().verdict(&digest) {
             return verdict;
         }
-        let (hash, highest, door) = (hash.cloned(), self.highest, Arc::clone(&self.door));
+        let (hash, highest, passwords) = (hash.cloned(), self.highest, Arc::clone(&self.passwords));
         let check = move || {
             let right = matches(&password, hash.as_ref(), highest);
             // Remembered here, since the client may be gone by now and ask again soon.
-            let verdict = door.memory().remember(digest, right);
+            let verdict = passwords.memory().remember(digest, right);
             drop(turn);
             verdict
         };
@@ -128,11 +128,11 @@ impl Users {
     }
 }
 
-impl Door {
+impl PasswordChecks {
     /// `None` if the system has no random numbers.
     pub(super) fn new() -> Option<Self> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok()?;
-        Some(Self { key, memory: Mutex::default(), turns: Turns::new() })
+        Some(Self { key, memory: Mutex::default(), queue: PasswordQueue::new() })
     }
 
     /// Of the user, the hash that the user has now, and the password.

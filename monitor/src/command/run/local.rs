@@ -1,6 +1,6 @@
-//! The pages for commands on the same host: the last victims for `ctmon evictions`, what is remembered for the others.
+//! The pages for commands on the same host: the last victims for `ctmon evictions`, the lookback windows for `ctmon check`.
 //!
-//! In: what a snapshot and the scan thread know, and whether it may be served. Out: routes that answer at once.
+//! In: evictions of a snapshot, windows of the scan thread, and whether victims may be served. Out: routes that answer at once.
 //! Must not: render while a client waits.
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use monitor_serve::{LocalReply, LocalRoute};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::super::{check, evictions};
+use super::super::local_pages::{EVICTIONS, HISTORY};
 
 /// Before the first snapshot.
 pub(super) fn waiting() -> LocalReply {
@@ -32,19 +32,19 @@ pub(super) fn of_victims(evictions: &Evictions, settings: &Settings) -> LocalRep
     json(&victims::Document::new(evictions))
 }
 
-/// What is remembered, until the next snapshot. No address of traffic is in it.
+/// The lookback windows until the next snapshot. No address of traffic is in them.
 pub(super) fn of_history(history: &History) -> LocalReply {
     json(&history::Document::from(history))
 }
 
 /// The route that hands out the last victims.
 pub(super) fn victims_route(last: watch::Receiver<LocalReply>) -> LocalRoute {
-    route(evictions::PATH, last)
+    route(EVICTIONS, last)
 }
 
-/// The route that hands out what is remembered.
+/// The route that hands out the lookback windows.
 pub(super) fn history_route(last: watch::Receiver<LocalReply>) -> LocalRoute {
-    route(check::HISTORY_PATH, last)
+    route(HISTORY, last)
 }
 
 fn route(path: &'static str, last: watch::Receiver<LocalReply>) -> LocalRoute {

@@ -19,7 +19,7 @@ use monitor_model::drops::Drops;
 use monitor_model::served::{Stats, WebStatus};
 use monitor_model::snapshot::Snapshot;
 use monitor_model::snapshot::deep::DeepOutcome;
-use monitor_output::page::{Facts, Page, View};
+use monitor_output::page::View;
 use monitor_output::prometheus::{self, Daemon, Input, Reload};
 use monitor_serve::{LocalReply, Rendered, Web};
 use monitor_source::collect::{CollectSettings, Collector, SHARE_OF_A_CORE};
@@ -27,17 +27,18 @@ use monitor_source::deep::DeepScan;
 use monitor_source::process::process_metrics;
 use tokio::sync::watch;
 
-use super::{VERSION, local};
+use super::index::index;
+use super::local;
 
-/// The time between two looks at the kernel's own counts: what tells a pass of Cilium's collector from other things
-/// happens within moments.
+/// The time between two readings of the kernel's own counts: a pass of Cilium's gc is told from other deletions by how they
+/// fall, which takes moments.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
-/// What the scan thread is told.
+/// What the scan thread is to do besides scanning.
 pub(super) enum Order {
     /// Follow these settings from now on.
     Settings(Box<(Settings, CollectSettings, Reload)>),
-    /// A reload failed: the old settings stay, the metric tells.
+    /// A reload failed: the old settings stay, and the metric says so.
     ReloadFailed,
 }
 
@@ -64,7 +65,7 @@ pub(super) fn start(
         web,
         stats,
         inbox,
-        reload: super::reloaded_now(),
+        reload: reloaded_now(),
         transitions: Transitions::default(),
         lookback: Lookback::default(),
         deep: DeepScan::default(),
@@ -78,6 +79,11 @@ pub(super) fn start(
         .spawn(move || scanner.run())
         .context("failed to start the scan thread")?;
     Ok(orders)
+}
+
+/// Settings were taken over just now.
+pub(super) fn reloaded_now() -> Reload {
+    Reload { successful: true, loaded: SystemTime::now() }
 }
 
 struct Scanner {
@@ -114,17 +120,17 @@ impl Scanner {
             if let Some(outcome) = &self.deep_found {
                 snapshot.attach(outcome);
             }
-            if self.judge(&snapshot, taken).is_err() {
+            if self.check_and_publish(&snapshot, taken).is_err() {
                 return;
             }
-            // The numbers of this turn are out: what takes longer follows, and adds to them.
+            // The numbers of this scan are published: the deep scan, which takes longer, adds to them.
             if self.deep_due(taken, &snapshot) {
                 self.scan_deep(&mut snapshot, taken);
-                if self.judge(&snapshot, taken).is_err() {
+                if self.check_and_publish(&snapshot, taken).is_err() {
                     return;
                 }
             }
-            // Steady: the next turn counts from the last one's due time; turns that were missed are left out.
+            // A steady clock: the next scan counts from when the last one was due; scans that were missed are left out.
             next = (next + snapshot.interval).max(Instant::now());
             match self.wait_until(next) {
                 Wait::Due => {}
@@ -135,9 +141,9 @@ impl Scanner {
     }
 
     /// Reads the alerts, logs what crossed a threshold, publishes.
-    fn judge(&mut self, snapshot: &Snapshot, taken: Instant) -> Result<(), ()> {
+    fn check_and_publish(&mut self, snapshot: &Snapshot, taken: Instant) -> Result<(), ()> {
         let readings = readings(snapshot, &self.settings);
-        self.tell(&readings, snapshot.monotonic);
+        self.log_transitions(&readings, snapshot.monotonic);
         self.lookback.observe(snapshot, &self.settings);
         self.publish(snapshot, &readings, taken)
     }
@@ -172,7 +178,7 @@ impl Scanner {
     }
 
     /// Logs every threshold crossed, once each way.
-    fn tell(&mut self, readings: &[Reading], now: Duration) {
+    fn log_transitions(&mut self, readings: &[Reading], now: Duration) {
         for transition in self.transitions.next(readings, now) {
             let Reading { definition, severity, map_name, target, value, threshold, active: _ } =
                 &transition.reading;
@@ -200,8 +206,7 @@ impl Scanner {
         history.files = self.files(web.as_ref());
         let findings = findings(readings, snapshot, Some(&history), &self.settings);
         let view = View { snapshot, findings: &findings };
-        let index = Page::render(&Facts { version: VERSION, host: None, view: Some(view) });
-        let rendered = Rendered::new(super::index(index), page, taken, snapshot.interval);
+        let rendered = Rendered::new(index(Some(view)), page, taken, snapshot.interval);
         self.publish.victims.send_replace(local::of_victims(&snapshot.evictions, &self.settings));
         self.publish.history.send_replace(local::of_history(&history));
         self.publish.pages.send(Arc::new(rendered)).map_err(|_| ())

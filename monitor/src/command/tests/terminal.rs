@@ -43,10 +43,10 @@ fn hostile_names_steer_nothing_in_any_format_of_any_verb() {
     for format in ["table", "json", "cilium"] {
         let (line, is_json) = (format!("-o {format}"), format == "json");
         let listed = printed(is_json, |out| {
-            list::run(&parse(&line), &classifier, walk(&CT_ORDER, CT_NOW), out).unwrap();
+            list::print(&parse(&line), &classifier, walk(&CT_ORDER, CT_NOW), out).unwrap();
         });
         let translated = printed(is_json, |out| {
-            nat::run(&parse(&line), &classifier, walk(&NAT_ORDER, NAT_NOW), out).unwrap();
+            nat::print(&parse(&line), &classifier, walk(&NAT_ORDER, NAT_NOW), out).unwrap();
         });
         for (what, out) in [("list", listed), ("nat", translated)] {
             assert_tame(what, &out);
@@ -65,7 +65,7 @@ fn hostile_names_steer_nothing_in_any_format_of_any_verb() {
                 "top",
                 &printed(is_json, |out| {
                     let args = parse(&format!("{line} --by {by}"));
-                    top::run(&args, &classifier, walk(&CT_ORDER, CT_NOW), out).unwrap();
+                    top::print(&args, &classifier, walk(&CT_ORDER, CT_NOW), out).unwrap();
                 }),
             );
         }
@@ -73,7 +73,8 @@ fn hostile_names_steer_nothing_in_any_format_of_any_verb() {
             "top",
             &printed(is_json, |out| {
                 let args = parse(&format!("{line} --by nat-ports"));
-                top::run_ports(&args, &classifier, 32_768..=65_535, walk(&NAT_ORDER, NAT_NOW), out).unwrap();
+                top::print_ports(&args, &classifier, 32_768..=65_535, walk(&NAT_ORDER, NAT_NOW), out)
+                    .unwrap();
             }),
         );
     }

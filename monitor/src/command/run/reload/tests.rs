@@ -3,53 +3,58 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use clap::Parser as _;
 
-use super::super::super::cli::Cli;
 use super::*;
+use crate::command::folder::Folder;
 
 /// Nothing here takes this long unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 const ONE: &str = "interval: 1s\ntargets: [{name: qnap, addresses: [10.0.0.1]}]\n";
 
+#[derive(clap::Parser)]
+struct Flags {
+    #[command(flatten)]
+    global: GlobalArgs,
+}
+
+/// What a command line without flags says.
+fn no_flags() -> GlobalArgs {
+    Flags::try_parse_from(["ctmon"]).unwrap().global
+}
+
 /// A folder laid out as a mounted `ConfigMap`: `config.yaml` points into `..data`, which points to a version.
-struct Mounted(PathBuf);
+struct Mounted(Folder);
 
 impl Mounted {
     fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("ctmon-reload-{}-{number}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        symlink("..data/config.yaml", folder.join("config.yaml")).unwrap();
-        Self(folder)
+        let mounted = Self(Folder::new().unwrap());
+        symlink("..data/config.yaml", mounted.path()).unwrap();
+        mounted
     }
 
     fn path(&self) -> PathBuf {
-        self.0.join("config.yaml")
+        self.at("config.yaml")
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
     }
 
     /// Makes a version, fills it, and swaps the link, as the kubelet does.
     fn swap(&self, fill: impl FnOnce(&Path)) {
-        let version = self.0.join(format!("..version-{}", fs::read_dir(&self.0).unwrap().count()));
+        let version = self.at(&format!("..version-{}", fs::read_dir(self.0.path()).unwrap().count()));
         fs::create_dir_all(&version).unwrap();
         fill(&version.join("config.yaml"));
-        let link = self.0.join("..data_tmp");
+        let link = self.at("..data_tmp");
         symlink(&version, &link).unwrap();
-        fs::rename(&link, self.0.join("..data")).unwrap();
+        fs::rename(&link, self.at("..data")).unwrap();
     }
 
     fn write(&self, text: &str) {
         self.swap(|path| fs::write(path, text).unwrap());
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -62,11 +67,10 @@ struct Working {
 
 impl Working {
     fn start(path: &Path, text: Option<&str>) -> Self {
-        let global = Cli::try_parse_from(["ctmon", "run"]).unwrap().global;
         let listen = vec!["127.0.0.1:10469".parse().unwrap()];
-        let mut reloader = Reloader::new(global, listen, true, text.map(str::to_owned));
+        let mut reloader = Reloader::new(no_flags(), listen, true, text.map(str::to_owned));
         reloader.path = path.to_owned();
-        reloader.pace = Pace { poll: Duration::from_millis(5), moment: Duration::from_millis(5) };
+        reloader.pace = Pace { poll: Duration::from_millis(5), settle: Duration::from_millis(5) };
         let (sender, orders) = mpsc::channel();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let thread = thread::spawn(move || {
@@ -123,7 +127,7 @@ fn half_a_file_is_refused_and_what_it_says_is_done() {
     working.refuses("a section that was cut off");
     mounted.write("interval: 1s\nexpect:\n  sysctls:\n");
     working.refuses("a section below another one that was cut off");
-    fs::remove_file(mounted.0.join("..data")).unwrap();
+    fs::remove_file(mounted.at("..data")).unwrap();
     working.refuses("a file that is gone");
     mounted.write("interval: 1s\ntargets: []\n");
     assert_eq!(working.applies("an explicit list of nothing").targets, []);
@@ -157,24 +161,23 @@ fn without_a_file_the_defaults_stay_until_there_is_one() {
     let working = Working::start(&mounted.path(), None);
     mounted.write(ONE);
     assert_eq!(working.applies("the first file").targets.len(), 1);
-    fs::remove_file(mounted.0.join("..data")).unwrap();
+    fs::remove_file(mounted.at("..data")).unwrap();
     working.refuses("a file that is gone again");
 }
 
 #[tokio::test]
 async fn who_asks_for_a_file_that_never_was_gets_the_defaults() {
     let mounted = Mounted::new();
-    let global = Cli::try_parse_from(["ctmon", "run"]).unwrap().global;
     let listen = Settings::defaults::<Catalog>().listen;
-    let mut reloader = Reloader::new(global, listen, false, None);
+    let mut reloader = Reloader::new(no_flags(), listen, false, None);
     reloader.path = mounted.path();
-    let Order::Settings(order) = reloader.reload(Seen::Absent).await.unwrap() else { panic!("refused") };
+    let Order::Settings(order) = reloader.reload(Content::Absent).await.unwrap() else { panic!("refused") };
     assert_eq!(order.0, Settings::defaults::<Catalog>());
 }
 
 #[test]
 fn a_content_counts_when_it_was_there_twice() {
-    let seen = |text: &str| Seen::Text(text.to_owned());
+    let seen = |text: &str| Content::Text(text.to_owned());
     let mut watch = Watch::new(seen("a"));
     assert!(!watch.is_news(&seen("a")));
     // Cut after a whole line, then whole: the half was never taken.
@@ -184,8 +187,8 @@ fn a_content_counts_when_it_was_there_twice() {
     assert_eq!(watch.settle(&seen("abc"), seen("abc")), Settled::As(seen("abc")));
     assert!(!watch.is_news(&seen("abc")));
     // Gone for a moment, as while an editor renames.
-    assert!(watch.is_news(&Seen::Absent));
-    assert_eq!(watch.settle(&Seen::Absent, seen("abc")), Settled::NotYet);
+    assert!(watch.is_news(&Content::Absent));
+    assert_eq!(watch.settle(&Content::Absent, seen("abc")), Settled::NotYet);
     assert!(!watch.is_news(&seen("abc")));
     // Asked for, the same content is read again, once.
     watch.asked = true;

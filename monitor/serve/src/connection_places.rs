@@ -1,14 +1,13 @@
-//! The places for connections, and who leaves when there are none.
+//! How many connections there may be, and which one is closed for a new one.
 //!
-//! In: who comes, asks and is answered. Out: a place for everyone who comes, and a word to whoever has to leave for it.
-//! Must not: refuse a newcomer because of those who only sit there, or let strangers take the places of this host and of
-//! scrapers.
+//! In: who connects, asks and is answered. Out: a place for every new connection, and a signal to the one that has to go for it.
+//! Must not: refuse a new connection because of idle ones, or let strangers take the places of this host and of scrapers.
 //!
 //! Three kinds of clients have places of their own: this host (the loopback, and the node's own addresses, from which
 //! the kubelet probes), addresses that were handed a metrics page lately, everybody else. Where a kind has no place
-//! left, the connection that has been without a request for the longest time leaves, of the address that holds most.
-//! Bytes that are no complete request do not count: dripping keeps no place. Whoever waits for a password to be checked
-//! is not silent, and leaves last.
+//! left, a connection of the address that has most is closed: the one without a request for the longest time.
+//! Bytes that are no complete request do not count: sending slowly keeps no place. A connection whose password is being
+//! checked is not idle, and goes last.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -19,7 +18,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 /// How many places each kind has.
 #[derive(Clone, Copy, Debug)]
-pub struct Places {
+pub struct PlaceLimits {
     pub this_host: usize,
     pub known: usize,
     pub others: usize,
@@ -47,10 +46,10 @@ enum Kind {
     Other,
 }
 
-/// All places.
+/// The connections there are.
 #[derive(Debug)]
-pub(super) struct Pool {
-    places: Places,
+pub(super) struct Places {
+    limits: PlaceLimits,
     handshakes: Arc<Semaphore>,
     inner: Mutex<Inner>,
 }
@@ -72,34 +71,34 @@ struct Holder {
     /// Its request is being judged.
     waits: bool,
     /// Dropped when it has to leave.
-    _word: oneshot::Sender<()>,
+    _signal: oneshot::Sender<()>,
 }
 
 /// A place, free again when dropped.
 #[derive(Debug)]
 pub(super) struct Place {
-    pool: Arc<Pool>,
+    places: Arc<Places>,
     number: u64,
     peer: Peer,
 }
 
-impl Pool {
-    pub(super) fn new(places: Places) -> Arc<Self> {
-        Arc::new(Self { places, handshakes: Arc::new(Semaphore::new(1)), inner: Mutex::default() })
+impl Places {
+    pub(super) fn new(limits: PlaceLimits) -> Arc<Self> {
+        Arc::new(Self { limits, handshakes: Arc::new(Semaphore::new(1)), inner: Mutex::default() })
     }
 
-    /// A place, the word to leave it (the receiver's end), and how many had to leave for it.
+    /// A place, the signal to leave it (its sender is dropped), and how many connections had to go for it.
     pub(super) fn enter(self: &Arc<Self>, peer: Peer) -> (Place, oneshot::Receiver<()>, usize) {
         let now = Instant::now();
         let mut inner = self.inner();
-        let kind = inner.kind(peer, now, &self.places);
-        let left = inner.make_room(kind, Some(peer.address), now, &self.places);
-        let (word, leave) = oneshot::channel();
+        let kind = inner.kind(peer, now, &self.limits);
+        let left = inner.make_room(kind, Some(peer.address), now, &self.limits);
+        let (signal, leave) = oneshot::channel();
         let number = inner.next;
         inner.next += 1;
-        inner.open.insert(number, Holder { peer, asked: now, waits: false, _word: word });
+        inner.open.insert(number, Holder { peer, asked: now, waits: false, _signal: signal });
         drop(inner);
-        (Place { pool: Arc::clone(self), number, peer }, leave, left)
+        (Place { places: Arc::clone(self), number, peer }, leave, left)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -114,7 +113,7 @@ impl Place {
 
     /// This host, or an address that is known.
     pub(super) fn is_trusted(&self) -> bool {
-        self.pool.inner().kind(self.peer, Instant::now(), &self.pool.places) != Kind::Other
+        self.places.inner().kind(self.peer, Instant::now(), &self.places.limits) != Kind::Other
     }
 
     /// Waits until a TLS handshake may begin: strangers' one after the other, with a pause. This host and scrapers do not
@@ -123,9 +122,9 @@ impl Place {
         if self.is_trusted() {
             return;
         }
-        // Never closed. Whoever has to leave while it waits takes no turn.
-        let Ok(turn) = Arc::clone(&self.pool.handshakes).acquire_owned().await else { return };
-        let pause = self.pool.places.handshake_pause;
+        // The semaphore is never closed. A connection that is closed while it waits takes no turn.
+        let Ok(turn) = Arc::clone(&self.places.handshakes).acquire_owned().await else { return };
+        let pause = self.places.limits.handshake_pause;
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;
             drop(turn);
@@ -143,43 +142,43 @@ impl Place {
     }
 
     fn set(&self, change: impl FnOnce(&mut Holder)) {
-        if let Some(holder) = self.pool.inner().open.get_mut(&self.number) {
+        if let Some(holder) = self.places.inner().open.get_mut(&self.number) {
             change(holder);
         }
     }
 
     /// A metrics page was handed out: the address is known from now on, if there is room. Says how many had to leave.
     pub(super) fn answered(&self) -> usize {
-        let places = &self.pool.places;
+        let limits = &self.places.limits;
         let now = Instant::now();
-        let mut inner = self.pool.inner();
-        if self.peer.this_host || !inner.remember(self.peer.address, now, places) {
+        let mut inner = self.places.inner();
+        if self.peer.this_host || !inner.remember(self.peer.address, now, limits) {
             return 0;
         }
         // Its connections moved from the others' places.
-        inner.make_room(Kind::Known, None, now, places)
+        inner.make_room(Kind::Known, None, now, limits)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.pool.inner().open.remove(&self.number);
+        self.places.inner().open.remove(&self.number);
     }
 }
 
 impl Kind {
-    const fn places(self, places: &Places) -> usize {
+    const fn places(self, limits: &PlaceLimits) -> usize {
         match self {
-            Self::ThisHost => places.this_host,
-            Self::Known => places.known,
-            Self::Other => places.others,
+            Self::ThisHost => limits.this_host,
+            Self::Known => limits.known,
+            Self::Other => limits.others,
         }
     }
 }
 
 impl Inner {
-    fn kind(&self, peer: Peer, now: Instant, places: &Places) -> Kind {
-        let lately = |at: &Instant| now.saturating_duration_since(*at) < places.remembered;
+    fn kind(&self, peer: Peer, now: Instant, limits: &PlaceLimits) -> Kind {
+        let lately = |at: &Instant| now.saturating_duration_since(*at) < limits.remembered;
         if peer.this_host {
             Kind::ThisHost
         } else if self.known.get(&peer.address).is_some_and(lately) {
@@ -190,10 +189,10 @@ impl Inner {
     }
 
     /// Whether the address is known now.
-    fn remember(&mut self, address: IpAddr, now: Instant, places: &Places) -> bool {
-        if !self.known.contains_key(&address) && self.known.len() >= places.addresses {
-            self.known.retain(|_, at| now.saturating_duration_since(*at) < places.remembered);
-            if self.known.len() >= places.addresses {
+    fn remember(&mut self, address: IpAddr, now: Instant, limits: &PlaceLimits) -> bool {
+        if !self.known.contains_key(&address) && self.known.len() >= limits.addresses {
+            self.known.retain(|_, at| now.saturating_duration_since(*at) < limits.remembered);
+            if self.known.len() >= limits.addresses {
                 return false;
             }
         }
@@ -201,15 +200,21 @@ impl Inner {
         true
     }
 
-    /// Shows connections of a kind out until all have a place, the newcomer too, and says how many left.
-    fn make_room(&mut self, kind: Kind, newcomer: Option<IpAddr>, now: Instant, places: &Places) -> usize {
-        let keep = kind.places(places).saturating_sub(newcomer.iter().len());
+    /// Closes connections of a kind until there is a place for each, the new one too, and says how many were closed.
+    fn make_room(
+        &mut self,
+        kind: Kind,
+        newcomer: Option<IpAddr>,
+        now: Instant,
+        limits: &PlaceLimits,
+    ) -> usize {
+        let keep = kind.places(limits).saturating_sub(newcomer.iter().len());
         let mut left = 0;
         loop {
             let of_kind: Vec<(u64, &Holder)> = self
                 .open
                 .iter()
-                .filter(|(_, holder)| self.kind(holder.peer, now, places) == kind)
+                .filter(|(_, holder)| self.kind(holder.peer, now, limits) == kind)
                 .map(|(number, holder)| (*number, holder))
                 .collect();
             if of_kind.len() <= keep {
@@ -235,8 +240,9 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::{poll, runtime};
 
-    const PLACES: Places = Places {
+    const LIMITS: PlaceLimits = PlaceLimits {
         this_host: 3,
         known: 3,
         others: 4,
@@ -249,11 +255,11 @@ mod tests {
         Peer { address: [192, 0, 2, last].into(), this_host }
     }
 
-    /// A place and the word to leave it.
+    /// A place and the signal to leave it.
     type Seat = (Place, oneshot::Receiver<()>);
 
-    fn sit(pool: &Arc<Pool>, last: u8) -> Seat {
-        let (place, leave, _) = pool.enter(peer(last, false));
+    fn sit(places: &Arc<Places>, last: u8) -> Seat {
+        let (place, leave, _) = places.enter(peer(last, false));
         (place, leave)
     }
 
@@ -263,66 +269,66 @@ mod tests {
 
     #[test]
     fn the_longest_silent_connection_leaves_of_the_address_that_holds_most() {
-        let pool = Pool::new(PLACES);
-        let mut honest = sit(&pool, 1);
-        let mut many: Vec<Seat> = (0..3).map(|_| sit(&pool, 2)).collect();
+        let places = Places::new(LIMITS);
+        let mut honest = sit(&places, 1);
+        let mut many: Vec<Seat> = (0..3).map(|_| sit(&places, 2)).collect();
         // The first of them has asked since, the second is silent for the longest time.
         many[0].0.asked();
-        let mut newcomer = sit(&pool, 3);
+        let mut newcomer = sit(&places, 3);
         assert!(stays(&mut honest) && stays(&mut newcomer));
         assert_eq!(many.iter_mut().map(stays).collect::<Vec<_>>(), [true, false, true]);
         // Of addresses that hold as much as each other, the longest silent one.
         let mut seats = [honest, newcomer, many.remove(0)];
-        let mut another = sit(&pool, 4);
+        let mut another = sit(&places, 4);
         assert!(!stays(&mut many[1]), "the address with two");
-        let mut last = sit(&pool, 5);
+        let mut last = sit(&places, 5);
         assert!(!stays(&mut seats[0]), "one each: who has been silent longest");
         assert!(stays(&mut another) && stays(&mut last));
     }
 
     #[test]
     fn whoever_waits_for_a_password_to_be_checked_leaves_last() {
-        let pool = Pool::new(PLACES);
-        let mut seats: Vec<Seat> = (0..4).map(|number| sit(&pool, number)).collect();
+        let places = Places::new(LIMITS);
+        let mut seats: Vec<Seat> = (0..4).map(|number| sit(&places, number)).collect();
         for seat in &seats[..3] {
             seat.0.asked();
         }
         seats[1].0.judged();
-        let mut newcomers: Vec<Seat> = (10..12).map(|number| sit(&pool, number)).collect();
+        let mut newcomers: Vec<Seat> = (10..12).map(|number| sit(&places, number)).collect();
         assert_eq!(seats.iter_mut().map(stays).collect::<Vec<_>>(), [true, false, true, false]);
-        newcomers.extend((12..16).map(|number| sit(&pool, number)));
+        newcomers.extend((12..16).map(|number| sit(&places, number)));
         assert_eq!(seats.iter_mut().map(stays).collect::<Vec<_>>(), [true, false, true, false]);
         // Nobody else is left: then the one that has waited longest.
         for seat in newcomers.iter().chain(&seats) {
             seat.0.asked();
         }
-        let _another = sit(&pool, 20);
-        assert_eq!(pool.inner().open.len(), 4);
+        let _another = sit(&places, 20);
+        assert_eq!(places.inner().open.len(), 4);
     }
 
     #[test]
     fn each_kind_has_places_of_its_own() {
-        let pool = Pool::new(PLACES);
-        let mut scraper = sit(&pool, 1);
+        let places = Places::new(LIMITS);
+        let mut scraper = sit(&places, 1);
         scraper.0.answered();
-        let (place, leave, _) = pool.enter(peer(9, true));
+        let (place, leave, _) = places.enter(peer(9, true));
         let mut probe = (place, leave);
-        let mut strangers: Vec<Seat> = (0..40).map(|number| sit(&pool, 100 + number)).collect();
+        let mut strangers: Vec<Seat> = (0..40).map(|number| sit(&places, 100 + number)).collect();
         assert!(stays(&mut scraper) && stays(&mut probe));
         assert_eq!(strangers.iter_mut().filter_map(|seat| stays(seat).then_some(())).count(), 4);
         assert!(scraper.0.is_trusted() && probe.0.is_trusted() && !strangers[0].0.is_trusted());
         // This host among itself likewise.
-        let greedy = (0..5).map(|_| pool.enter(peer(8, true)));
+        let greedy = (0..5).map(|_| places.enter(peer(8, true)));
         let mut greedy: Vec<Seat> = greedy.map(|(place, leave, _)| (place, leave)).collect();
         assert!(stays(&mut probe));
         assert_eq!(greedy.iter_mut().filter_map(|seat| stays(seat).then_some(())).count(), 2);
-        assert_eq!(pool.inner().open.len(), 3 + 1 + 4);
+        assert_eq!(places.inner().open.len(), 3 + 1 + 4);
     }
 
     #[test]
     fn an_address_that_becomes_known_takes_no_more_than_the_places_of_the_known() {
-        let pool = Pool::new(PLACES);
-        let mut seats: Vec<Seat> = (0..4).map(|_| sit(&pool, 1)).collect();
+        let places = Places::new(LIMITS);
+        let mut seats: Vec<Seat> = (0..4).map(|_| sit(&places, 1)).collect();
         seats[3].0.asked();
         assert_eq!(seats[3].0.answered(), 1);
         assert_eq!(seats.iter_mut().map(stays).collect::<Vec<_>>(), [false, true, true, true]);
@@ -334,8 +340,8 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut known = |last: u8, seconds| {
-            inner.remember([192, 0, 2, last].into(), at(seconds), &PLACES);
-            inner.kind(peer(last, false), at(seconds), &PLACES) == Kind::Known
+            inner.remember([192, 0, 2, last].into(), at(seconds), &LIMITS);
+            inner.kind(peer(last, false), at(seconds), &LIMITS) == Kind::Known
         };
         assert!(known(1, 0) && known(2, 0));
         assert!(!known(3, 100), "no room");
@@ -347,34 +353,34 @@ mod tests {
 
     #[test]
     fn strangers_begin_handshakes_one_after_the_other_and_nobody_else_waits_for_them() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = runtime();
         runtime.block_on(async {
-            let pool = Pool::new(PLACES);
-            let (first, second, scraper) = (sit(&pool, 1), sit(&pool, 2), sit(&pool, 3));
+            let places = Places::new(LIMITS);
+            let (first, second, scraper) = (sit(&places, 1), sit(&places, 2), sit(&places, 3));
             scraper.0.answered();
-            let (probe, _leave, _) = pool.enter(peer(9, true));
+            let (probe, _leave, _) = places.enter(peer(9, true));
             first.0.handshake_turn().await;
             let mut waiting = Box::pin(second.0.handshake_turn());
-            let soon = Duration::from_millis(10);
-            assert!(tokio::time::timeout(soon, waiting.as_mut()).await.is_err());
+            assert!(poll(&mut waiting).is_pending());
             scraper.0.handshake_turn().await;
             probe.handshake_turn().await;
+            assert!(poll(&mut waiting).is_pending());
         });
         runtime.block_on(async {
-            let pool = Pool::new(Places { handshake_pause: Duration::from_millis(1), ..PLACES });
+            let places = Places::new(PlaceLimits { handshake_pause: Duration::from_millis(1), ..LIMITS });
             for last in 0..3 {
-                sit(&pool, last).0.handshake_turn().await;
+                sit(&places, last).0.handshake_turn().await;
             }
         });
     }
 
     #[test]
     fn whoever_goes_leaves_the_place_free() {
-        let pool = Pool::new(PLACES);
-        let seats: Vec<Seat> = (0..4).map(|_| sit(&pool, 1)).collect();
+        let places = Places::new(LIMITS);
+        let seats: Vec<Seat> = (0..4).map(|_| sit(&places, 1)).collect();
         drop(seats);
-        assert!(pool.inner().open.is_empty());
-        let mut again: Vec<Seat> = (0..4).map(|_| sit(&pool, 1)).collect();
+        assert!(places.inner().open.is_empty());
+        let mut again: Vec<Seat> = (0..4).map(|_| sit(&places, 1)).collect();
         assert!(again.iter_mut().all(stays));
     }
 }

@@ -11,16 +11,16 @@ use std::task::{Context, Poll};
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 
-use super::connection::Activity;
+use super::activity::Activity;
 
 /// The pieces still to be sent.
 #[derive(Debug)]
-pub(super) struct Pieces {
+pub(super) struct ResponseBody {
     rest: array::IntoIter<Bytes, 3>,
     activity: Option<Arc<Activity>>,
 }
 
-impl Pieces {
+impl ResponseBody {
     pub(super) fn new(pieces: [Bytes; 3]) -> Self {
         Self { rest: pieces.into_iter(), activity: None }
     }
@@ -36,13 +36,13 @@ impl Pieces {
     }
 }
 
-impl From<Bytes> for Pieces {
+impl From<Bytes> for ResponseBody {
     fn from(piece: Bytes) -> Self {
         Self::new([piece, Bytes::new(), Bytes::new()])
     }
 }
 
-impl Body for Pieces {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -62,7 +62,7 @@ impl Body for Pieces {
     }
 }
 
-impl Drop for Pieces {
+impl Drop for ResponseBody {
     fn drop(&mut self) {
         if let Some(activity) = &self.activity {
             activity.idle();

@@ -18,17 +18,17 @@ use monitor_check::Catalog;
 use monitor_config::{ConfigError, DEFAULT_PATH, Settings};
 use tokio::task::spawn_blocking;
 
-use super::super::cli::GlobalArgs;
+use super::super::global::GlobalArgs;
 use super::super::node;
-use super::scanner::Order;
+use super::scanner::{Order, reloaded_now};
 use super::signals::Hangups;
 use crate::command::config_file::read_text;
 
 /// How often the file is read.
 const POLL: Duration = Duration::from_secs(2);
 /// How long a new content must stay as it is before it is believed: nobody pauses that long while writing a small file.
-const MOMENT: Duration = Duration::from_millis(300);
-/// How many times in a row it may have been another one a moment later.
+const SETTLE: Duration = Duration::from_millis(300);
+/// How many times in a row the content may differ from one reading to the next.
 const MOST_UNSETTLED: u32 = 15;
 
 /// Watches the configuration.
@@ -45,16 +45,16 @@ pub(super) struct Reloader {
     pace: Pace,
 }
 
-/// How often the file is looked at, and how long apart two readings of a new content are.
+/// How often the file is read, and how long apart two readings of a new content are.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
     poll: Duration,
-    moment: Duration,
+    settle: Duration,
 }
 
 /// What is at the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Seen {
+enum Content {
     Text(String),
     Absent,
     Unreadable(String),
@@ -70,8 +70,8 @@ impl Reloader {
     ) -> Self {
         let path = global.config.clone().unwrap_or_else(|| DEFAULT_PATH.into());
         let from_file = text.is_some();
-        let watch = Watch::new(text.map_or(Seen::Absent, Seen::Text));
-        let pace = Pace { poll: POLL, moment: MOMENT };
+        let watch = Watch::new(text.map_or(Content::Absent, Content::Text));
+        let pace = Pace { poll: POLL, settle: SETTLE };
         Self { global, listen, listen_ordered, path, watch, from_file, pace }
     }
 
@@ -86,12 +86,12 @@ impl Reloader {
                 () = hangups.next() => self.watch.asked = true,
                 () = tokio::time::sleep(self.pace.poll) => {}
             }
-            let first = self.look().await?;
+            let first = self.read().await?;
             if !self.watch.is_news(&first) {
                 continue;
             }
-            tokio::time::sleep(self.pace.moment).await;
-            let again = self.look().await?;
+            tokio::time::sleep(self.pace.settle).await;
+            let again = self.read().await?;
             let order = match self.watch.settle(&first, again) {
                 Settled::NotYet => continue,
                 Settled::Never => Err(anyhow::anyhow!(
@@ -108,27 +108,27 @@ impl Reloader {
         }
     }
 
-    /// A volume may hang, and a file may be anything: it is read aside.
-    async fn look(&self) -> anyhow::Result<Seen> {
+    /// Reads the file on another thread: a volume may hang, and a file may be anything.
+    async fn read(&self) -> anyhow::Result<Content> {
         let path = self.path.clone();
-        spawn_blocking(move || Seen::at(&path)).await.context("failed to look at the configuration")
+        spawn_blocking(move || Content::at(&path)).await.context("failed to look at the configuration")
     }
 
-    async fn reload(&mut self, seen: Seen) -> anyhow::Result<Order> {
+    async fn reload(&mut self, seen: Content) -> anyhow::Result<Order> {
         let mut settings = match seen {
-            Seen::Text(text) => {
+            Content::Text(text) => {
                 let path = self.path.clone();
                 let parse = move || monitor_config::parse_whole::<Catalog>(&path, &text);
                 let settings = spawn_blocking(parse).await.context("failed to parse the configuration")??;
                 self.from_file = true;
                 settings
             }
-            // There was none before either: somebody asked to read what is not there.
-            Seen::Absent if !self.from_file => Settings::defaults::<Catalog>(),
-            Seen::Absent => {
+            // There was none before either: SIGHUP asked to read a file that is not there.
+            Content::Absent if !self.from_file => Settings::defaults::<Catalog>(),
+            Content::Absent => {
                 bail!("{} is gone: put it back, or restart for the defaults", self.path.display())
             }
-            Seen::Unreadable(why) => bail!(why),
+            Content::Unreadable(why) => bail!(why),
         };
         if !self.listen_ordered && settings.listen != self.listen {
             tracing::warn!(
@@ -138,11 +138,11 @@ impl Reloader {
         settings.listen.clone_from(&self.listen);
         let collect = node::collect_settings(&self.global, &settings)?;
         tracing::info!(path = %self.path.display(), "configuration reloaded");
-        Ok(Order::Settings(Box::new((settings, collect, super::reloaded_now()))))
+        Ok(Order::Settings(Box::new((settings, collect, reloaded_now()))))
     }
 }
 
-impl Seen {
+impl Content {
     fn at(path: &Path) -> Self {
         match read_text(path) {
             Ok(text) => Self::Text(text),
@@ -152,30 +152,30 @@ impl Seen {
     }
 }
 
-/// What was seen last, and whether something new has been the same for long enough.
+/// The content seen last, and whether a new one has stayed the same for long enough.
 struct Watch {
-    seen: Seen,
-    /// Somebody asked to reload whatever is there.
+    seen: Content,
+    /// SIGHUP came: what is there is taken, also if it is the same.
     asked: bool,
     unsettled: u32,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Settled {
-    As(Seen),
-    /// It was another one a moment later: it is being written.
+    As(Content),
+    /// The second reading differs: the file is being written.
     NotYet,
-    /// And has been for long; said once.
+    /// The file has been changing for long; reported once.
     Never,
 }
 
 impl Watch {
-    const fn new(seen: Seen) -> Self {
+    const fn new(seen: Content) -> Self {
         Self { seen, asked: false, unsettled: 0 }
     }
 
     /// Whether this is worth a second reading.
-    fn is_news(&mut self, now: &Seen) -> bool {
+    fn is_news(&mut self, now: &Content) -> bool {
         let news = self.asked || *now != self.seen;
         if !news {
             self.unsettled = 0;
@@ -183,8 +183,8 @@ impl Watch {
         news
     }
 
-    /// Two readings, a moment apart.
-    fn settle(&mut self, first: &Seen, again: Seen) -> Settled {
+    /// Compares two readings, [`SETTLE`] apart.
+    fn settle(&mut self, first: &Content, again: Content) -> Settled {
         if *first != again {
             self.unsettled = self.unsettled.saturating_add(1);
             return if self.unsettled == MOST_UNSETTLED { Settled::Never } else { Settled::NotYet };

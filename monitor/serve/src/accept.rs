@@ -12,39 +12,23 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use monitor_model::served::{self, Stats};
+use monitor_model::served;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::answer::LocalRoute;
-use super::limits::Limits;
+use super::connection::serve_connection;
+use super::connection_places::{Peer, Places};
 use super::listen::Listener;
-use super::pool::{Peer, Pool};
-use super::rendered::Rendered;
-use super::session::session;
-use super::web::Web;
+use super::server::Server;
 
 /// The pause after a failure to accept: long enough for descriptors to come free, short beside a scrape.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Everything the server needs besides its sockets.
-#[derive(Clone)]
-pub struct Server {
-    /// The pages of the moment.
-    pub pages: watch::Receiver<Arc<Rendered>>,
-    /// Pages for processes on this host.
-    pub local: Vec<LocalRoute>,
-    /// Who may read.
-    pub web: Arc<Web>,
-    pub limits: Limits,
-    pub stats: Arc<Stats>,
-}
-
-/// Serves until `shutdown` returns, then ends within [`Limits::shutdown`].
+/// Serves until `shutdown` returns, then ends within [`crate::Limits::shutdown`].
 pub async fn serve(listeners: Vec<Listener>, server: Server, shutdown: impl Future<Output = ()>) {
     let server = Arc::new(server);
-    let pool = Pool::new(server.limits.places);
+    let places = Places::new(server.limits.places);
     let closing = watch::Sender::new(());
     let mut connections = JoinSet::new();
     let mut failing = false;
@@ -63,9 +47,9 @@ pub async fn serve(listeners: Vec<Listener>, server: Server, shutdown: impl Futu
                 if std::mem::take(&mut failing) {
                     tracing::info!("connections are accepted again");
                 }
-                // Those that have ended, so that a flood does not pile them up.
+                // Collect those that have ended, so that a flood does not pile them up.
                 while connections.try_join_next().is_some() {}
-                let (place, leave, left) = pool.enter(whence(&stream, peer));
+                let (place, leave, left) = places.enter(peer_of(&stream, peer));
                 for _ in 0..left {
                     served::add(&server.stats.displaced);
                 }
@@ -73,13 +57,13 @@ pub async fn serve(listeners: Vec<Listener>, server: Server, shutdown: impl Futu
                 let mut closing = closing.subscribe();
                 connections.spawn(async move {
                     tokio::select! {
-                        // The word is that its sender is gone.
+                        // The signal is that its sender is gone.
                         _ = leave => tracing::debug!(%peer, "connection closed to make room"),
-                        // Either a word or the sender's end: both mean close.
-                        () = session(stream, peer, place, server, async { drop(closing.changed().await) }) => {}
+                        // Either a value or the sender's end: both mean close.
+                        () = serve_connection(stream, peer, place, server, async { drop(closing.changed().await) }) => {}
                     }
                 });
-                // Whoever has to leave does so before the next one comes in.
+                // The connections that have to go are closed before the next one is accepted.
                 if left > 0 {
                     tokio::task::yield_now().await;
                 }
@@ -104,8 +88,9 @@ pub async fn serve(listeners: Vec<Listener>, server: Server, shutdown: impl Futu
     }
 }
 
-/// From an address of this host one comes to the same address, unless somebody took pains to choose another.
-fn whence(stream: &TcpStream, peer: SocketAddr) -> Peer {
+/// Who a connection comes from. A client on this host that asks one of the host's own addresses comes from that same address,
+/// unless it chose another on purpose.
+fn peer_of(stream: &TcpStream, peer: SocketAddr) -> Peer {
     let address = peer.ip().to_canonical();
     let own = stream.local_addr().is_ok_and(|local| local.ip().to_canonical() == address);
     Peer { address, this_host: own || address.is_loopback() }

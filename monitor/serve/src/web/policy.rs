@@ -1,4 +1,4 @@
-//! What is in force: TLS, users, the rate limit, extra headers.
+//! Who may read: TLS, users, the rate limit, and the headers that answers carry besides.
 //!
 //! In: a web configuration that was read. Out: a decision per request.
 //! Must not: ask the kubelet's probes for anything.
@@ -11,10 +11,10 @@ use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use rustls::ServerConfig;
 
 use super::file::{WebError, WebFile};
+use super::password_queue::Asker;
 use super::rate::Rate;
 use super::tls::{ClientAuth, Tls};
-use super::turns::Asker;
-use super::users::{Door, Users, Verdict};
+use super::users::{PasswordChecks, Users, Verdict};
 
 /// The headers exporter-toolkit lets one set, and the values it takes; none means any.
 const HEADERS: [(&str, &[&str]); 5] = [
@@ -26,7 +26,7 @@ const HEADERS: [(&str, &[&str]); 5] = [
 ];
 
 /// The web configuration in force.
-pub(in super::super) struct Terms {
+pub(in super::super) struct Policy {
     tls: Option<Arc<Tls>>,
     users: Option<Users>,
     rate: Option<Rate>,
@@ -44,7 +44,7 @@ pub(in super::super) enum Refusal {
     Busy,
 }
 
-impl Terms {
+impl Policy {
     /// Everyone may read, in plain text.
     pub(super) const fn open() -> Self {
         Self { tls: None, users: None, rate: None, headers: Vec::new() }
@@ -54,26 +54,26 @@ impl Terms {
     /// needs to shake hands again.
     pub(super) fn of(
         file: &WebFile,
-        door: &Arc<Door>,
+        passwords: &Arc<PasswordChecks>,
         before: Option<(&WebFile, &Self)>,
     ) -> Result<Self, WebError> {
-        let tls = if let Some((_, terms)) = before.filter(|(old, _)| old.same_tls(file)) {
-            terms.tls.clone()
+        let tls = if let Some((_, policy)) = before.filter(|(old, _)| old.same_tls(file)) {
+            policy.tls.clone()
         } else {
             let settings = file.settings.tls_server_config.as_ref();
             settings.map(|settings| Tls::of(file, settings).map(Arc::new)).transpose()?
         };
         Ok(Self {
             tls,
-            users: Users::of(file, door)?,
+            users: Users::of(file, passwords)?,
             rate: Rate::of(file, Instant::now())?,
             headers: headers(file)?,
         })
     }
 
     /// What was asked for before and is not any more.
-    pub(super) fn lacks(&self, before: &Self) -> Option<&'static str> {
-        let client_auth = |terms: &Self| terms.tls.as_ref().map_or(ClientAuth::None, |tls| tls.client_auth);
+    pub(super) fn asks_less_than(&self, before: &Self) -> Option<&'static str> {
+        let client_auth = |policy: &Self| policy.tls.as_ref().map_or(ClientAuth::None, |tls| tls.client_auth);
         if before.users.is_some() && self.users.is_none() {
             Some("a password")
         } else if before.tls.is_some() && self.tls.is_none() {
@@ -100,8 +100,8 @@ impl Terms {
     }
 
     /// Whether certificates that were verified under `before` would be again.
-    pub(in super::super) fn trusts_as(&self, before: &Self) -> bool {
-        let authority = |terms: &Self| terms.tls.as_ref().and_then(|tls| tls.client_ca.clone());
+    pub(in super::super) fn trusts_same_authority(&self, before: &Self) -> bool {
+        let authority = |policy: &Self| policy.tls.as_ref().and_then(|tls| tls.client_ca.clone());
         authority(self) == authority(before)
     }
 

@@ -1,7 +1,7 @@
 //! The one loop over entries that `list`, `nat` and `top` share.
 //!
 //! In: a walk over maps, and which maps are asked for. Out: their entries, each with the classifier of its map.
-//! Must not: decode, select or print.
+//! Must not: decode entries, select among them or print them.
 
 use std::ops::ControlFlow;
 
@@ -11,10 +11,10 @@ use monitor_model::walk::{WalkEvent, WalkVisitor};
 
 use super::filter::SelectArgs;
 
-/// What the loop tells.
-pub(crate) enum Visit<'a> {
+/// What the loop comes by.
+pub(crate) enum Event<'a> {
     /// A map that is asked for begins.
-    Map,
+    MapBegins,
     Entry {
         map: &'a MapClassifier<'a>,
         key: &'a [u8],
@@ -22,12 +22,35 @@ pub(crate) enum Visit<'a> {
     },
 }
 
-/// Walks the maps that are asked for; ends early, without error, when `visit` breaks.
-pub(crate) fn visit_entries(
+/// How many entries were selected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Selected {
+    /// Entries that were selected.
+    pub entries: u64,
+    /// Entries that may have been, had their clock or a report of theirs been known.
+    pub undecided: u64,
+}
+
+impl Selected {
+    /// What to tell the user about entries that could not be judged.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        (self.undecided > 0).then(|| {
+            format!(
+                "{} entries could not be judged because their map's clock is unknown or nothing was ever reported of \
+                 them: `clock` in the configuration sets the clock",
+                self.undecided
+            )
+        })
+    }
+}
+
+/// Walks the maps that are asked for; ends early, without error, when `handle` breaks.
+pub(crate) fn for_each_entry(
     classifier: &Classifier,
     select: &SelectArgs,
     walk: impl FnOnce(&mut WalkVisitor<'_>) -> anyhow::Result<()>,
-    mut visit: impl FnMut(Visit<'_>) -> Result<ControlFlow<()>, LayoutError>,
+    mut handle: impl FnMut(Event<'_>) -> Result<ControlFlow<()>, LayoutError>,
 ) -> anyhow::Result<()> {
     let mut current: Option<MapClassifier<'_>> = None;
     let (mut came, mut ended_early) = (Vec::new(), false);
@@ -40,11 +63,11 @@ pub(crate) fn visit_entries(
                     return ControlFlow::Continue(());
                 }
                 came.push(name.to_owned());
-                visit(Visit::Map)
+                handle(Event::MapBegins)
             }
             WalkEvent::Entry { key, value } => {
                 let Some(map) = &current else { return ControlFlow::Continue(()) };
-                visit(Visit::Entry { map, key, value })
+                handle(Event::Entry { map, key, value })
             }
         };
         let flow = flow.unwrap_or_else(|error| {

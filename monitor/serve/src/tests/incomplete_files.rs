@@ -1,18 +1,12 @@
 //! Web configurations of which a part is missing: nobody gets in through them.
 
 use std::fs;
-use std::io::BufReader;
 use std::io::Read as _;
 
+use super::credentials::{Authority, Folder, basic, hash};
 use super::reload::start_following;
-use super::secrets::{Authority, Folder, basic, hash};
 use super::tls::{TLS, client, greet};
 use super::*;
-
-/// Waits until the files are refused for a reason that contains `expected`.
-fn refused(web: &Web, what: &str, expected: &str) {
-    eventually(what, || web.refused().is_some_and(|why| why.contains(expected)));
-}
 
 #[test]
 fn a_file_that_protects_nothing_is_not_begun_with() {
@@ -66,14 +60,14 @@ fn users_stay_asked_for_whatever_becomes_of_the_file() {
         ("basic_auth_users:\n  ann: $2b$04$", "no bcrypt hash"),
     ] {
         folder.write("web.yml", bad);
-        refused(&web, bad, expected);
+        eventually_refused(&web, bad, expected);
         closed(bad);
         folder.write("web.yml", &both);
         eventually("the whole file", || web.refused().is_none());
         closed("again whole");
     }
     fs::remove_file(&path).unwrap();
-    refused(&web, "the vanished file", "failed to read");
+    eventually_refused(&web, "the vanished file", "failed to read");
     closed("vanished");
     // One of two may go at once: that lets nobody in.
     folder.write("web.yml", format!("basic_auth_users:\n  bob: {}\n", hash("simsim")));
@@ -97,8 +91,7 @@ fn tls_and_client_certificates_stay_whatever_becomes_of_the_files() {
     let nobody = client(&authority, None, rustls::ALL_VERSIONS);
     let ask = |client, header: &str| {
         let mut stream = greet(&server, client).unwrap();
-        send(&mut stream, "GET", "/metrics", &[header]);
-        receive(&mut BufReader::new(stream), "GET").status
+        get(&mut stream, "/metrics", &[header]).status
     };
     let closed = |what: &str| {
         assert_eq!(ask(&own, &basic("ann", "sesame")), 200, "{what}");
@@ -118,7 +111,7 @@ fn tls_and_client_certificates_stay_whatever_becomes_of_the_files() {
         (format!("{users}tls_server_config:\n"), "tls_server_config: "),
     ] {
         folder.write("web.yml", &bad);
-        refused(&web, &bad, expected);
+        eventually_refused(&web, &bad, expected);
         closed(&bad);
         folder.write("web.yml", &whole);
         eventually("the whole file", || web.refused().is_none());
@@ -129,7 +122,7 @@ fn tls_and_client_certificates_stay_whatever_becomes_of_the_files() {
         eventually(name, || web.refused().is_some());
         closed(name);
         fs::remove_file(folder.path(name)).unwrap();
-        refused(&web, name, "failed to read");
+        eventually_refused(&web, name, "failed to read");
         closed(name);
         folder.write(name, before);
         eventually(name, || web.refused().is_none());
@@ -145,22 +138,22 @@ fn a_change_is_taken_when_two_readings_agree() {
     };
     let path = folder.write("web.yml", text(&["ann", "bob"]));
     let web = Web::load(&path).unwrap();
-    let users = |web: &Web| web.terms().borrow().users();
+    let users = |web: &Web| web.policy().borrow().users();
     // What a writer leaves behind half-way differs from what it leaves in the end.
     for names in [["ann", "bob", "cid"].as_slice(), &["ann"], &["ann", "dan"]] {
         folder.write("web.yml", text(names));
-        assert!(!web.look(), "read once");
+        assert!(!web.read_again(), "read once");
         assert_eq!(users(&web), ["ann", "bob"]);
     }
-    assert!(web.look(), "read twice");
+    assert!(web.read_again(), "read twice");
     assert_eq!(users(&web), ["ann", "dan"]);
     // A bad one is told likewise: only when it stays.
     folder.write("web.yml", "basic_auth_users: [");
-    assert!(!web.look());
+    assert!(!web.read_again());
     assert_eq!(web.refused(), None);
     folder.write("web.yml", text(&["eve"]));
-    assert!(!web.look());
-    assert!(web.look());
+    assert!(!web.read_again());
+    assert!(web.read_again());
     assert_eq!((users(&web).as_slice(), web.refused()), (["eve".to_owned()].as_slice(), None));
 }
 
@@ -199,7 +192,7 @@ fn what_never_ends_or_never_comes_is_refused_at_once() {
     for put in steps {
         fs::remove_file(&path).unwrap();
         put();
-        refused(&web, "what is no file", "is no regular file");
+        eventually_refused(&web, "what is no file", "is no regular file");
         assert!(Web::load(&path).is_err());
         assert_eq!(server.ask("GET", "/metrics", &[]).status, 401);
         if path.is_dir() {
@@ -227,9 +220,9 @@ fn requests_under_way_are_answered_when_users_change() {
         let mut before: Vec<_> = (0..4).map(|_| server.connect()).collect();
         eventually("open connections", || server.stats.connections_open() >= 4);
         folder.write("web.yml", text(round));
-        web.look();
+        web.read_again();
         let mut after: Vec<_> = (0..4).map(|_| server.connect()).collect();
-        web.look();
+        web.read_again();
         for stream in before.iter_mut().chain(&mut after) {
             send(stream, "GET", "/metrics", &[&ann]);
         }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Requests of one address that may wait, with the one whose turn it is.
-const WAITING: usize = 4;
+const MOST_WAITING: usize = 4;
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +20,9 @@ pub(in super::super) struct Asker {
     pub(in super::super) trusted: bool,
 }
 
-/// Two lanes, each with one check at a time: whoever guesses gets one core at the most. In a lane stands one request of
-/// each address; the others of that address wait behind it.
-pub(super) struct Turns {
+/// Two lanes, each with one check at a time: guessing takes one core at the most. Each address has one request in its lane;
+/// the others of that address wait behind it.
+pub(super) struct PasswordQueue {
     trusted: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
     lines: Arc<Mutex<Lines>>,
@@ -40,16 +40,16 @@ struct Line {
 pub(super) struct Turn {
     _lane: OwnedSemaphorePermit,
     _head: OwnedSemaphorePermit,
-    _place: Place,
+    _waiting: Waiting,
 }
 
-/// A place in the line of an address.
-struct Place {
+/// One of the waiting requests of an address; counted until dropped.
+struct Waiting {
     address: IpAddr,
     lines: Arc<Mutex<Lines>>,
 }
 
-impl Turns {
+impl PasswordQueue {
     pub(super) fn new() -> Self {
         let lane = || Arc::new(Semaphore::new(1));
         Self { trusted: lane(), strangers: lane(), lines: Arc::default() }
@@ -57,29 +57,29 @@ impl Turns {
 
     /// Waits for a turn; `None` if the address has too many waiting.
     pub(super) async fn take(&self, asker: Asker) -> Option<Turn> {
-        let (place, head) = self.stand(asker.address)?;
+        let (waiting, head) = self.join_line(asker.address)?;
         // Neither semaphore is ever closed.
         let head = head.acquire_owned().await.ok()?;
         let lane = if asker.trusted { &self.trusted } else { &self.strangers };
         let lane = Arc::clone(lane).acquire_owned().await.ok()?;
-        Some(Turn { _lane: lane, _head: head, _place: place })
+        Some(Turn { _lane: lane, _head: head, _waiting: waiting })
     }
 
-    fn stand(&self, address: IpAddr) -> Option<(Place, Arc<Semaphore>)> {
+    fn join_line(&self, address: IpAddr) -> Option<(Waiting, Arc<Semaphore>)> {
         let mut lines = locked(&self.lines);
         let line =
             lines.entry(address).or_insert_with(|| Line { head: Arc::new(Semaphore::new(1)), length: 0 });
-        if line.length >= WAITING {
+        if line.length >= MOST_WAITING {
             return None;
         }
         line.length += 1;
         let head = Arc::clone(&line.head);
         drop(lines);
-        Some((Place { address, lines: Arc::clone(&self.lines) }, head))
+        Some((Waiting { address, lines: Arc::clone(&self.lines) }, head))
     }
 }
 
-impl Drop for Place {
+impl Drop for Waiting {
     fn drop(&mut self) {
         let mut lines = locked(&self.lines);
         if let Some(line) = lines.get_mut(&self.address) {
@@ -98,21 +98,18 @@ fn locked(lines: &Mutex<Lines>) -> MutexGuard<'_, Lines> {
 #[cfg(test)]
 mod tests {
     use std::pin::Pin;
-    use std::task::{Context, Poll, Waker};
+    use std::task::Poll;
 
     use super::*;
+    use crate::tests::poll;
 
     fn asker(last: u8, trusted: bool) -> Asker {
         Asker { address: [192, 0, 2, last].into(), trusted }
     }
 
-    type Waiting<'a> = Pin<Box<dyn Future<Output = Option<Turn>> + 'a>>;
+    type Asking<'a> = Pin<Box<dyn Future<Output = Option<Turn>> + 'a>>;
 
-    fn poll(waiting: &mut Waiting<'_>) -> Poll<Option<Turn>> {
-        waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-    }
-
-    fn turn(waiting: &mut Waiting<'_>) -> Turn {
+    fn turn(waiting: &mut Asking<'_>) -> Turn {
         match poll(waiting) {
             Poll::Ready(Some(turn)) => turn,
             Poll::Ready(None) => panic!("refused"),
@@ -122,9 +119,9 @@ mod tests {
 
     #[test]
     fn an_address_that_guesses_keeps_another_waiting_for_one_check() {
-        let turns = Turns::new();
-        let take = |last| -> Waiting<'_> { Box::pin(turns.take(asker(last, false))) };
-        let mut guesses: Vec<_> = (0..WAITING).map(|_| take(1)).collect();
+        let turns = PasswordQueue::new();
+        let take = |last| -> Asking<'_> { Box::pin(turns.take(asker(last, false))) };
+        let mut guesses: Vec<_> = (0..MOST_WAITING).map(|_| take(1)).collect();
         let first = turn(&mut guesses[0]);
         for waiting in &mut guesses[1..] {
             assert!(poll(waiting).is_pending());
@@ -142,18 +139,18 @@ mod tests {
 
     #[test]
     fn strangers_do_not_keep_those_waiting_who_were_answered_before() {
-        let turns = Turns::new();
-        let mut stranger: Waiting<'_> = Box::pin(turns.take(asker(1, false)));
+        let turns = PasswordQueue::new();
+        let mut stranger: Asking<'_> = Box::pin(turns.take(asker(1, false)));
         let _held = turn(&mut stranger);
-        let mut trusted: Waiting<'_> = Box::pin(turns.take(asker(2, true)));
+        let mut trusted: Asking<'_> = Box::pin(turns.take(asker(2, true)));
         drop(turn(&mut trusted));
     }
 
     #[test]
     fn whoever_leaves_the_line_makes_room_and_nothing_stays_of_the_address() {
-        let turns = Turns::new();
-        let mut guesses: Vec<Waiting<'_>> =
-            (0..WAITING).map(|_| -> Waiting<'_> { Box::pin(turns.take(asker(1, false))) }).collect();
+        let turns = PasswordQueue::new();
+        let mut guesses: Vec<Asking<'_>> =
+            (0..MOST_WAITING).map(|_| -> Asking<'_> { Box::pin(turns.take(asker(1, false))) }).collect();
         let first = turn(&mut guesses[0]);
         for waiting in &mut guesses[1..] {
             assert!(poll(waiting).is_pending());

@@ -1,18 +1,18 @@
-//! Lines that leave the process at once, and no longer than somebody reads them.
+//! Buffered output of entries, up to a limit and as long as somebody reads.
 //!
-//! In: lines, one by one. Out: a buffered stream: the first line is flushed, later ones when the buffer is full or
-//! a moment has passed.
+//! In: entries, one by one. Out: bytes. The first entry is flushed at once, later ones when the buffer is full or a fifth of
+//! a second has passed.
 //! Must not: call a closed pipe an error: `ctmon list | head` is a success.
 
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-/// How long a line may wait for others.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// How long an entry may wait in the buffer for others.
+const FLUSH_EVERY: Duration = Duration::from_millis(200);
 
-/// A limited stream of lines.
-pub(crate) struct Lines<'o, W: Write> {
+/// Counts entries, and ends at the limit.
+pub(crate) struct LimitedOutput<'o, W: Write> {
     out: BufWriter<&'o mut W>,
     limit: Option<u64>,
     written: u64,
@@ -20,7 +20,7 @@ pub(crate) struct Lines<'o, W: Write> {
     failure: Option<io::Error>,
 }
 
-impl<'o, W: Write> Lines<'o, W> {
+impl<'o, W: Write> LimitedOutput<'o, W> {
     pub(crate) fn new(out: &'o mut W, limit: Option<u64>) -> Self {
         let out = BufWriter::with_capacity(1 << 16, out);
         Self { out, limit, written: 0, flushed: None, failure: None }
@@ -33,7 +33,7 @@ impl<'o, W: Write> Lines<'o, W> {
     ) -> ControlFlow<()> {
         self.written += 1;
         self.other(write)?;
-        let due = self.flushed.is_none_or(|flushed| flushed.elapsed() >= PATIENCE);
+        let due = self.flushed.is_none_or(|flushed| flushed.elapsed() >= FLUSH_EVERY);
         if due {
             self.flushed = Some(Instant::now());
             self.other(Write::flush)?;
@@ -44,7 +44,7 @@ impl<'o, W: Write> Lines<'o, W> {
         ControlFlow::Continue(())
     }
 
-    /// Writes what is not an entry.
+    /// Writes what is not an entry, such as the end of a map.
     pub(crate) fn other(
         &mut self,
         write: impl FnOnce(&mut BufWriter<&'o mut W>) -> io::Result<()>,

@@ -1,6 +1,6 @@
 //! Which web configurations are good, and what is said about the others.
 
-use super::secrets::{Authority, Folder, hash};
+use super::credentials::{Authority, Folder, hash};
 use super::*;
 
 /// Loads a configuration beside a certificate, its key, and a few files that are neither.
@@ -125,8 +125,7 @@ fn configured_headers_are_on_every_answer_and_win_over_ours() {
             user()
         ),
     );
-    let web = Web::load(&path).unwrap_or_else(|error| panic!("{}", error.with_causes()));
-    let server = start(Setup { web: Some(Arc::new(web)), ..Setup::default() });
+    let server = start_with_web(&load_web(&path));
     for path in ["/", "/metrics", "/healthz", "/nowhere"] {
         let answer = server.ask("GET", path, &[]);
         assert_eq!(answer.header("x-frame-options"), Some("DENY"), "{path}");
@@ -138,8 +137,7 @@ fn configured_headers_are_on_every_answer_and_win_over_ours() {
 fn the_rate_limit_spares_probes() {
     let folder = Folder::new();
     let path = folder.write("web.yml", format!("rate_limit: {{interval: 1h, burst: 2}}\n{}", user()));
-    let web = Web::load(&path).unwrap_or_else(|error| panic!("{}", error.with_causes()));
-    let server = start(Setup { web: Some(Arc::new(web)), ..Setup::default() });
+    let server = start_with_web(&load_web(&path));
     let statuses = ["/metrics", "/", "/metrics", "/", "/healthz", "/readyz"];
     let statuses = statuses.map(|path| server.ask("GET", path, &[]).status);
     assert_eq!(statuses, [401, 401, 429, 429, 200, 200]);

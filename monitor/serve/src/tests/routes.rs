@@ -261,7 +261,7 @@ fn one_connection_serves_many_requests_even_pipelined() {
 #[test]
 fn a_taken_port_is_explained() {
     let server = start(Setup::default());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = runtime();
     let _inside = runtime.enter();
     let error = Listener::bind(server.address).unwrap_err().to_string();
     assert!(error.contains("the port is taken"), "{error}");
@@ -272,7 +272,7 @@ fn a_taken_port_is_explained() {
 
 #[test]
 fn the_unspecified_address_takes_ipv4_clients() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = runtime();
     let _inside = runtime.enter();
     // With IPv6 this is a dual-stack socket, without it the fallback: IPv4 clients get in either way.
     let listener = Listener::bind("[::]:0".parse().unwrap()).unwrap();

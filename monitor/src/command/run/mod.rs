@@ -3,6 +3,7 @@
 //! In: global flags, settings, signals, a changing configuration file. Out: pages for the server.
 //! Must not: scan on the async thread, or let a scrape start a scan.
 
+mod index;
 mod local;
 mod reload;
 mod scanner;
@@ -11,22 +12,17 @@ pub(super) mod signals;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::Args;
 use monitor_config::{Loaded, parse_listen};
 use monitor_model::served::Stats;
-use monitor_output::page::{Facts, Page};
-use monitor_output::prometheus::Reload;
-use monitor_serve::{Index, Limits, Listener, Rendered, Server, Web, serve};
+use monitor_serve::{Limits, Listener, Rendered, Server, Web, serve};
 use monitor_source::descriptors;
 use tokio::sync::watch;
 
-use super::cli::GlobalArgs;
+use super::global::GlobalArgs;
 use super::node;
-
-/// The version that pages and metrics carry.
-pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Arguments of `ctmon run`.
 #[derive(Args, Clone, Debug)]
@@ -61,14 +57,14 @@ pub(super) fn run(
     let descriptors = descriptors::lift_limit();
     tracing::debug!(descriptors, "limit of open files lifted");
     let stats = Arc::new(Stats::default());
-    // First: whoever asked for protection and cannot have it is told at once.
+    // First: where protection is asked for and cannot be had, the daemon must not start.
     let web = Arc::new(match &args.web_config {
         Some(path) => Web::load(path)?,
         None => Web::open(),
     });
     let collector = node::collector(global, &settings)?;
-    let index = index(Page::render(&Facts { version: VERSION, host: None, view: None }));
-    let (pages, receiver) = watch::channel(Arc::new(Rendered::waiting(index, "the first scan is under way")));
+    let waiting = Rendered::waiting(index::index(None), "the first scan is under way");
+    let (pages, receiver) = watch::channel(Arc::new(waiting));
     let (victims, last_victims) = watch::channel(local::waiting());
     let (history, last_history) = watch::channel(local::waiting());
     let publish = scanner::Publish { pages, victims, history };
@@ -106,14 +102,4 @@ pub(super) fn run(
     // The scan thread may be inside a walk; the process need not wait for it.
     runtime.shutdown_timeout(Duration::ZERO);
     Ok(())
-}
-
-/// The page at `/` as the server hands it out.
-fn index(Page { before, after }: Page) -> Index {
-    Index { before: before.into(), after: after.into(), status: Page::status }
-}
-
-/// Settings were taken over just now.
-fn reloaded_now() -> Reload {
-    Reload { successful: true, loaded: SystemTime::now() }
 }

@@ -4,8 +4,8 @@ use std::io::BufReader;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
+use super::credentials::{Folder, basic, hash};
 use super::reload::start_following;
-use super::secrets::{Folder, basic, hash};
 use super::*;
 
 /// Connects from another address of the loopback.
@@ -25,15 +25,14 @@ fn beside_silent_and_slow_connections_of_one_address_all_others_are_answered() {
     for slow in [b"".as_slice(), b"G", b"GET /metrics HTTP/1.1\r\nHost: node\r\nX-"] {
         let mut streams: Vec<_> = (0..100).map(|_| connect_from([127, 0, 0, 2], server.address)).collect();
         for stream in &mut streams {
-            // Whoever was shown out already cannot write.
+            // A connection that was closed already cannot be written to.
             let _ = stream.write_all(slow);
         }
         eventually("nobody beyond the places", || server.stats.connections_open() <= kept as u64);
         for path in ["/healthz", "/readyz", "/metrics", "/"] {
             assert_eq!(server.ask("GET", path, &[]).status, 200, "{path} beside {slow:?}");
             let mut same = connect_from([127, 0, 0, 2], server.address);
-            send(&mut same, "GET", path, &[]);
-            assert_eq!(receive(&mut BufReader::new(same), "GET").status, 200, "{path} from the same address");
+            assert_eq!(get(&mut same, path, &[]).status, 200, "{path} from the same address");
         }
     }
     assert!(server.stats.connections_displaced() > 200, "{}", server.stats.connections_displaced());
@@ -43,11 +42,7 @@ fn beside_silent_and_slow_connections_of_one_address_all_others_are_answered() {
 fn a_connection_that_waits_for_its_next_scrape_survives_a_crowd_from_elsewhere() {
     let server = start(Setup::default());
     let mut scraper = server.connect();
-    let mut reader = BufReader::new(scraper.try_clone().unwrap());
-    let mut scrape = || {
-        send(&mut scraper, "GET", "/metrics", &[]);
-        assert_eq!(receive(&mut reader, "GET").status, 200);
-    };
+    let mut scrape = || assert_eq!(get(&mut scraper, "/metrics", &[]).status, 200);
     scrape();
     for _ in 0..3 {
         let crowd: Vec<_> = (0..100).map(|_| connect_from([127, 0, 0, 3], server.address)).collect();
@@ -69,21 +64,17 @@ fn the_right_password_waits_for_one_guess_of_another_address_at_the_most() {
             stream
         })
         .collect();
-    let refused = || count(&server, 429);
+    let refused = || server.answered(429);
     eventually("more guesses than may wait", || refused() == 8);
     assert_eq!(server.ask("GET", "/metrics", &[&basic("scraper", "sesame")]).status, 200);
     // The one under way; a second one if this thread was held up for as long as a check takes.
-    let checked = count(&server, 401);
+    let checked = server.answered(401);
     assert!(checked < 3, "{checked} guesses were checked first");
     for stream in guesses {
         let status = receive(&mut BufReader::new(stream), "GET").status;
         assert!([401, 429].contains(&status), "{status}");
     }
-    assert_eq!((count(&server, 401), refused()), (4, 8));
-}
-
-fn count(server: &Running, code: u16) -> u64 {
-    server.stats.requests().filter(|(_, known, _)| *known == code).map(|(_, _, count)| count).sum()
+    assert_eq!((server.answered(401), refused()), (4, 8));
 }
 
 #[test]
