@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use monitor_model::ct::CtRow;
+use monitor_decode::cilium::ct::decode_ct;
 use monitor_model::judge::Judge;
 use monitor_model::walk::Visitor;
 use monitor_output::{cilium, json};
@@ -68,7 +68,7 @@ pub fn run(
     let mut undecided = 0;
     let walked = visit_entries(judge, &args.select.select, walk, |visit| {
         let Visit::Entry { map, key, value } = visit else { return Ok(printer.begin_map()) };
-        let facts = map.ct(CtRow::decode(key, value)?);
+        let facts = map.ct(decode_ct(key, value)?);
         if args.collisions && judge.targets.blocks_reply_of(&facts.row).is_none() {
             return Ok(ControlFlow::Continue(()));
         }

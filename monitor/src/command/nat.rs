@@ -7,8 +7,8 @@ use std::io::Write;
 use std::ops::ControlFlow;
 
 use clap::Args;
+use monitor_decode::cilium::nat::decode_nat;
 use monitor_model::judge::Judge;
-use monitor_model::nat::NatRow;
 use monitor_model::walk::Visitor;
 use monitor_output::{cilium, json};
 
@@ -36,7 +36,7 @@ pub fn run(
     let mut printer = Printer::new(args.print, out);
     let walked = visit_entries(judge, &args.select, walk, |visit| {
         let Visit::Entry { map, key, value } = visit else { return Ok(printer.begin_map()) };
-        let facts = map.nat(NatRow::decode(key, value)?);
+        let facts = map.nat(decode_nat(key, value)?);
         if !filter.matches_nat(&facts) {
             return Ok(ControlFlow::Continue(()));
         }

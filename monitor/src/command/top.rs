@@ -7,9 +7,9 @@ use std::io::{self, ErrorKind, Write};
 use std::ops::{ControlFlow, RangeInclusive};
 
 use clap::{Args, ValueEnum};
-use monitor_model::ct::CtRow;
+use monitor_decode::cilium::ct::decode_ct;
+use monitor_decode::cilium::nat::decode_nat;
 use monitor_model::judge::Judge;
-use monitor_model::nat::NatRow;
 use monitor_model::top::{Grouping, TopReport, TopTable};
 use monitor_model::walk::Visitor;
 use monitor_output::{json, table};
@@ -83,7 +83,7 @@ pub fn run_ports(
     let mut ports = PortTable::new(range);
     visit_entries(judge, &args.select.select, walk, |visit| {
         let Visit::Entry { map, key, value } = visit else { return Ok(ControlFlow::Continue(())) };
-        let facts = map.nat(NatRow::decode(key, value)?);
+        let facts = map.nat(decode_nat(key, value)?);
         if filter.matches_nat(&facts) {
             ports.add(&facts.row);
         }
@@ -115,7 +115,7 @@ fn count(
     let mut listed = Listed::default();
     visit_entries(judge, &args.select.select, walk, |visit| {
         let Visit::Entry { map, key, value } = visit else { return Ok(ControlFlow::Continue(())) };
-        let facts = map.ct(CtRow::decode(key, value)?);
+        let facts = map.ct(decode_ct(key, value)?);
         match filter.matches(&facts) {
             Some(true) => {
                 listed.entries += 1;

@@ -5,8 +5,8 @@
 
 use std::ops::ControlFlow;
 
+use monitor_decode::cilium::tuple::LayoutError;
 use monitor_model::judge::{Judge, MapJudge};
-use monitor_model::tuple::LayoutError;
 use monitor_model::walk::{Step, Visitor};
 
 use super::filter::SelectArgs;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 
-use monitor_model::ct::CtRow;
+use monitor_decode::cilium::ct::decode_ct;
 use monitor_model::judge::{Judge, MapJudge};
 use monitor_model::map_name::MapName;
 use monitor_model::snapshot::Callers;
@@ -30,7 +30,7 @@ impl Collector {
             match step {
                 Step::Map { name, clock } => map = Some(judge.of_map(name, clock)),
                 Step::Entry { key, value } => {
-                    let Some((map, row)) = map.as_ref().zip(CtRow::decode(key, value).ok()) else {
+                    let Some((map, row)) = map.as_ref().zip(decode_ct(key, value).ok()) else {
                         return ControlFlow::Continue(());
                     };
                     let facts = map.ct(row);

@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use monitor_abi::class::{Expiry, State, VictimState};
 use monitor_abi::evict::{CELLS, RING, SLOTS, decode_cell, decode_classes, slot, victim};
+use monitor_decode::cilium::ct::decode_ct;
+use monitor_decode::cilium::nat::decode_nat;
 use monitor_model::clock::{Clock, Reading};
 use monitor_model::ct::CtRow;
 use monitor_model::eviction_plan::Mode;
@@ -221,13 +223,11 @@ impl Ledger {
         let (key, value) = (key.get(..key_size)?, vec![0; value_size]);
         let (initiator, responder, direction, protocol) = match map.shape() {
             Shape::Ct4 | Shape::Ct6 => {
-                let CtRow { initiator, responder, direction, protocol, .. } =
-                    CtRow::decode(key, &value).ok()?;
+                let CtRow { initiator, responder, direction, protocol, .. } = decode_ct(key, &value).ok()?;
                 (initiator, responder, direction, protocol)
             }
             Shape::Nat4 | Shape::Nat6 => {
-                let NatRow { source, destination, direction, protocol, .. } =
-                    NatRow::decode(key, &value).ok()?;
+                let NatRow { source, destination, direction, protocol, .. } = decode_nat(key, &value).ok()?;
                 (source, destination, direction, protocol)
             }
         };

@@ -4,6 +4,7 @@
 
 use monitor_abi::cell::CHUNK;
 use monitor_abi::silence::pack_reports;
+use monitor_decode::cilium::ct::decode_ct;
 use monitor_model::ct::CtRow;
 use monitor_model::timeouts::tolerance;
 
@@ -51,7 +52,7 @@ fn row(nexthdr: u8, tuple_flags: u8, flags: u16, units: i64) -> CtRow {
     value[32..36].copy_from_slice(&u32::try_from(report + units).unwrap().to_ne_bytes());
     value[36..38].copy_from_slice(&flags.to_ne_bytes());
     value[48..52].copy_from_slice(&u32::try_from(report).unwrap().to_ne_bytes());
-    CtRow::decode(&key, &value).unwrap()
+    decode_ct(&key, &value).unwrap()
 }
 
 fn closed(units: i64) -> CtRow {
@@ -81,7 +82,7 @@ fn odd(timeouts: &Timeouts, map: &Shown) -> Option<u64> {
 }
 
 fn captured(map: &str) -> Vec<CtRow> {
-    capture::records(map).iter().map(|(key, value)| CtRow::decode(key, value).unwrap()).collect()
+    capture::records(map).iter().map(|(key, value)| decode_ct(key, value).unwrap()).collect()
 }
 
 #[test]

@@ -1,0 +1,5 @@
+//! Cilium's own formats: keys and values of its maps, its configuration.
+
+pub mod ct;
+pub mod nat;
+pub mod tuple;
