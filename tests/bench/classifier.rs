@@ -11,10 +11,11 @@ use monitor_abi::scan::found;
 use monitor_abi::silence::{is_too_long, silent};
 use monitor_abi::timeout::{self, Class};
 use monitor_decode::cilium::ct::decode_ct;
+use monitor_decode::scan::RawScan;
 use monitor_model::clock::Reading;
 use monitor_model::ct::CtRow;
 use monitor_model::target::TargetIndex;
-use monitor_source::bpf::{Ask, RawScan};
+use monitor_source::bpf::Ask;
 
 /// What entries are classified by.
 pub(crate) struct Rules {

@@ -9,9 +9,20 @@ use std::path::Path;
 /// Every crate below `monitor/` with all it may depend on. What is pure has nothing here that could do IO.
 const LAYERS: [(&str, &[&str]); 7] = [
     ("model", &["monitor-abi", "thiserror"]),
-    ("decode", &["monitor-abi", "monitor-model", "thiserror"]),
+    (
+        "decode",
+        &[
+            "monitor-abi",
+            "monitor-model",
+            "netlink-packet-core",
+            "netlink-packet-sock-diag",
+            "serde",
+            "thiserror",
+            "yaml_serde",
+        ],
+    ),
     ("config", &["monitor-abi", "monitor-model", "regex", "serde", "thiserror", "yaml_serde"]),
-    ("check", &["monitor-abi", "monitor-config", "monitor-model"]),
+    ("check", &["monitor-abi", "monitor-config", "monitor-decode", "monitor-model"]),
     (
         "output",
         &[
@@ -46,7 +57,6 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "serde_json",
             "thiserror",
             "tracing",
-            "yaml_serde",
         ],
     ),
     (

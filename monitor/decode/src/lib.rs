@@ -4,4 +4,15 @@
 //! [`monitor_model`], or why there are none. Must not: read anything itself, or trust a byte: every entry point takes any
 //! bytes there may be.
 
+#[cfg(test)]
+#[macro_use]
+mod testing;
+
+pub mod btf;
 pub mod cilium;
+pub mod error;
+pub mod host;
+pub mod manifest;
+pub mod scan;
+pub mod timeouts;
+mod yaml;

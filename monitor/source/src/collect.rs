@@ -5,7 +5,6 @@
 
 mod callers;
 mod counts;
-mod decode;
 mod evictions;
 mod learn;
 mod maps;
@@ -19,8 +18,12 @@ use std::time::{Duration, SystemTime};
 
 use monitor_abi::class::DUE_BOUNDS;
 use monitor_abi::scan::{Clock, found};
+use monitor_decode::host::cpus::parse_cpu_list;
+use monitor_decode::host::fdinfo::parse_memlock;
+use monitor_decode::scan::{PairCells, map_scan, pair_cells, target_states};
+use monitor_decode::timeouts::TimeoutCounts;
 use monitor_model::agent_config::AgentConfig;
-use monitor_model::clock::Reading;
+use monitor_model::clock::{Clocks, Reading};
 use monitor_model::drops::Drops;
 use monitor_model::eviction_plan::Choice;
 use monitor_model::judge::stale_after_units;
@@ -36,9 +39,9 @@ use monitor_model::walk::{Step, Visitor};
 use self::counts::Counts;
 use self::evictions::{Ledger, Moment};
 use self::maps::{Known, Seen};
-use super::bpf::{Ask, Clocks, Kernel, ScanError, sys};
+use super::bpf::{Ask, Kernel, ScanError, bounds_in_units, sys};
 use super::cilium::collector::{self, CollectorWatch};
-use super::cilium::timeouts::{Shown, Timeouts, configured};
+use super::cilium::timeouts::{Timeouts, configured};
 use super::cilium::{agent_config, drops, pins};
 use super::host::Host;
 use super::host::collect::{HostCollector, Wanted};
@@ -106,8 +109,8 @@ pub struct Collector {
 #[derive(Clone)]
 struct Walked {
     scan: MapScan,
-    targets: decode::PairCells,
-    shown: Shown,
+    targets: PairCells,
+    shown: TimeoutCounts,
     /// Clock of the walk.
     decided: bool,
 }
@@ -327,9 +330,9 @@ impl Collector {
                 tracing::warn!(map_name = %name, %error, "failed to start counting evictions");
             }
             known.last = Some(Walked {
-                scan: decode::map_scan(name, &raw, reading, monotonic, cost, interval),
-                targets: decode::pair_cells(&raw, reading),
-                shown: Shown::of(&raw),
+                scan: map_scan(name, &raw, reading, monotonic, cost, interval),
+                targets: pair_cells(&raw, reading),
+                shown: TimeoutCounts::of(&raw),
                 decided: self.clock != Clock::Undecided,
             });
         }
@@ -386,7 +389,7 @@ impl Collector {
         let log = self.logged.is_none_or(|logged| monotonic.saturating_sub(logged) >= LOG_INTERVAL);
         let reading = Reading { mode: self.clock, now: 0, hz: self.hz.unwrap_or(0) };
         // In jiffies mode without a frequency nothing can be said in seconds.
-        let Some(bounds) = decode::bounds_in_units(DUE_BOUNDS, reading) else {
+        let Some(bounds) = bounds_in_units(DUE_BOUNDS, reading) else {
             return Ask { log, ..Ask::default() };
         };
         let stale_after = stale_after_units(self.settings.stale_after, Some(reading)).unwrap_or(u32::MAX);
@@ -417,7 +420,7 @@ impl Collector {
     fn target_states(&self) -> Vec<TargetState> {
         let walks: Vec<_> = self.known.values().filter_map(|known| known.last.as_ref()).collect();
         let decided = walks.iter().all(|walk| walk.decided) && self.clock != Clock::Undecided;
-        decode::targets(&self.targets, &walks.iter().map(|walk| &walk.targets), decided)
+        target_states(&self.targets, &walks.iter().map(|walk| &walk.targets), decided)
     }
 
     /// The configured interval, or longer where walking and reading logs would take more than their share of a core.
@@ -471,13 +474,12 @@ fn sparse_interval(max_entries: u32) -> Duration {
 
 /// What the kernel accounts to the map behind this process's descriptor.
 fn memory_bytes(settings: &CollectSettings, fd: i32) -> Option<u64> {
-    let text = fs::read_to_string(settings.host.proc(format!("self/fdinfo/{fd}"))).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok())
+    parse_memlock(&fs::read_to_string(settings.host.proc(format!("self/fdinfo/{fd}"))).ok()?)
 }
 
 /// CPUs the kernel could ever have: each owns a share of a per-CPU LRU.
 fn possible_cpus(settings: &CollectSettings) -> Option<u32> {
-    decode::cpu_list(&fs::read_to_string(settings.host.sys("devices/system/cpu/possible")).ok()?)
+    parse_cpu_list(&fs::read_to_string(settings.host.sys("devices/system/cpu/possible")).ok()?)
 }
 
 /// The instant on the clock in force; `None` while it is undecided, or its frequency unknown.

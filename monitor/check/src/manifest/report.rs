@@ -70,7 +70,7 @@ pub fn findings(path: &str, manifest: &Manifest, reference: &Reference<'_>) -> V
 
 #[cfg(test)]
 mod tests {
-    use monitor_source::manifest::parse_manifest;
+    use monitor_decode::manifest::parse_manifest;
 
     use super::*;
 

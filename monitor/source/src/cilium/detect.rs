@@ -8,7 +8,7 @@
 
 use monitor_abi::scan::Clock;
 
-use crate::bpf::Clocks;
+use monitor_model::clock::Clocks;
 
 /// An entry may wait this long for the collector's longest interval, in seconds.
 const LONGEST_OVERDUE: i64 = 13 * 3600;
