@@ -126,7 +126,7 @@ impl Reading {
         }
     }
 
-    /// Whether Cilium's collector would take the entry: strictly before now, in the clock's own units.
+    /// Whether Cilium's gc would take the entry: strictly before now, in the clock's own units.
     #[must_use]
     pub const fn expired(self, lifetime: u32) -> Option<bool> {
         match self.units_left(lifetime) {

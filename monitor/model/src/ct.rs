@@ -62,7 +62,7 @@ impl CtRow {
         now?.seconds_left(self.lifetime)
     }
 
-    /// Whether the collector would take the entry; `None` while the clock is unknown.
+    /// Whether the gc would take the entry; `None` while the clock is unknown.
     #[must_use]
     pub fn expired(&self, now: Option<Reading>) -> Option<bool> {
         now?.expired(self.lifetime)

@@ -149,7 +149,7 @@ pub struct PresentMap {
     pub scan: MapScan,
     /// The kernel's own count of its entries; `None` where it does not tell, see [`Snapshot::map_count`].
     pub kernel: Option<KernelCount>,
-    /// What was seen of Cilium's collector; `None` for NAT maps and while the clock is unknown.
+    /// What was seen of Cilium's gc; `None` for NAT maps and while the clock is unknown.
     pub gc: Option<GcFacts>,
 }
 
@@ -162,7 +162,7 @@ pub struct KernelCount {
     pub peak: u64,
 }
 
-/// Passes of Cilium's collector over one map, as far as they were seen.
+/// Passes of Cilium's gc over one map, as far as they were seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct GcFacts {
     /// Passes that could be told; several within a second, or within a walk where the kernel does not count, are one.

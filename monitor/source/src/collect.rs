@@ -40,7 +40,7 @@ use self::counts::Counts;
 use self::evictions::{Ledger, Moment};
 use self::maps::{Known, Seen};
 use super::bpf::{Ask, Kernel, ScanError, bounds_in_units, sys};
-use super::cilium::collector::{self, CollectorWatch};
+use super::cilium::gc::{self, GcWatch};
 use super::cilium::timeouts::{Timeouts, configured};
 use super::cilium::{agent_config, drops, pins};
 use super::host::Host;
@@ -94,7 +94,7 @@ pub struct Collector {
     first_clocks: Option<Clocks>,
     timeouts: Timeouts,
     agent: Option<AgentConfig>,
-    gc: CollectorWatch,
+    gc: GcWatch,
     /// The kernel's own counts since the last collection.
     counts: Counts,
     count_logged: Option<Duration>,
@@ -134,7 +134,7 @@ impl Collector {
             hz: None,
             timeouts: Timeouts::default(),
             agent: None,
-            gc: CollectorWatch::default(),
+            gc: GcWatch::default(),
             counts: Counts::default(),
             count_logged: None,
             totals: Totals::default(),
@@ -244,7 +244,7 @@ impl Collector {
         self.count();
         let mut maps: Vec<_> =
             opened.into_iter().map(|(opened, name)| self.walk(name, opened, monotonic)).collect();
-        self.watch_collector(&mut maps, monotonic);
+        self.watch_gc(&mut maps, monotonic);
         self.counts.begin();
         self.watch_timeouts(&mut maps);
         let evictions = self.settle(wall, monotonic);
@@ -353,14 +353,14 @@ impl Collector {
     }
 
     /// Compares the conntrack maps with what they were at the last scan.
-    fn watch_collector(&mut self, maps: &mut [MapState], now: Duration) {
+    fn watch_gc(&mut self, maps: &mut [MapState], now: Duration) {
         let unit = Reading { mode: self.clock, now: 0, hz: self.hz.unwrap_or(0) }.unit();
         self.gc.observe(maps.iter().filter(|map| map.map.is_conntrack()).filter_map(|map| {
             let Content::Present(present) = &map.content else { return None };
             Some((
                 &map.map,
                 present.id,
-                unit.and_then(|unit| collector::Seen::of(&present.scan, unit, present.capacity.into())),
+                unit.and_then(|unit| gc::Sample::of(&present.scan, unit, present.capacity.into())),
             ))
         }));
         for map in maps {
