@@ -32,7 +32,7 @@ pub(crate) fn listed(collector: &mut Collector, arguments: &[&str]) -> Result<St
     if let Some(problem) = collector.open_all().first() {
         bail!("{}", problem.detail);
     }
-    collector.learn();
+    collector.find_clock();
     let judge = Judge { targets: collector.targets().clone(), stale_after: collector.settings().stale_after };
     let mut out = Vec::new();
     list::run(&args, &judge, |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?), &mut out)?;

@@ -99,7 +99,7 @@ pub(crate) fn snapshot(host: &Host, settings: &Settings) -> Snapshot {
             })
             .collect(),
         evictions: Evictions::default(),
-        callers: vec![],
+        initiators: vec![],
         map_count: count_plan::Plan::default(),
         agent: None,
         drops: None,

@@ -15,4 +15,5 @@ pub mod host;
 pub mod manifest;
 pub mod scan;
 pub mod timeouts;
+pub mod victim;
 mod yaml;

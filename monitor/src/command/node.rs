@@ -162,7 +162,7 @@ fn prepare(
         );
     }
     collector.follow_host();
-    collector.learn();
+    collector.find_clock();
     let judge = Judge { targets: collector.targets().clone(), stale_after: collector.settings().stale_after };
     Ok((collector, judge))
 }

@@ -27,7 +27,7 @@ use super::sysctl::{Sysctls, read_file_handles, read_sysctls};
 use super::targets::{HostTargets, host_targets};
 use super::{Host, HostError, Sample};
 use crate::descriptors;
-use crate::timed::timed;
+use crate::sources::read_source;
 
 /// What is read of the host beside what is always read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,8 +69,8 @@ impl Storage {
     #[must_use]
     pub fn read(host: &Host) -> Self {
         let mut sources = Vec::new();
-        let mounts = timed(&mut sources, "mounts", || read_mounts(host));
-        let sessions = timed(&mut sources, "iscsi", || read_iscsi(host));
+        let mounts = read_source(&mut sources, "mounts", || read_mounts(host));
+        let sessions = read_source(&mut sources, "iscsi", || read_iscsi(host));
         Self { mounts, sessions, sources }
     }
 
@@ -152,7 +152,7 @@ impl HostCollector {
                 .map(|mount| Towards { target: name_of(targets, mount.address), value: mount.clone() })
                 .collect(),
         });
-        let cifs = timed(sources, "cifs", || read_cifs(host));
+        let cifs = read_source(sources, "cifs", || read_cifs(host));
         let cifs = cifs.map(|now| CifsState { targets: self.cifs.add(&now, mounts.as_ref(), targets), now });
         let iscsi = sessions.map(|sessions| {
             let towards = |session: Session| Towards {
@@ -162,11 +162,11 @@ impl HostCollector {
             sessions.into_iter().map(towards).collect()
         });
         HostState {
-            sysctls: timed(sources, "sysctl", || wanted_sysctls(host, &wanted.sysctls)),
-            file_handles: timed(sources, "file_handles", || read_file_handles(host)),
-            netstat: timed(sources, "netstat", || read_netstat(host)),
-            sockets: timed(sources, "sockets", || target_sockets(host, targets)),
-            logs: timed(sources, "logs", || self.read_logs(host)),
+            sysctls: read_source(sources, "sysctl", || wanted_sysctls(host, &wanted.sysctls)),
+            file_handles: read_source(sources, "file_handles", || read_file_handles(host)),
+            netstat: read_source(sources, "netstat", || read_netstat(host)),
+            sockets: read_source(sources, "sockets", || target_sockets(host, targets)),
+            logs: read_source(sources, "logs", || self.read_logs(host)),
             mounts,
             cifs,
             iscsi,

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use monitor_decode::cilium::ct::decode_ct;
 use monitor_model::judge::{Judge, MapJudge};
 use monitor_model::map_name::MapName;
-use monitor_model::snapshot::Callers;
+use monitor_model::snapshot::Initiators;
 use monitor_model::target::NO_TARGET;
 use monitor_model::walk::Step;
 
@@ -22,8 +22,8 @@ const MOST: usize = 128;
 
 impl Collector {
     /// Walks the conntrack maps once more, for the addresses.
-    pub fn callers(&mut self) -> Result<Vec<Callers>, ScanError> {
-        let judge = Judge { targets: self.targets.clone(), stale_after: self.settings.stale_after };
+    pub fn unanswered_initiators(&mut self) -> Result<Vec<Initiators>, ScanError> {
+        let judge = Judge { targets: self.targets.index.clone(), stale_after: self.settings.stale_after };
         let mut found: BTreeMap<(String, String), BTreeMap<IpAddr, u64>> = BTreeMap::new();
         let mut map: Option<MapJudge<'_>> = None;
         self.stream(MapName::is_conntrack, &mut |step| {
@@ -45,11 +45,11 @@ impl Collector {
             }
             ControlFlow::Continue(())
         })?;
-        let callers = found.into_iter().map(|((target, service), from)| {
+        let initiators = found.into_iter().map(|((target, service), from)| {
             let mut from: Vec<_> = from.into_iter().collect();
             from.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-            Callers { target, service, from: from.into_iter().map(|(address, _)| address).collect() }
+            Initiators { target, service, from: from.into_iter().map(|(address, _)| address).collect() }
         });
-        Ok(callers.collect())
+        Ok(initiators.collect())
     }
 }
