@@ -11,8 +11,9 @@ use monitor_model::snapshot::{
 };
 use monitor_model::target::{ServiceSpec, TargetIndex, TargetSpec};
 use monitor_source::host::Host;
-use monitor_source::host::collect::{HostCollector, Storage, Wanted};
+use monitor_source::host::collect::{HostCollector, Wanted};
 use monitor_source::host::sockets::captured;
+use monitor_source::host::storage::Storage;
 use monitor_source::host::testing::{TempDir, fixture, fixture_path};
 
 use super::{Finding, readings};

@@ -13,7 +13,7 @@ use monitor_model::target::{ServiceSpec, TargetIndex, TargetSpec};
 
 use super::{CollectSettings, Collector};
 use crate::bpf::{ScanError, sys};
-use crate::host::collect::Storage;
+use crate::host::storage::Storage;
 use crate::host::targets::{HostTarget, HostTargets};
 
 /// What entries are given to.

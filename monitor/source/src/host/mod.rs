@@ -20,7 +20,9 @@ pub mod logs;
 pub mod mounts;
 pub mod net_scope;
 pub mod netstat;
+mod nfs;
 pub mod sockets;
+pub mod storage;
 pub mod sysctl;
 pub mod targets;
 
