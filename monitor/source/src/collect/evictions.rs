@@ -195,11 +195,12 @@ impl EvictionTotals {
         let targets = pairs.map(|(target, service)| {
             let name = (target.to_owned(), service.to_owned());
             let total = self.targets.get(&name).map_or([0; CELLS], |sum| sum.total);
+            let (target, service) = name;
             let cells = cells(&total, |state, expiry| {
                 of_conntrack(state, expiry, undecided)
                     || (state, expiry) == (VictimState::None, Expiry::Unknown)
             });
-            TargetEvictions { target: name.0, service: name.1, cells }
+            TargetEvictions { target, service, cells }
         });
         Evictions {
             recursion_misses: tracker.recursion_misses(),
