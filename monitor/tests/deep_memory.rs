@@ -57,7 +57,7 @@ fn a_deep_scan_of_a_million_entries_each_fits_in_what_it_may_take() {
     let fingerprints = Fingerprints::default();
     let qnap = TargetSpec {
         name: "qnap".to_owned(),
-        prefixes: vec![("192.168.0.0".parse().unwrap(), 16)],
+        prefixes: vec!["192.168.0.0/16".parse().unwrap()],
         services: Vec::new(),
     };
     let targets = TargetIndex::new(vec![qnap]).unwrap();

@@ -7,7 +7,6 @@ use std::fs::File;
 use std::hint::black_box;
 use std::io::ErrorKind;
 use std::io::Read as _;
-use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -20,6 +19,7 @@ use aya::{Btf, Ebpf, EbpfLoader};
 use monitor_abi::class::DUE_BOUNDS;
 use monitor_abi::scan::{Clock, found};
 use monitor_model::map_name;
+use monitor_model::prefix::Prefix;
 use monitor_model::target::{ServiceSpec, TargetIndex, TargetSpec};
 use monitor_source::bpf::{self, Ask, Kernel, Link, OBJECT, sys};
 use monitor_source::cilium::pins;
@@ -178,7 +178,7 @@ fn targets() -> Result<TargetIndex> {
     };
     Ok(TargetIndex::new(vec![TargetSpec {
         name: "qnap".to_owned(),
-        prefixes: vec![(IpAddr::V4(Ipv4Addr::from(NAS)), 32)],
+        prefixes: vec![Prefix::host(NAS.into())],
         services: vec![service("smb", &[445]), service("iscsi", &[3260]), service("api", &[8080, 443])],
     }])?)
 }

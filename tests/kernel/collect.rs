@@ -3,6 +3,7 @@
 //! In: a node, targets of the reference. Out: a collector; what `list` prints of it.
 //! Must not: do what a verb does not: it stands in where starting the binary again and again proves nothing more.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -11,7 +12,9 @@ use monitor::command::list::{self, ListArgs};
 use monitor_model::eviction_plan::Choice;
 use monitor_model::judge::Judge;
 use monitor_model::map_name::MapName;
+use monitor_model::prefix::Prefix;
 use monitor_model::target::{ServiceSpec, TargetIndex, TargetSpec};
+use monitor_model::tuple::Transport;
 use monitor_source::bpf::Kernel;
 use monitor_source::collect::{CollectSettings, Collector};
 use monitor_source::host::Host;
@@ -54,29 +57,30 @@ pub(crate) fn settings(node: &Node, targets: &[Target]) -> Result<CollectSetting
         interval: Duration::ZERO,
         stale_after: Duration::from_secs(600),
         clock: None,
-        targets: TargetIndex::new(targets.iter().map(spec).collect())?,
+        targets: TargetIndex::new(targets.iter().map(spec).collect::<Result<_>>()?)?,
         evictions: Choice::Off,
     })
 }
 
 /// A reference target as the agent takes it.
-fn spec(target: &Target) -> TargetSpec {
-    let number = |protocol: &str| match protocol {
-        "tcp" => 6,
-        "udp" => 17,
+fn spec(target: &Target) -> Result<TargetSpec> {
+    let transport = |protocol: &str| match protocol {
+        "tcp" => Transport::Tcp,
+        "udp" => Transport::Udp,
         other => unreachable!("no service of {other} is tested"),
     };
-    TargetSpec {
+    let prefix = |&(address, length): &(IpAddr, u8)| Prefix::new(address, length);
+    Ok(TargetSpec {
         name: target.name.to_owned(),
-        prefixes: target.networks.clone(),
+        prefixes: target.networks.iter().map(prefix).collect::<Result<_, _>>()?,
         services: target
             .services
             .iter()
             .map(|service| ServiceSpec {
                 name: service.name.to_owned(),
                 ports: service.ports.clone(),
-                protocol: service.protocol.map(number),
+                protocol: service.protocol.map(transport),
             })
             .collect(),
-    }
+    })
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result};
-use monitor_model::drops::RETRIES;
+use monitor_model::drops::{DropReason, RETRIES};
 use monitor_source::cilium::drops::{DropsError, read_packets, read_retries};
 use monitor_source::collect::Collector;
 use support::bpffs::Bpffs;
@@ -145,7 +145,7 @@ fn a_pin_that_was_replaced_is_read_anew_and_one_that_nobody_counts_in_is_no_zero
             .iter()
             .find(|source| source.name == "drops")
             .and_then(|source| source.error.clone());
-        (snapshot.drops.and_then(|drops| drops.of(155)), error)
+        (snapshot.drops.and_then(|drops| drops.of(DropReason::CtCreateFailed)), error)
     };
     assert_eq!(dropped(&mut collector), (Some(over_cpus(40)?), None));
 

@@ -1,7 +1,9 @@
 //! The tuning fragments say what the preset `nas-tuning` expects, with keys that exist.
 
 use anyhow::{Context, Result};
-use monitor_config::{Bound, MapKind, MountKind};
+use monitor_config::Bound;
+use monitor_model::host::mounts::Family;
+use monitor_model::map_name::Table;
 use serde_json::Value;
 
 use crate::{render, tools};
@@ -32,7 +34,7 @@ fn the_machine_patch_puts_the_expected_sysctls_in_force() -> Result<()> {
 fn the_values_make_the_expected_maps_and_interval() -> Result<()> {
     let values = only("tuning/cilium-values.yaml")?;
     let expect = preset()?;
-    let sizes = [("ctTcpMax", MapKind::CtTcp), ("ctAnyMax", MapKind::CtAny), ("natMax", MapKind::Nat)];
+    let sizes = [("ctTcpMax", Table::CtTcp), ("ctAnyMax", Table::CtAny), ("natMax", Table::Nat)];
     for (key, kind) in sizes {
         let size = values["bpf"][key].as_u64().context(key)?;
         assert!(expect.map_capacity.get(&kind).context("expected")?.holds(&size), "{key}: {size}");
@@ -65,7 +67,7 @@ fn no_fragment_uses_a_key_that_is_ignored() -> Result<()> {
 #[test]
 fn the_mounts_have_the_expected_options() -> Result<()> {
     let expected = preset()?.mount_options;
-    let expected = expected.get(&MountKind::Cifs).context("no options")?;
+    let expected = expected.get(&Family::Cifs).context("no options")?;
     let objects = render::documents(&tools::text("tuning/smb.yaml")?)?;
     let class = &crate::objects::one(&objects, "StorageClass")?["mountOptions"];
     let volume = &crate::objects::one(&objects, "PersistentVolume")?["spec"]["mountOptions"];

@@ -4,8 +4,9 @@
 //! Must not: judge what needs memory: rates and minima are for `windows`, predictions Prometheus's.
 
 use monitor_abi::class::Due;
-use monitor_config::{Bound, MapKind, Settings};
+use monitor_config::{Bound, Settings};
 use monitor_model::catalog::{Alert, DEAD_SHARE, DecidedBy};
+use monitor_model::map_name::MapName;
 use monitor_model::snapshot::deep::DeepFacts;
 use monitor_model::snapshot::{Content, Snapshot, ratio};
 
@@ -100,7 +101,7 @@ fn series(name: &str, snapshot: &Snapshot, settings: &Settings) -> Vec<Series> {
         "CtmonMapSmallerThanExpected" => snapshot
             .present()
             .filter_map(|(map, present)| {
-                let expected = expected_capacity(&map.map.name, settings)?;
+                let expected = expected_capacity(&map.map, settings)?;
                 Some(of_map(&map.map.name, ratio(present.capacity.into(), expected)))
             })
             .collect(),
@@ -138,8 +139,8 @@ fn series(name: &str, snapshot: &Snapshot, settings: &Settings) -> Vec<Series> {
 
 /// The capacity that a map is expected to have, if any.
 #[must_use]
-pub fn expected_capacity(map_name: &str, settings: &Settings) -> Option<u64> {
-    match settings.expect.map_capacity.get(&MapKind::of(map_name)?)? {
+pub fn expected_capacity(map: &MapName, settings: &Settings) -> Option<u64> {
+    match settings.expect.map_capacity.get(&map.table)? {
         Bound::AtLeast(value) | Bound::Equals(value) => Some(*value),
         // Nobody is hurt by a map that is smaller than allowed.
         Bound::AtMost(_) => None,

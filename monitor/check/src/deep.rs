@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use monitor_model::drops::{REASONS, RETRIES};
+use monitor_model::drops::{DropReason, RETRIES};
 use monitor_model::snapshot::Snapshot;
 use monitor_model::snapshot::deep::{DeepFacts, TargetDeep, Untracked};
 
@@ -146,9 +146,9 @@ pub(super) fn untracked_words(snapshot: &Snapshot, target: &str) -> (String, Str
 /// Sums since Cilium made its counters: whether they still grow is for the alerts.
 fn drops(snapshot: &Snapshot) -> Option<Finding> {
     let drops = snapshot.drops.as_ref()?;
-    let mut parts: Vec<_> = REASONS
+    let mut parts: Vec<_> = DropReason::ALL
         .iter()
-        .filter_map(|(reason, words)| Some((drops.of(*reason).filter(|packets| *packets > 0)?, words)))
+        .filter_map(|reason| Some((drops.of(*reason).filter(|packets| *packets > 0)?, reason.text())))
         .map(|(packets, words)| format!("{packets} \"{words}\""))
         .collect();
     for (family, counts) in &drops.retries {

@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
-use monitor_config::{Settings, TimeoutClass as Expected};
+use monitor_config::Settings;
 use monitor_model::duration;
-use monitor_model::snapshot::{Snapshot, TimeoutClass, TimeoutSource};
+use monitor_model::snapshot::{Snapshot, TimeoutSource};
+use monitor_model::timeouts::TimeoutClass;
 
 use super::finding::{Finding, Level};
 
@@ -91,20 +92,11 @@ fn agent_interval(snapshot: &Snapshot) -> Option<Duration> {
 const ENTRIES: &str = "entries show";
 
 /// A timeout in force and how it is known.
-fn timeout(snapshot: &Snapshot, class: Expected) -> Option<(Duration, &'static str)> {
-    let class = match class {
-        Expected::Tcp => TimeoutClass::Tcp,
-        Expected::Any => TimeoutClass::Any,
-        Expected::Syn => TimeoutClass::Syn,
-        Expected::Fin => TimeoutClass::Fin,
-        Expected::ServiceTcp => TimeoutClass::ServiceTcp,
-        Expected::ServiceAny => TimeoutClass::ServiceAny,
-        // No entry shows it; only the configuration tells.
-        Expected::ServiceTcpGrace => {
-            let told = snapshot.agent.as_ref()?.ct_timeouts.service_tcp_grace?;
-            return Some((told, "Cilium's configuration says"));
-        }
-    };
+fn timeout(snapshot: &Snapshot, class: TimeoutClass) -> Option<(Duration, &'static str)> {
+    if !class.is_lifetime() {
+        let told = snapshot.agent.as_ref()?.ct_timeouts.get(&class)?;
+        return Some((*told, "Cilium's configuration says"));
+    }
     let found = snapshot.timeout(class)?;
     let told = snapshot
         .timeouts

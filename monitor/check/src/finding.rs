@@ -221,7 +221,7 @@ fn collection(reading: &Reading, snapshot: &Snapshot) -> (String, String) {
 fn smaller(reading: &Reading, snapshot: &Snapshot, settings: &Settings) -> (String, String) {
     let found = snapshot.present().find(|(map, _)| map.map.name == reading.map_name);
     let Some((map, present)) = found else { return (String::new(), String::new()) };
-    let expected = expected_capacity(&map.map.name, settings).unwrap_or(0);
+    let expected = expected_capacity(&map.map, settings).unwrap_or(0);
     let memory = present.memory_bytes.map(|bytes| {
         let wanted = bytes / u64::from(present.capacity).max(1) * expected;
         let (now, then) = (tuning::mebibytes(bytes), tuning::mebibytes(wanted));

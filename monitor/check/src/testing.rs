@@ -28,7 +28,7 @@ pub(crate) fn targets() -> TargetIndex {
     let service = |name: &str, port| ServiceSpec { name: name.to_owned(), ports: vec![port], protocol: None };
     let qnap = TargetSpec {
         name: "qnap".to_owned(),
-        prefixes: vec![([192, 168, 100, 180].into(), 32)],
+        prefixes: vec!["192.168.100.180".parse().unwrap()],
         services: vec![service("smb", 445), service("iscsi", 3260)],
     };
     TargetIndex::new(vec![qnap]).unwrap()

@@ -3,8 +3,8 @@
 //! In: what the node has, what is expected of it. Out: verdicts, and findings that name value, expectation and effect.
 //! Must not: call unknown wrong: what another network namespace answers, or what nobody told, has no verdict.
 
-use monitor_config::{Bound, MountKind, Settings, SysctlValue};
-use monitor_model::host::mounts::{Family, Mount, OptionDifference, missing_options};
+use monitor_config::{Bound, Settings, SysctlValue};
+use monitor_model::host::mounts::{Mount, OptionDifference, missing_options};
 use monitor_model::host::net_scope::NetScope;
 use monitor_model::host::sysctl::Sysctl;
 use monitor_model::snapshot::{HostState, Snapshot, Towards};
@@ -61,18 +61,10 @@ pub fn sysctls<'a>(host: &'a HostState, settings: &'a Settings) -> Vec<SysctlVer
 pub fn mounts<'a>(host: &'a HostState, settings: &Settings) -> Vec<MountVerdict<'a>> {
     let Some(state) = &host.mounts else { return Vec::new() };
     let verdict = |mount: &'a Towards<Mount>| {
-        let expected = settings.expect.mount_options.get(&kind(mount.value.family))?;
+        let expected = settings.expect.mount_options.get(&mount.value.family)?;
         Some(MountVerdict { mount, missing: missing_options(&mount.value, expected) })
     };
     state.mounts.iter().filter_map(verdict).collect()
-}
-
-/// The configuration's word for a file system.
-const fn kind(family: Family) -> MountKind {
-    match family {
-        Family::Cifs => MountKind::Cifs,
-        Family::Nfs => MountKind::Nfs,
-    }
 }
 
 /// What is not in force, one finding each.

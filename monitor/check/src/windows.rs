@@ -9,7 +9,7 @@ use std::time::Duration;
 use monitor_abi::class::{Expiry, VictimState};
 use monitor_config::Settings;
 use monitor_model::catalog::{Alert, Severity};
-use monitor_model::drops::REASONS;
+use monitor_model::drops::DropReason;
 use monitor_model::snapshot::{EvictionCell, Snapshot};
 
 use super::history::Looked;
@@ -210,7 +210,7 @@ fn evicted(cells: &[EvictionCell], wanted: impl Fn(VictimState) -> bool) -> u64 
 fn dropped(snapshot: &Snapshot, code: u8) -> impl Iterator<Item = f64> {
     let packets = snapshot.drops.iter().filter_map(|drops| drops.packets);
     packets.filter_map(move |packets| {
-        let at = REASONS.iter().position(|(known, _)| *known == code)?;
+        let at = DropReason::position(code)?;
         Some(packets.get(at)?.iter().sum::<u64>() as f64)
     })
 }

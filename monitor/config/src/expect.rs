@@ -8,21 +8,25 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use monitor_model::duration;
+use monitor_model::host::mounts::Family;
+use monitor_model::map_name::Table;
+use monitor_model::timeouts::TimeoutClass;
 use serde::Deserialize;
 
-use super::field::{Field, Pairs, Time, choice, read_as};
+use super::field::{Choice, Field, Pairs, Time, Word, choice, read_as};
 
 /// Expectations; empty by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expect {
-    /// Time between two passes of Cilium's collector.
+    /// Time between two passes of Cilium's gc.
     pub gc_interval: Option<Bound<Duration>>,
-    pub map_capacity: BTreeMap<MapKind, Bound<u64>>,
+    /// Of the maps of both address families.
+    pub map_capacity: BTreeMap<Table, Bound<u64>>,
     pub ct_timeouts: BTreeMap<TimeoutClass, Bound<Duration>>,
     /// By dotted name.
     pub sysctls: BTreeMap<String, Bound<SysctlValue>>,
     /// Options every mount of that kind must carry.
-    pub mount_options: BTreeMap<MountKind, Vec<String>>,
+    pub mount_options: BTreeMap<Family, Vec<String>>,
 }
 
 /// One comparison.
@@ -41,77 +45,7 @@ pub enum SysctlValue {
     Text(String),
 }
 
-/// The maps whose size Cilium's agent is told, v4 and v6 alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum MapKind {
-    CtTcp,
-    CtAny,
-    Nat,
-}
-
-/// Cilium's conntrack timeouts, `bpf-ct-timeout-*`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum TimeoutClass {
-    Tcp,
-    Any,
-    Syn,
-    Fin,
-    ServiceTcp,
-    ServiceAny,
-    ServiceTcpGrace,
-}
-
-/// Filesystems whose mount options matter for a storage server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum MountKind {
-    Cifs,
-    Nfs,
-}
-
-choice!(pub MapKind { CtTcp => "ct_tcp", CtAny => "ct_any", Nat => "nat" });
-choice!(pub TimeoutClass {
-    Tcp => "tcp",
-    Any => "any",
-    Syn => "syn",
-    Fin => "fin",
-    ServiceTcp => "service_tcp",
-    ServiceAny => "service_any",
-    ServiceTcpGrace => "service_tcp_grace",
-});
-choice!(pub MountKind { Cifs => "cifs", Nfs => "nfs" });
-
-impl MapKind {
-    /// The kind of the map with this `map_name`, if it is one of them.
-    #[must_use]
-    pub fn of(map_name: &str) -> Option<Self> {
-        let name = map_name.strip_prefix("per_cluster_").unwrap_or(map_name);
-        if name.starts_with("snat_") {
-            Some(Self::Nat)
-        } else if name.starts_with("ct_any") {
-            Some(Self::CtAny)
-        } else if name.starts_with("ct") {
-            Some(Self::CtTcp)
-        } else {
-            None
-        }
-    }
-}
-
-impl TimeoutClass {
-    /// The key of Cilium's configuration map.
-    #[must_use]
-    pub const fn cilium_key(self) -> &'static str {
-        match self {
-            Self::Tcp => "bpf-ct-timeout-regular-tcp",
-            Self::Any => "bpf-ct-timeout-regular-any",
-            Self::Syn => "bpf-ct-timeout-regular-tcp-syn",
-            Self::Fin => "bpf-ct-timeout-regular-tcp-fin",
-            Self::ServiceTcp => "bpf-ct-timeout-service-tcp",
-            Self::ServiceAny => "bpf-ct-timeout-service-any",
-            Self::ServiceTcpGrace => "bpf-ct-timeout-service-tcp-grace",
-        }
-    }
-}
+choice!(Table, TimeoutClass, Family);
 
 impl<T> Bound<T> {
     /// The value on the right-hand side.
@@ -161,7 +95,7 @@ impl<T: PartialOrd> Bound<T> {
 }
 
 impl Bound<SysctlValue> {
-    /// Whether the text of the sysctl's file is as expected; words compare whatever the white space.
+    /// Whether the text of the sysctl's file is as expected; white space between words does not matter.
     #[must_use]
     pub fn holds_text(&self, found: &str) -> bool {
         match (self.value(), SysctlValue::read(found)) {
@@ -195,19 +129,26 @@ impl Display for SysctlValue {
 
 /// A named set of expectations.
 #[derive(Clone, Copy)]
-enum Preset {
+pub(super) enum Preset {
     NasTuning,
 }
 
-choice!(Preset { NasTuning => "nas-tuning" });
+impl Choice for Preset {
+    const ALL: &'static [Self] = &[Self::NasTuning];
+
+    fn word(self) -> &'static str {
+        let Self::NasTuning = self;
+        "nas-tuning"
+    }
+}
 
 impl Preset {
-    /// The values of the founding tuning documents.
+    /// The values of `deploy/tuning`.
     fn expect(self) -> Expect {
         match self {
             Self::NasTuning => Expect {
                 gc_interval: None,
-                map_capacity: [(MapKind::CtTcp, 524_288), (MapKind::CtAny, 262_144), (MapKind::Nat, 262_144)]
+                map_capacity: [(Table::CtTcp, 524_288), (Table::CtAny, 262_144), (Table::Nat, 262_144)]
                     .map(|(kind, entries)| (kind, Bound::AtLeast(entries)))
                     .into(),
                 ct_timeouts: BTreeMap::new(),
@@ -223,7 +164,7 @@ impl Preset {
                 .map(|(name, bound)| (name.to_owned(), bound.map(SysctlValue::Number)))
                 .into(),
                 mount_options: [(
-                    MountKind::Cifs,
+                    Family::Cifs,
                     ["cache=loose", "actimeo=60", "noatime"].map(str::to_owned).to_vec(),
                 )]
                 .into(),
@@ -236,16 +177,16 @@ impl Preset {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawExpect {
-    preset: Option<Preset>,
+    preset: Option<Word<Preset>>,
     gc_interval: Option<Bound<Time>>,
     #[serde(default)]
-    map_capacity: Pairs<MapKind, Bound<Entries>>,
+    map_capacity: Pairs<Word<Table>, Bound<Entries>>,
     #[serde(default)]
-    ct_timeouts: Pairs<TimeoutClass, Bound<Time>>,
+    ct_timeouts: Pairs<Word<TimeoutClass>, Bound<Time>>,
     #[serde(default)]
     sysctls: Pairs<SysctlName, Bound<SysctlValue>>,
     #[serde(default)]
-    mount_options: Pairs<MountKind, MountOptions>,
+    mount_options: Pairs<Word<Family>, MountOptions>,
 }
 
 /// As in the file: exactly one of them.
@@ -363,7 +304,7 @@ impl Field for MountOption {
 }
 
 /// Most sysctls: each is three series.
-const MAX_SYSCTLS: usize = 64;
+pub(super) const MAX_SYSCTLS: usize = 64;
 
 impl Field for Expect {
     type Raw = RawExpect;
@@ -371,22 +312,22 @@ impl Field for Expect {
 
     fn check(raw: RawExpect) -> Result<Self, String> {
         let RawExpect { preset, gc_interval, map_capacity, ct_timeouts, sysctls, mount_options } = raw;
-        let mut expect = preset.map(Preset::expect).unwrap_or_default();
+        let mut expect = preset.map(|preset| preset.0.expect()).unwrap_or_default();
         if let Some(bound) = gc_interval {
             expect.gc_interval = Some(bound.map(|time| time.0));
         }
         expect
             .map_capacity
-            .extend(map_capacity.0.into_iter().map(|(kind, bound)| (kind, bound.map(|e| e.0))));
+            .extend(map_capacity.0.into_iter().map(|(table, bound)| (table.0, bound.map(|e| e.0))));
         expect
             .ct_timeouts
-            .extend(ct_timeouts.0.into_iter().map(|(class, bound)| (class, bound.map(|t| t.0))));
+            .extend(ct_timeouts.0.into_iter().map(|(class, bound)| (class.0, bound.map(|t| t.0))));
         expect.sysctls.extend(sysctls.0.into_iter().map(|(name, bound)| (name.0, bound)));
         expect.mount_options.extend(
             mount_options
                 .0
                 .into_iter()
-                .map(|(kind, options)| (kind, options.has.into_iter().map(|o| o.0).collect())),
+                .map(|(family, options)| (family.0, options.has.into_iter().map(|o| o.0).collect())),
         );
         if expect.sysctls.len() > MAX_SYSCTLS {
             return Err(format!(

@@ -11,6 +11,8 @@ use monitor_model::duration;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use crate::keys::Range;
+
 /// A value that is checked right where it is read.
 pub(super) trait Field: Sized {
     /// What the reader fills first.
@@ -161,6 +163,11 @@ impl Field for Time {
     }
 }
 
+impl<const MIN: u64, const MAX: u64> Bounded<MIN, MAX> {
+    /// For whoever describes the key.
+    pub(super) const RANGE: Range = Range::Durations(MIN, MAX);
+}
+
 impl<const MIN: u64, const MAX: u64> Field for Bounded<MIN, MAX> {
     type Raw = String;
     const EXPECTED: &'static str = "a duration like 15s";
@@ -186,42 +193,53 @@ read_as!(text: Time);
 
 /// Finds the word or says which ones exist.
 pub(super) fn choose<T: Choice>(raw: &str) -> Result<T, String> {
-    T::ALL.iter().copied().find(|choice| choice.word() == raw).ok_or_else(|| {
-        let words: Vec<_> = T::ALL.iter().map(|choice| choice.word()).collect();
-        format!("`{raw}` is unknown: use one of {}", words.join(", "))
-    })
+    T::ALL
+        .iter()
+        .copied()
+        .find(|choice| choice.word() == raw)
+        .ok_or_else(|| format!("`{raw}` is unknown: use one of {}", words::<T>(", ")))
 }
 
-/// Implements [`Choice`] and reading for a plain enum; with `pub` its word is its public `name()`, too.
+/// Implements [`Choice`] for enums of the model, whose words are their names.
 macro_rules! choice {
-    (pub $name:ident { $($variant:ident => $word:literal),+ $(,)? }) => {
-        $crate::field::choice!($name { $($variant => $word),+ });
-
-        impl $name {
-            /// The word in the configuration and in labels.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-        }
-    };
-    ($name:ident { $($variant:ident => $word:literal),+ $(,)? }) => {
+    ($($name:ty),+ $(,)?) => {$(
         impl $crate::field::Choice for $name {
-            const ALL: &'static [Self] = &[$(Self::$variant),+];
+            const ALL: &'static [Self] = <$name>::ALL;
+
             fn word(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
+                self.name()
             }
         }
-
-        impl $crate::field::Field for $name {
-            type Raw = String;
-            const EXPECTED: &'static str = concat!("one of" $(, " ", $word)+);
-            fn check(raw: String) -> Result<Self, String> {
-                $crate::field::choose(&raw)
-            }
-        }
-
-        $crate::field::read_as!(text: $name);
-    };
+    )+};
 }
 pub(super) use choice;
+
+/// A [`Choice`] as it is read: by its word.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Word<T>(pub(super) T);
+
+impl<'de, T: Choice> Deserialize<'de> for Word<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(WordVisitor(PhantomData))
+    }
+}
+
+struct WordVisitor<T>(PhantomData<T>);
+
+impl<T: Choice> Visitor<'_> for WordVisitor<T> {
+    type Value = Word<T>;
+
+    fn expecting(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        write!(formatter, "one of {}", words::<T>(" "))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Word<T>, E> {
+        choose(text).map(Word).map_err(E::custom)
+    }
+}
+
+/// The words there are.
+pub(super) fn words<T: Choice>(separator: &str) -> String {
+    let words: Vec<_> = T::ALL.iter().map(|choice| choice.word()).collect();
+    words.join(separator)
+}

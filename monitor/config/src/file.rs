@@ -1,6 +1,6 @@
 //! The text of a configuration file, and what is missing in it.
 //!
-//! In: text. Out: what a file lacks that was cut off, or is being written. Must not: read a file.
+//! In: text. Out: what is missing where a file was cut off or is still being written. Must not: read a file.
 
 use yaml_serde::Value;
 
@@ -17,7 +17,7 @@ pub(super) fn hollow(text: &str) -> Option<String> {
         Ok(value) => hollow_below(&value, "", !ends_with_a_key).map(|key| {
             format!("nothing follows `{key}:`: write what belongs there, or [] or {{}} for nothing")
         }),
-        // It was read as a configuration, so this reader has less patience.
+        // Read as a configuration it was fine: reading it as any value has a tighter bound.
         Err(error) => Some(error.to_string()),
     }
 }

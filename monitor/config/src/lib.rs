@@ -6,10 +6,11 @@
 pub mod expect;
 mod field;
 pub mod file;
+pub mod keys;
 pub mod log_preset;
 pub mod logs;
 mod raw;
-pub mod target;
+mod target;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "tests read what is on file")]
 mod tests;
@@ -23,14 +24,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use monitor_model::catalog::Severity;
+use monitor_model::clock::Clock;
+use monitor_model::eviction_plan;
 use monitor_model::host::logs::LogPattern;
+use monitor_model::target::TargetSpec;
 
-pub use crate::expect::{Bound, Expect, MapKind, MountKind, SysctlValue, TimeoutClass};
+pub use crate::expect::{Bound, Expect, SysctlValue};
+use crate::field::Choice;
 pub use crate::raw::parse_listen;
-pub use crate::target::{Cidr, Service, Target, Transport};
 pub use crate::threshold::Thresholds;
 
-/// Where the configuration is looked for when no path is given.
+/// The file that is read when no path is given.
 pub const DEFAULT_PATH: &str = "/etc/ctmon/config.yaml";
 /// Port of the daemon unless configured.
 pub const DEFAULT_PORT: u16 = 10469;
@@ -45,7 +49,7 @@ pub struct Settings {
     /// Time between two deep scans; zero is off.
     pub deep_interval: Duration,
     pub clock: ClockChoice,
-    pub evictions: EvictionMode,
+    pub evictions: eviction_plan::Choice,
     /// Whether the last victims are served to `ctmon evictions` (loopback only).
     pub evictions_api: bool,
     /// Silence after which a stale entry lingers.
@@ -54,35 +58,28 @@ pub struct Settings {
     pub snat_port_range: RangeInclusive<u16>,
     /// Whether servers of the host's mounts and sessions become targets.
     pub targets_from_host: bool,
-    pub targets: Vec<Target>,
+    pub targets: Vec<TargetSpec>,
     pub thresholds: Thresholds,
     pub expect: Expect,
     pub logs: Vec<LogPattern>,
 }
 
-/// Which clock the lifetimes of entries are read on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClockChoice {
-    /// Found out from the entries.
-    Auto,
-    Ktime,
-    Jiffies,
+/// The clock the lifetimes of entries are read on; `None`: found out from the entries.
+pub type ClockChoice = Option<Clock>;
+
+impl Choice for ClockChoice {
+    const ALL: &'static [Self] = &[None, Some(Clock::Ktime), Some(Clock::Jiffies)];
+
+    fn word(self) -> &'static str {
+        match self {
+            None | Some(Clock::Undecided) => "auto",
+            Some(Clock::Ktime) => "ktime",
+            Some(Clock::Jiffies) => "jiffies",
+        }
+    }
 }
 
-/// How evictions are watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EvictionMode {
-    /// Full where it loads, else count, else off.
-    Auto,
-    /// Victims with state and target.
-    Full,
-    /// Their number only.
-    Count,
-    Off,
-}
-
-field::choice!(pub ClockChoice { Auto => "auto", Ktime => "ktime", Jiffies => "jiffies" });
-field::choice!(pub EvictionMode { Auto => "auto", Full => "full", Count => "count", Off => "off" });
+field::choice!(eviction_plan::Choice);
 
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]
@@ -109,8 +106,8 @@ impl Default for Settings {
             listen: vec![SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), DEFAULT_PORT)],
             interval: Duration::from_secs(15),
             deep_interval: Duration::from_secs(300),
-            clock: ClockChoice::Auto,
-            evictions: EvictionMode::Auto,
+            clock: None,
+            evictions: eviction_plan::Choice::Auto,
             evictions_api: true,
             stale_after: Duration::from_secs(600),
             snat_port_range: 32_768..=65_535,
@@ -180,7 +177,7 @@ pub fn parse_file(path: &Path, text: &str) -> Result<Settings, ConfigError> {
 }
 
 /// Reads the text of this file, which is to replace settings that are in force: one in which something is missing was cut
-/// off, or is being written, and its defaults are not what somebody asked for.
+/// off, or is being written, and the defaults of what is missing are not meant.
 pub fn parse_whole(path: &Path, text: &str) -> Result<Settings, ConfigError> {
     let settings = parse_file(path, text)?;
     match file::hollow(text) {

@@ -44,8 +44,8 @@ pub const TRIDENT_QNAP: &[PresetPattern] = &[
     },
     PresetPattern {
         name: "storage_not_added",
-        // The grep that was handed around. The message of the incident is "storage (qts) not exists; add the
-        // storage first", which it does not find.
+        // A pattern in wide use. The driver's usual message, "storage (qts) not exists; add the storage first", is found
+        // by the pattern above only.
         regex: r"(?i)storage.*not.*added",
         why: "the same in other words",
         namespaces: &["*trident*"],

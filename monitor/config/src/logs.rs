@@ -7,16 +7,23 @@ use monitor_model::host::logs::LogPattern;
 use regex::Regex;
 use serde::Deserialize;
 
-use super::field::{Field, check_name, choice, read_as};
+use super::field::{Choice, Field, Word, check_name, read_as};
 use super::log_preset::{PresetPattern, TRIDENT_QNAP};
 
 /// A named set of patterns.
 #[derive(Clone, Copy)]
-enum Preset {
+pub(super) enum Preset {
     TridentQnap,
 }
 
-choice!(Preset { TridentQnap => "trident-qnap" });
+impl Choice for Preset {
+    const ALL: &'static [Self] = &[Self::TridentQnap];
+
+    fn word(self) -> &'static str {
+        let Self::TridentQnap = self;
+        "trident-qnap"
+    }
+}
 
 impl Preset {
     fn patterns(self) -> Vec<LogPattern> {
@@ -29,7 +36,7 @@ impl Preset {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawLog {
-    preset: Option<Preset>,
+    preset: Option<Word<Preset>>,
     name: Option<PatternName>,
     pattern: Option<Pattern>,
     #[serde(default)]
@@ -49,9 +56,9 @@ struct Pattern(String);
 struct Glob(String);
 
 /// Most patterns: each is a series, and a pass over every line.
-const MAX_PATTERNS: usize = 32;
+pub(super) const MAX_PATTERNS: usize = 32;
 /// Longest pattern: its compiled form is held for as long as the daemon runs.
-const MAX_PATTERN_BYTES: usize = 512;
+pub(super) const MAX_PATTERN_BYTES: usize = 512;
 
 impl Field for PatternName {
     type Raw = String;
@@ -101,7 +108,7 @@ impl Field for Entry {
         let (namespaces, pods, containers) = (globs(namespaces), globs(pods), globs(containers));
         match (preset, name, pattern) {
             (Some(preset), None, None) => {
-                let mut patterns = preset.patterns();
+                let mut patterns = preset.0.patterns();
                 // A selector beside the preset replaces the preset's own.
                 for pattern in &mut patterns {
                     for (chosen, own) in [

@@ -1,25 +1,27 @@
 //! The file as it is written: optional keys, texts, and the defaults of what is absent.
 //!
 //! In: YAML text. Out: [`Settings`], or one line that names key and line.
-//! Must not: let a key pass that means nothing: a typing error would silently keep a default.
+//! Must not: accept an unknown key: a typing error would silently keep a default.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
-use monitor_model::{duration, yaml_cost};
+use monitor_model::{duration, eviction_plan, yaml_cost};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
-use super::field::{Bounded, Field, read_as};
+use super::field::{Bounded, Field, Word, read_as};
 use super::logs::Logs;
 use super::target::Targets;
-use super::{ClockChoice, EvictionMode, Expect, Settings, Thresholds};
+use super::{ClockChoice, Expect, Settings, Thresholds};
 
 /// Scans closer than 1 s would find nothing new; beyond 10 m the rules' windows hold fewer than two samples.
-type Interval = Bounded<1_000, 600_000>;
+pub(super) type Interval = Bounded<1_000, 600_000>;
+/// Zero is off.
+pub(super) type DeepInterval = Bounded<0, 86_400_000>;
 /// Shorter than 20 s would call an entry lingering that waits out its FIN timeout; 8,000 s is the TCP timeout, after
 /// which a half-closed entry is gone anyway, so that beyond 2 h nothing could ever linger.
-type StaleAfter = Bounded<20_000, 7_200_000>;
+pub(super) type StaleAfter = Bounded<20_000, 7_200_000>;
 
 /// As in the file.
 #[derive(Default, Deserialize)]
@@ -28,8 +30,8 @@ struct RawSettings {
     listen: Option<Listen>,
     interval: Option<Interval>,
     deep_interval: Option<DeepInterval>,
-    clock: Option<ClockChoice>,
-    evictions: Option<EvictionMode>,
+    clock: Option<Word<ClockChoice>>,
+    evictions: Option<Word<eviction_plan::Choice>>,
     evictions_api: Option<bool>,
     stale_after: Option<StaleAfter>,
     snat_port_range: Option<PortRange>,
@@ -63,9 +65,9 @@ pub(super) fn read(text: &str) -> Result<Settings, String> {
     let settings = Settings {
         listen: listen.map_or(default.listen, |listen| listen.0),
         interval: interval.map_or(default.interval, |interval| interval.0),
-        deep_interval: deep_interval.map_or(default.deep_interval, |interval| interval.0.0),
-        clock: clock.unwrap_or(default.clock),
-        evictions: evictions.unwrap_or(default.evictions),
+        deep_interval: deep_interval.map_or(default.deep_interval, |interval| interval.0),
+        clock: clock.map_or(default.clock, |clock| clock.0),
+        evictions: evictions.map_or(default.evictions, |choice| choice.0),
         evictions_api: evictions_api.unwrap_or(default.evictions_api),
         stale_after: stale_after.map_or(default.stale_after, |after| after.0),
         snat_port_range: snat_port_range.map_or(default.snat_port_range, |range| range.0),
@@ -88,7 +90,7 @@ pub(super) fn read(text: &str) -> Result<Settings, String> {
 
 /// An address to listen on; `:10469` is every address.
 ///
-/// Brackets are taken around IPv4 too: a manifest that puts the node's address between them does not know its family.
+/// Brackets are taken around IPv4 too: a manifest that puts the node's address between them works for either family.
 pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     let spelled = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
     let bracketed = || {
@@ -106,11 +108,11 @@ fn at_line(text: &str, key: &str) -> String {
         .map_or_else(String::new, |index| format!(" at line {}", index + 1))
 }
 
-/// One line with the place, whatever the value that caused the error contains.
+/// One line with the place, also where the value that caused the error has line breaks.
 fn describe(error: &yaml_serde::Error) -> String {
     let message = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     match error.location() {
-        // The reader keeps silent about the very first character.
+        // The reader's message leaves out the position of the very first character.
         Some(place) if place.line() == 1 && place.column() == 1 => format!("{message} at line 1 column 1"),
         _ => message,
     }
@@ -118,7 +120,6 @@ fn describe(error: &yaml_serde::Error) -> String {
 
 struct Listen(Vec<SocketAddr>);
 struct Address(SocketAddr);
-struct DeepInterval(Bounded<0, 86_400_000>);
 struct PortRange(RangeInclusive<u16>);
 
 impl Field for Address {
@@ -127,15 +128,6 @@ impl Field for Address {
 
     fn check(raw: String) -> Result<Self, String> {
         parse_listen(&raw).map(Self)
-    }
-}
-
-impl Field for DeepInterval {
-    type Raw = String;
-    const EXPECTED: &'static str = "a duration like 5m";
-
-    fn check(raw: String) -> Result<Self, String> {
-        Bounded::check(raw).map(Self)
     }
 }
 
@@ -151,7 +143,7 @@ impl Field for PortRange {
     }
 }
 
-read_as!(text: Address, DeepInterval);
+read_as!(text: Address);
 read_as!(seq: PortRange);
 
 impl<'de> Deserialize<'de> for Listen {

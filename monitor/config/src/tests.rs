@@ -1,6 +1,10 @@
 //! Texts in, settings or one line of error out.
 
 use monitor_model::catalog::{ALERTS, Severity};
+use monitor_model::host::mounts::Family;
+use monitor_model::map_name::Table;
+use monitor_model::target::TargetIndex;
+use monitor_model::tuple::{Endpoint, Transport};
 
 use super::*;
 
@@ -50,6 +54,15 @@ fn problem(text: &str) -> String {
     parse(text).expect_err(text).to_string()
 }
 
+/// The service of the first target that an entry towards this port belongs to.
+fn service(settings: &Settings, transport: Transport, port: u16) -> String {
+    let index = TargetIndex::new(settings.targets.clone()).expect("it fits");
+    let address = settings.targets[0].prefixes[0].address();
+    let client = Endpoint { address: "192.0.2.1".parse().expect("an address"), port: 40_000 };
+    let found = index.classify_ends(client, Endpoint { address, port }, transport.nexthdr());
+    index.names(found).1.to_owned()
+}
+
 #[test]
 fn an_empty_file_is_the_defaults() {
     for text in ["", "# nothing\n", "{}", "---\n", "interval:\n"] {
@@ -80,7 +93,7 @@ fn every_key_is_read() {
     assert_eq!(read.deep_interval, Duration::ZERO);
     assert_eq!(
         (read.clock, read.evictions, read.evictions_api),
-        (ClockChoice::Ktime, EvictionMode::Count, false)
+        (Some(Clock::Ktime), eviction_plan::Choice::Count, false)
     );
     assert_eq!(read.stale_after, Duration::from_secs(900));
     assert_eq!(read.snat_port_range, 40_000..=50_000);
@@ -88,13 +101,13 @@ fn every_key_is_read() {
 
     let [qnap, lan] = read.targets.as_slice() else { panic!("two targets") };
     assert_eq!(
-        qnap.addresses.iter().map(Cidr::to_string).collect::<Vec<_>>(),
+        qnap.prefixes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["192.168.100.180", "2001:db8::/32"]
     );
-    assert_eq!(qnap.service(6, 443).map(|s| s.name.as_str()), Some("api"));
-    assert_eq!(qnap.service(17, 3260), None, "iscsi is TCP only");
-    assert!(lan.covers("192.168.7.1".parse().expect("an address")));
-    assert!(!lan.covers("::1".parse().expect("an address")));
+    assert_eq!(qnap.services[1].protocol, Some(Transport::Tcp));
+    assert_eq!(lan.prefixes, ["192.168.0.0/16".parse().expect("a network")]);
+    assert_eq!(service(&read, Transport::Tcp, 443), "api");
+    assert_eq!(service(&read, Transport::Udp, 3260), "other", "iscsi is TCP only");
 
     assert_eq!(read.threshold("CtmonMapFilling", Severity::Warning), Some(0.8));
     assert_eq!(read.for_("CtmonMapFilling", Severity::Warning), Some(Duration::from_secs(600)));
@@ -115,7 +128,7 @@ fn every_key_is_read() {
     );
 
     assert_eq!(read.expect.gc_interval, Some(Bound::AtMost(Duration::from_secs(300))));
-    assert_eq!(read.expect.map_capacity.get(&MapKind::CtTcp), Some(&Bound::AtLeast(524_288)));
+    assert_eq!(read.expect.map_capacity.get(&Table::CtTcp), Some(&Bound::AtLeast(524_288)));
     let rmem = read.expect.sysctls.get("net.ipv4.tcp_rmem").expect("expected");
     assert!(rmem.holds_text("4096\t131072\t6291456\n"));
     assert!(!rmem.holds_text("4096\t131072\t6291457\n"));
@@ -164,8 +177,8 @@ fn the_preset_holds_the_documents_values_and_yields_to_explicit_ones() {
     assert!(expect.sysctls["fs.file-max"].holds_text("2\n"));
     assert!(expect.sysctls["net.ipv4.tcp_keepalive_probes"].holds_text("3\n"));
     assert!(!expect.sysctls["net.ipv4.tcp_keepalive_time"].holds_text("7200\n"));
-    assert_eq!(expect.map_capacity[&MapKind::Nat], Bound::AtLeast(262_144));
-    assert_eq!(expect.mount_options[&MountKind::Cifs], ["cache=loose", "actimeo=60", "noatime"]);
+    assert_eq!(expect.map_capacity[&Table::Nat], Bound::AtLeast(262_144));
+    assert_eq!(expect.mount_options[&Family::Cifs], ["cache=loose", "actimeo=60", "noatime"]);
     assert_eq!(expect.gc_interval, None);
 }
 
@@ -281,7 +294,7 @@ fn one_port_may_have_two_names_by_protocol() {
     let read = settings(
         "targets: [{name: a, addresses: [10.9.9.9], services: [{name: b, ports: [1], protocol: tcp}, {name: c, ports: [1], protocol: udp}]}]",
     );
-    assert_eq!(read.targets[0].service(17, 1).map(|s| s.name.as_str()), Some("c"));
+    assert_eq!(service(&read, Transport::Udp, 1), "c");
 }
 
 #[test]
@@ -303,7 +316,7 @@ fn limits_of_the_kernels_tables_are_kept() {
         let list: Vec<_> = (0..count).map(address).collect();
         format!("targets: [{{name: a, addresses: [{}]}}]", list.join(","))
     };
-    assert_eq!(settings(&addresses(1024, false)).targets[0].addresses.len(), 1024);
+    assert_eq!(settings(&addresses(1024, false)).targets[0].prefixes.len(), 1024);
     assert!(problem(&addresses(1025, false)).contains("1025 IPv4 prefixes"));
     assert!(problem(&addresses(1025, true)).contains("1025 IPv6 prefixes"));
 

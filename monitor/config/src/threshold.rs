@@ -40,9 +40,9 @@ impl Thresholds {
 }
 
 /// `for` and `keep_firing_for`: a day is longer than any of our saw-teeth.
-type Hold = Bounded<0, 86_400_000>;
+pub(super) type Hold = Bounded<0, 86_400_000>;
 /// Windows: shorter than 2 s cannot hold two samples.
-type Window = Bounded<2_000, 86_400_000>;
+pub(super) type Window = Bounded<2_000, 86_400_000>;
 
 /// As in the file.
 #[derive(Deserialize)]

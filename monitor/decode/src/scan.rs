@@ -208,7 +208,7 @@ mod tests {
             let pairs = pair_cells(&raw, reading);
             let index = TargetIndex::new(vec![TargetSpec {
                 name: "all".to_owned(),
-                prefixes: vec![([0, 0, 0, 0].into(), 0)],
+                prefixes: vec!["0.0.0.0/0".parse().unwrap()],
                 services: Vec::new(),
             }]).unwrap();
             for decided in [false, true] {

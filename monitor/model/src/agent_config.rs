@@ -1,25 +1,17 @@
-//! What Cilium's agent was told, as far as conntrack and NAT follow from it.
+//! The configuration of Cilium's agent, as far as it concerns conntrack and NAT.
 //!
 //! In: nothing; the decoder fills it. Out: [`AgentConfig`], with the values the agent would not understand.
 //! Must not: fill in a default: they differ between versions, and the maps tell what is in force.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// `bpf-ct-timeout-*`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CtTimeouts {
-    pub regular_tcp: Option<Duration>,
-    pub regular_any: Option<Duration>,
-    pub regular_tcp_syn: Option<Duration>,
-    pub regular_tcp_fin: Option<Duration>,
-    pub service_tcp: Option<Duration>,
-    pub service_any: Option<Duration>,
-    pub service_tcp_grace: Option<Duration>,
-}
+use crate::timeouts::TimeoutClass;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AgentConfig {
-    pub ct_timeouts: CtTimeouts,
+    /// Those that are set.
+    pub ct_timeouts: BTreeMap<TimeoutClass, Duration>,
     /// Zero: adaptive, from 5 minutes up to 12 hours.
     pub gc_interval: Option<Duration>,
     /// Zero: no cap.

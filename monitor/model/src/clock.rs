@@ -1,7 +1,7 @@
 //! The clock of Cilium's lifetimes: units into seconds and back.
 //!
-//! In: a reading taken once per scan. Out: seconds left, expiry, durations in the clock's units.
-//! Must not: read a clock; the reading is handed in, so that every entry of a scan is judged at one instant.
+//! In: the clock as it was read once for a scan. Out: seconds left, expiry, durations in the clock's units.
+//! Must not: read a clock: all entries of a scan are compared with one instant.
 //!
 //! Cilium counts either seconds of `CLOCK_MONOTONIC` or `jiffies >> 8`
 //! (<https://github.com/cilium/cilium/blob/v1.18.0/bpf/lib/mono.h>).
@@ -126,7 +126,7 @@ impl Reading {
         }
     }
 
-    /// Whether Cilium's gc would take the entry: strictly before now, in the clock's own units.
+    /// Whether Cilium's gc would remove the entry: its lifetime lies strictly before now, in the clock's own units.
     #[must_use]
     pub const fn expired(self, lifetime: u32) -> Option<bool> {
         match self.units_left(lifetime) {

@@ -4,27 +4,27 @@
 
 use crate::eviction_plan::Trial;
 
-/// What was found out.
+/// What was probed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Whether the kernel's type information has the function that counts.
     pub function: bool,
-    /// Whether it tells where a map's id lies.
+    /// Whether it has the offset of a map's id.
     pub map_id: bool,
     /// Whether the program that asks loads and attaches.
     pub program: Trial,
 }
 
-/// Why.
+/// Why the count is read or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reason {
     Works,
-    /// Nobody asked: a command that shows entries needs no count.
+    /// Not asked for: a command that shows entries needs no count.
     #[default]
     NotAsked,
     /// The kernel has no such function: it came with Linux 6.6.
     NoFunction,
-    /// The kernel's type information does not tell where a map's id lies.
+    /// The kernel's type information lacks the offset of a map's id.
     NoOffsets,
     /// The program is refused.
     Refused,
@@ -34,7 +34,7 @@ pub enum Reason {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     pub reason: Reason,
-    /// The kernel's words, where it refused; empty elsewhere.
+    /// The kernel's message, where it refused; empty elsewhere.
     pub detail: String,
 }
 

@@ -41,7 +41,7 @@ pub struct CtRow {
     /// Absolute expiry on the map's clock.
     pub lifetime: u32,
     pub rev_nat: u16,
-    /// Bytes 40 and 41 of the value: up to 1.17 the interface, unused in 1.18, another thing after.
+    /// Bytes 40 and 41 of the value: the interface up to Cilium 1.17, unused in 1.18, something else after it.
     pub ifindex: u16,
     /// Bytes 8..16 of the value: the backend of SERVICE entries, see [`CtRow::backend_id`].
     pub union1: u64,
@@ -62,7 +62,7 @@ impl CtRow {
         now?.seconds_left(self.lifetime)
     }
 
-    /// Whether the gc would take the entry; `None` while the clock is unknown.
+    /// Whether Cilium's gc would remove the entry; `None` while the clock is unknown.
     #[must_use]
     pub fn expired(&self, now: Option<Reading>) -> Option<bool> {
         now?.expired(self.lifetime)

@@ -1,7 +1,7 @@
 //! Durations as Prometheus writes them: `500ms`, `15s`, `1h30m`, `1d`.
 //!
 //! In: text. Out: a [`Duration`] of whole milliseconds, and its text.
-//! Must not: accept a bare number other than 0: nobody can know its unit.
+//! Must not: accept a bare number other than 0: its unit would be a guess.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub fn format(duration: Duration) -> String {
     }
     let mut text = String::new();
     for (unit, scale) in UNITS {
-        // 90d reads better than 12w6d: years and weeks only when they come out even.
+        // 90d reads better than 12w6d: years and weeks only where no smaller unit is left.
         if matches!(unit, "y" | "w") && !left.is_multiple_of(scale) {
             continue;
         }

@@ -9,12 +9,14 @@ pub enum Choice {
     /// The most that works.
     #[default]
     Auto,
+    /// Victims with state and target.
     Full,
+    /// Their number only.
     Count,
     Off,
 }
 
-/// What was found out.
+/// What was probed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Whether the kernel's type information has the function that evicts.
@@ -33,11 +35,11 @@ pub enum Trial {
     #[default]
     Untried,
     Works,
-    /// In the kernel's words.
+    /// With the kernel's message.
     Refused(String),
 }
 
-/// What is seen of evictions.
+/// How evictions are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Victims by map, state, expiry and target.
@@ -47,7 +49,7 @@ pub enum Mode {
     Off,
 }
 
-/// Why.
+/// Why this mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// Nothing is missing.
@@ -56,7 +58,7 @@ pub enum Reason {
     Config,
     /// The program that reads kernel memory is refused: the kernel is locked down.
     MemoryRefused,
-    /// The kernel's type information does not tell where an element's key lies.
+    /// The kernel's type information lacks the offset of an element's key.
     NoOffsets,
     /// The kernel's type information lacks the function, or the compiler inlined it.
     NoFunction,
@@ -69,12 +71,12 @@ pub enum Reason {
 pub struct Plan {
     pub mode: Mode,
     pub reason: Reason,
-    /// The kernel's words, where it refused; empty elsewhere.
+    /// The kernel's message, where it refused; empty elsewhere.
     pub detail: String,
 }
 
 impl Default for Plan {
-    /// Nobody asked for more.
+    /// Off until something else is decided.
     fn default() -> Self {
         Self { mode: Mode::Off, reason: Reason::Config, detail: String::new() }
     }
@@ -109,6 +111,22 @@ impl Trial {
         match self {
             Self::Refused(words) => words.clone(),
             Self::Untried | Self::Works => String::new(),
+        }
+    }
+}
+
+impl Choice {
+    /// Every choice, in display order.
+    pub const ALL: &[Self] = &[Self::Auto, Self::Full, Self::Count, Self::Off];
+
+    /// The word in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Full => "full",
+            Self::Count => "count",
+            Self::Off => "off",
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The words, and what we know at one instant: plain data.
+//! The types all layers share, and the snapshot: plain data.
 //!
-//! In: nothing; the sources fill it. Out: the names and values that every other part speaks in, and the [`snapshot`] that
+//! In: nothing; the sources fill it. Out: names and values that every other crate uses, and the [`snapshot`] that
 //! checks and outputs are functions of. Must not: read anything, or know a format.
 
 pub mod agent_config;

@@ -1,4 +1,4 @@
-//! Kubernetes objects, as far as they say something about storage or conntrack.
+//! Kubernetes objects, as far as they concern storage or conntrack.
 //!
 //! In: nothing. Out: plain data. Must not: hold values that may be secret.
 
@@ -63,7 +63,7 @@ pub enum Object {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PersistentVolume {
     pub id: ObjectId,
-    /// `None`: neither SMB nor NFS, or it does not say.
+    /// `None`: neither SMB nor NFS, or unknown.
     pub family: Option<Family>,
     pub mount_options: Vec<String>,
 }
@@ -71,6 +71,6 @@ pub struct PersistentVolume {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manifest {
     pub objects: Vec<Object>,
-    /// Objects that say nothing here.
+    /// Objects that concern neither.
     pub other: usize,
 }

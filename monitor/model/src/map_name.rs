@@ -131,6 +131,21 @@ impl fmt::Display for MapName {
     }
 }
 
+impl Table {
+    /// Every table, in display order.
+    pub const ALL: &[Self] = &[Self::CtTcp, Self::CtAny, Self::Nat];
+
+    /// The word in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CtTcp => "ct_tcp",
+            Self::CtAny => "ct_any",
+            Self::Nat => "nat",
+        }
+    }
+}
+
 impl Shape {
     /// Key and value size in bytes.
     #[must_use]

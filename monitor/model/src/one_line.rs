@@ -1,7 +1,7 @@
 //! An error in one line.
 //!
-//! In: an error with its causes. Out: what went wrong, then why. Must not: say the same twice: many an error names its
-//! cause in its own words, because what to do about it comes last.
+//! In: an error with its causes. Out: what went wrong, then why. Must not: repeat a cause that an error's own text names,
+//! as many do so that the advice comes last.
 
 use std::error::Error;
 

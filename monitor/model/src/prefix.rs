@@ -35,6 +35,12 @@ impl Prefix {
         Ok(Self { bits: left_aligned(address) & mask(length), length, v4: address.is_ipv4() })
     }
 
+    /// One address.
+    #[must_use]
+    pub fn host(address: IpAddr) -> Self {
+        Self { bits: left_aligned(address), length: width(address), v4: address.is_ipv4() }
+    }
+
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.v4 == address.is_ipv4() && left_aligned(address) & mask(self.length) == self.bits
@@ -76,9 +82,14 @@ impl FromStr for Prefix {
     }
 }
 
+/// An address without a length is all of its bits.
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address(), self.length)
+        if self.length == width(self.address()) {
+            write!(f, "{}", self.address())
+        } else {
+            write!(f, "{}/{}", self.address(), self.length)
+        }
     }
 }
 
@@ -126,7 +137,7 @@ mod tests {
 
     #[test]
     fn text_round_trips_with_host_bits_cleared() {
-        for (text, shown) in [("10.1.2.3/8", "10.0.0.0/8"), ("fd64::180", "fd64::180/128"), ("::/0", "::/0")]
+        for (text, shown) in [("10.1.2.3/8", "10.0.0.0/8"), ("fd64::180/128", "fd64::180"), ("::/0", "::/0")]
         {
             assert_eq!(text.parse::<Prefix>().unwrap().to_string(), shown);
         }

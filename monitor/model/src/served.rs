@@ -1,4 +1,4 @@
-//! What the server has done so far, as plain counters, and how its files fare.
+//! Counters of the server, and the state of the web configuration's files.
 //!
 //! In: events of connections and requests. Out: numbers for the metrics page.
 //! Must not: have a counter whose label a client chooses.
@@ -34,7 +34,7 @@ pub struct Stats {
     pub open: AtomicU64,
 }
 
-/// What there is to tell of the web configuration's files.
+/// The state of the web configuration's files.
 #[derive(Clone, Debug)]
 pub struct WebStatus {
     /// Why the files as they are now were refused; `None` while they are in force.

@@ -21,8 +21,40 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Protocols whose port fields hold ports.
+/// A protocol whose port fields hold ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+impl Transport {
+    pub const ALL: &[Self] = &[Self::Tcp, Self::Udp, Self::Sctp];
+
+    /// The word in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        }
+    }
+
+    /// The protocol number in a tuple.
+    #[must_use]
+    pub const fn nexthdr(self) -> u8 {
+        match self {
+            Self::Tcp => proto::TCP,
+            Self::Udp => proto::UDP,
+            Self::Sctp => proto::SCTP,
+        }
+    }
+}
+
+/// Whether the port fields of this protocol hold ports.
 #[must_use]
-pub const fn has_ports(nexthdr: u8) -> bool {
-    matches!(nexthdr, proto::TCP | proto::UDP | proto::SCTP)
+pub fn has_ports(nexthdr: u8) -> bool {
+    Transport::ALL.iter().any(|transport| transport.nexthdr() == nexthdr)
 }

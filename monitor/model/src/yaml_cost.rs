@@ -1,16 +1,16 @@
 //! Whether YAML from outside is cheap enough to be read.
 //!
-//! In: text. Out: a refusal in words. Must not: read it.
+//! In: text. Out: why it is refused. Must not: parse it.
 
-/// Most `%` directives, each of which the YAML reader compares with all others.
+/// Most `%` directives: the YAML reader compares each with all others.
 const MAX_DIRECTIVES: usize = 16;
 
-/// With every token the YAML reader visits every `[` and `{` that is open, and nothing bounds how many are: so many visits
-/// take it well below a second. Which of the brackets are text, and which are closed again, only a second reader could
-/// tell; that all of them stay open is the worst that can be.
+/// With every token the YAML reader visits every `[` and `{` that is open, and it has no bound for how many are open: this
+/// many visits take well below a second. Brackets inside of text and closed ones are counted too, because only another
+/// parser could exclude them.
 const MAX_VISITS: usize = 1 << 29;
 
-/// Whether the YAML reader is through with this text in no time.
+/// Whether the YAML reader can read this text quickly.
 pub fn check_cost(text: &[u8]) -> Result<(), String> {
     let opened = text.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
     if opened.saturating_mul(text.len()) > MAX_VISITS {

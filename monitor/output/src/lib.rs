@@ -1,6 +1,7 @@
 //! Data goes out: one file per format.
 
 pub mod cilium;
+pub mod configuration;
 pub mod evictions;
 pub mod history;
 pub mod json;

@@ -6,12 +6,11 @@
 use std::io::Write;
 
 use anyhow::Context as _;
-use monitor_abi::scan::Clock;
-use monitor_config::{ClockChoice, EvictionMode, Settings, Target};
+use monitor_config::Settings;
 use monitor_model::eviction_plan::Choice;
 use monitor_model::judge::Judge;
 use monitor_model::map_name::{self, MapName};
-use monitor_model::target::{ServiceSpec, TargetIndex, TargetSpec};
+use monitor_model::target::TargetIndex;
 use monitor_model::walk::Visitor;
 use monitor_output::terminal::complain;
 use monitor_source::bpf::Kernel;
@@ -53,19 +52,10 @@ pub(super) fn collect_settings(global: &GlobalArgs, settings: &Settings) -> anyh
         },
         interval: settings.interval,
         stale_after: settings.stale_after,
-        clock: match settings.clock {
-            ClockChoice::Auto => None,
-            ClockChoice::Ktime => Some(Clock::Ktime),
-            ClockChoice::Jiffies => Some(Clock::Jiffies),
-        },
-        targets: TargetIndex::new(settings.targets.iter().map(spec).collect())
+        clock: settings.clock,
+        targets: TargetIndex::new(settings.targets.clone())
             .context("failed to prepare the configured targets")?,
-        evictions: match settings.evictions {
-            EvictionMode::Auto => Choice::Auto,
-            EvictionMode::Full => Choice::Full,
-            EvictionMode::Count => Choice::Count,
-            EvictionMode::Off => Choice::Off,
-        },
+        evictions: settings.evictions,
     })
 }
 
@@ -76,22 +66,6 @@ fn host(global: &GlobalArgs) -> Host {
         sysfs: global.sysfs.clone(),
         pod_logs: global.pod_logs.clone(),
         cilium_config: global.cilium_config.clone(),
-    }
-}
-
-fn spec(target: &Target) -> TargetSpec {
-    TargetSpec {
-        name: target.name.clone(),
-        prefixes: target.addresses.iter().map(|cidr| (cidr.address, cidr.prefix)).collect(),
-        services: target
-            .services
-            .iter()
-            .map(|service| ServiceSpec {
-                name: service.name.clone(),
-                ports: service.ports.clone(),
-                protocol: service.protocol.map(monitor_config::Transport::nexthdr),
-            })
-            .collect(),
     }
 }
 

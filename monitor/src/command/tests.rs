@@ -49,7 +49,7 @@ fn judge() -> Judge {
     };
     let qnap = TargetSpec {
         name: "qnap".to_owned(),
-        prefixes: vec![([192, 168, 100, 180].into(), 32)],
+        prefixes: vec!["192.168.100.180".parse().unwrap()],
         services: vec![service("smb", &[445]), service("iscsi", &[3260])],
     };
     Judge { targets: TargetIndex::new(vec![qnap]).unwrap(), stale_after: Duration::from_secs(600) }

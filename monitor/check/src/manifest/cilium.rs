@@ -177,16 +177,8 @@ fn timeouts(
     reference: &Reference<'_>,
     findings: &mut Vec<ManifestFinding>,
 ) {
-    let told = [
-        ("bpf-ct-timeout-regular-tcp", config.ct_timeouts.regular_tcp),
-        ("bpf-ct-timeout-regular-any", config.ct_timeouts.regular_any),
-        ("bpf-ct-timeout-regular-tcp-syn", config.ct_timeouts.regular_tcp_syn),
-        ("bpf-ct-timeout-regular-tcp-fin", config.ct_timeouts.regular_tcp_fin),
-        ("bpf-ct-timeout-service-tcp", config.ct_timeouts.service_tcp),
-        ("bpf-ct-timeout-service-any", config.ct_timeouts.service_any),
-    ];
-    for (key, told) in told {
-        let Some(told) = told else { continue };
+    for (class, &told) in config.ct_timeouts.iter().filter(|(class, _)| class.is_lifetime()) {
+        let key = class.cilium_key();
         let shown = reference.timeouts.get(key).copied();
         // The agent reads a bare number as nanoseconds.
         if told < Duration::from_secs(1) {

@@ -3,8 +3,8 @@
 //! In: what is expected and, if there is one, the node's snapshot; what was found wrong with a manifest. Out: the
 //! [`Reference`] and [`Finding`]s. Must not: compare with what is unknown.
 
-use monitor_config::{MountKind, Settings};
-use monitor_model::host::mounts::{Family, Mount};
+use monitor_config::Settings;
+use monitor_model::host::mounts::Mount;
 use monitor_model::map_name::Table;
 use monitor_model::snapshot::{Snapshot, TimeoutSource};
 
@@ -15,18 +15,7 @@ use crate::{Finding, Level};
 /// What manifests are compared with.
 #[must_use]
 pub fn reference<'a>(settings: &Settings, snapshot: Option<&Snapshot>, mounts: &'a [Mount]) -> Reference<'a> {
-    let mount_options = settings
-        .expect
-        .mount_options
-        .iter()
-        .map(|(kind, options)| {
-            let family = match kind {
-                MountKind::Cifs => Family::Cifs,
-                MountKind::Nfs => Family::Nfs,
-            };
-            (family, options.clone())
-        })
-        .collect();
+    let mount_options = settings.expect.mount_options.clone().into_iter().collect();
     let Some(snapshot) = snapshot else { return Reference { mount_options, ..Reference::default() } };
     let capacity = |table: Table| {
         let mut present = snapshot.present().filter(|(map, _)| map.map.table == table);
@@ -72,6 +61,8 @@ pub fn findings(path: &str, manifest: &Manifest, reference: &Reference<'_>) -> V
 mod tests {
     use monitor_decode::manifest::parse_manifest;
 
+    use monitor_model::host::mounts::Family;
+
     use super::*;
 
     #[test]
@@ -106,7 +97,7 @@ mod tests {
     #[test]
     fn expected_mount_options_are_what_volumes_are_compared_with() {
         let mut settings = Settings::default();
-        settings.expect.mount_options.insert(MountKind::Cifs, vec!["noatime".to_owned()]);
+        settings.expect.mount_options.insert(Family::Cifs, vec!["noatime".to_owned()]);
         let reference = reference(&settings, None, &[]);
         assert_eq!(reference.mount_options, [(Family::Cifs, vec!["noatime".to_owned()])]);
         assert_eq!((reference.ct_tcp_capacity, reference.timeouts.len()), (None, 0));

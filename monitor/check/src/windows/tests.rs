@@ -127,7 +127,7 @@ fn each_alert_is_found_by_what_its_expression_selects() {
             service: "smb".to_owned(),
             cells: cells(VictimState::Opening, Expiry::False),
         }];
-        let mut packets = [[0; 4]; REASONS.len()];
+        let mut packets = [[0; 4]; DropReason::ALL.len()];
         packets[0] = [0, step, step, 0];
         packets[1] = [0, 0, step * 15, 0];
         snapshot.drops = Some(Drops { packets: Some(packets), retries: Vec::new() });

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use monitor_model::agent_config::{AgentConfig, CtTimeouts, InvalidValue};
+use monitor_model::agent_config::{AgentConfig, InvalidValue};
+use monitor_model::timeouts::TimeoutClass;
 use monitor_model::yaml_cost::check_cost;
 use yaml_serde::Value;
 
@@ -16,13 +17,13 @@ use crate::yaml::scalar;
 
 /// The keys that are read, in the order of [`AgentConfig`].
 pub const KEYS: &[&str] = &[
-    "bpf-ct-timeout-regular-tcp",
-    "bpf-ct-timeout-regular-any",
-    "bpf-ct-timeout-regular-tcp-syn",
-    "bpf-ct-timeout-regular-tcp-fin",
-    "bpf-ct-timeout-service-tcp",
-    "bpf-ct-timeout-service-any",
-    "bpf-ct-timeout-service-tcp-grace",
+    TimeoutClass::Tcp.cilium_key(),
+    TimeoutClass::Any.cilium_key(),
+    TimeoutClass::Syn.cilium_key(),
+    TimeoutClass::Fin.cilium_key(),
+    TimeoutClass::ServiceTcp.cilium_key(),
+    TimeoutClass::ServiceAny.cilium_key(),
+    TimeoutClass::ServiceTcpGrace.cilium_key(),
     "conntrack-gc-interval",
     "conntrack-gc-max-interval",
     "bpf-ct-global-tcp-max",
@@ -64,15 +65,10 @@ fn parse_yaml(bytes: &[u8]) -> Result<BTreeMap<String, String>, ParseError> {
 pub fn parse_data(data: &BTreeMap<String, String>) -> AgentConfig {
     let mut reader = Reader { data, invalid: Vec::new() };
     let mut config = AgentConfig {
-        ct_timeouts: CtTimeouts {
-            regular_tcp: reader.duration("bpf-ct-timeout-regular-tcp"),
-            regular_any: reader.duration("bpf-ct-timeout-regular-any"),
-            regular_tcp_syn: reader.duration("bpf-ct-timeout-regular-tcp-syn"),
-            regular_tcp_fin: reader.duration("bpf-ct-timeout-regular-tcp-fin"),
-            service_tcp: reader.duration("bpf-ct-timeout-service-tcp"),
-            service_any: reader.duration("bpf-ct-timeout-service-any"),
-            service_tcp_grace: reader.duration("bpf-ct-timeout-service-tcp-grace"),
-        },
+        ct_timeouts: TimeoutClass::ALL
+            .iter()
+            .filter_map(|class| Some((*class, reader.duration(class.cilium_key())?)))
+            .collect(),
         gc_interval: reader.duration("conntrack-gc-interval"),
         gc_max_interval: reader.duration("conntrack-gc-max-interval"),
         ct_tcp_max: reader.number("bpf-ct-global-tcp-max"),

@@ -8,7 +8,7 @@ pub enum OpKind {
     Metadata,
     /// Contents: what `cache=loose` saves.
     Data,
-    /// Coming, going and leases.
+    /// Opening, closing and leases.
     Session,
 }
 
@@ -63,7 +63,7 @@ ops! {
 pub struct Operations(pub Vec<(Op, u64, u64)>);
 
 impl Operations {
-    /// How often, and how often in vain.
+    /// How often, and how often it failed.
     #[must_use]
     pub fn get(&self, op: Op) -> Option<(u64, u64)> {
         self.0.iter().find(|(known, ..)| *known == op).map(|(_, total, failed)| (*total, *failed))
@@ -200,7 +200,7 @@ impl Cifs {
         self.stats.shares.iter().filter(move |share| share.server.eq_ignore_ascii_case(server))
     }
 
-    /// Whether no more sessions are listed than the client says it has. It says so before any name of others.
+    /// Whether no more sessions are listed than the client says it has, which it prints before any name that others chose.
     #[must_use]
     pub fn adds_up(&self) -> bool {
         let listed: usize = self.servers.iter().flatten().map(|server| server.sessions).sum();

@@ -1,6 +1,6 @@
 //! iSCSI sessions.
 //!
-//! In: the kernel's words. Out: [`Session`]. Must not: hold the CHAP names.
+//! In: the kernel's names. Out: [`Session`]. Must not: hold the CHAP names.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ pub enum SessionState {
     Failed,
     /// `recovery_tmo` is over: requests fail with an input/output error.
     Free,
-    /// A word this program does not know.
+    /// A state this program does not know.
     Other,
 }
 
@@ -30,7 +30,7 @@ impl SessionState {
         }
     }
 
-    /// By the kernel's word.
+    /// By the kernel's name.
     #[must_use]
     pub fn parse(word: &str) -> Self {
         match word {
@@ -44,7 +44,7 @@ impl SessionState {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
-    /// Where the session was told to go: stays while the connection is lost.
+    /// The configured portal: stays while the connection is lost.
     pub portal: Option<(IpAddr, u16)>,
     /// The peer of the socket, `None` while there is none.
     pub connected_to: Option<IpAddr>,
@@ -64,7 +64,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Where the session goes: its first connection's portal.
+    /// The portal of its first connection.
     #[must_use]
     pub fn portal(&self) -> Option<(IpAddr, u16)> {
         self.connections.iter().find_map(|connection| connection.portal)

@@ -17,11 +17,11 @@ pub struct Totals {
     pub truncations: u64,
     /// Files that could not be opened or read.
     pub failures: u64,
-    /// Readings that ended before all files were read, because their bytes or their time were used up.
+    /// Times the logs were not read to their end, because their bytes or their time were used up.
     pub short_readings: u64,
 }
 
-/// What is so after one reading.
+/// State after the logs were read once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
     /// Messages that matched, by pattern, since the start; every pattern is there, also at 0.

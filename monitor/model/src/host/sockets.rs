@@ -161,7 +161,7 @@ pub struct Keepalive {
 }
 
 impl Keepalive {
-    /// "The sysctl is in force, and 0 of N sockets use it": over connections that stay, not handshakes.
+    /// How many established connections have keepalive on: the sysctls alone turn it on for none.
     #[must_use]
     pub fn of<'a>(sockets: impl IntoIterator<Item = &'a Socket>) -> Self {
         let mut keepalive = Self::default();

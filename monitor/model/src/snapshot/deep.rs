@@ -1,6 +1,6 @@
 //! What a deep scan found: conntrack and NAT joined, and both compared with the host's sockets.
 //!
-//! In: the deep scan. Out: plain data. Must not: hold an address of traffic, but in the few lines meant for people.
+//! In: the deep scan. Out: plain data. Must not: hold an address of traffic, except in the few lines meant for people.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -56,9 +56,9 @@ pub struct TargetDeep {
     pub collisions: u64,
     /// Of these, entries whose lifetime has not passed; `None` while the clock is unknown.
     pub collisions_alive: Option<u64>,
-    /// Entries of the node's own connections that no socket stands behind; `None` where that could not be told.
+    /// Entries of the node's own connections without a socket; `None` where that is unknown.
     pub ghosts: Option<u64>,
-    /// Sockets of the node that no entry stands for; `None` where that could not be told.
+    /// Sockets of the node without an entry; `None` where that is unknown.
     pub untracked: Option<Untracked>,
 }
 
@@ -85,7 +85,7 @@ pub struct ServiceDeep {
     pub port_usage: f64,
 }
 
-/// How many ports one destination takes.
+/// How many source ports connections to one destination take.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PortUse {
     /// The address connections leave with.
@@ -109,7 +109,7 @@ impl DeepOutcome {
 }
 
 impl Snapshot {
-    /// Takes over what the last deep scan found, in place of what one found before.
+    /// Replaces what an earlier deep scan found by what the last one found.
     pub fn attach(&mut self, outcome: &DeepOutcome) {
         self.deep.clone_from(&outcome.facts);
         self.sources.retain(|source| source.name != outcome.source.name);

@@ -1,7 +1,7 @@
-//! What the node says beside Cilium's maps: plain data.
+//! The node apart from Cilium's maps: plain data.
 //!
 //! In: what the host's sources read. Out: one value that checks and outputs are functions of.
-//! Must not: turn a source that is off or down into zeros: its part is `None`, and the snapshot's `sources` tell why.
+//! Must not: turn a source that is off or down into zeros: its part is `None`, the reason is in `Snapshot::sources`.
 
 use crate::host::cifs::{Cifs, Op};
 use crate::host::iscsi::Session;
@@ -34,7 +34,7 @@ pub struct Towards<T> {
     pub value: T,
 }
 
-/// What became of the names that were asked for.
+/// The sysctls that were asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SysctlState {
     pub values: Vec<Sysctl>,
@@ -52,7 +52,7 @@ pub struct MountState {
 /// The kernel's SMB client.
 #[derive(Clone, Debug)]
 pub struct CifsState {
-    /// As the kernel tells it now.
+    /// As the kernel prints it now.
     pub now: Cifs,
     /// Sums since the process began: they outlive the mounts they were counted on.
     pub targets: Vec<CifsTarget>,
@@ -79,7 +79,7 @@ pub struct SocketState {
     pub undecoded: u64,
 }
 
-/// One of them.
+/// One TCP socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetSocket {
     pub target: String,
@@ -87,7 +87,7 @@ pub struct TargetSocket {
     pub socket: Socket,
 }
 
-/// What became of the servers of mounts and sessions as targets.
+/// Which servers of mounts and sessions did not become targets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostTargetFacts {
     /// Servers beyond the bound of targets from the host.

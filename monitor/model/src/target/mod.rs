@@ -23,8 +23,8 @@ use monitor_abi::scan::{MAX_PORTS, MAX_PREFIXES, port_key};
 
 use super::ct::CtRow;
 use super::nat::NatRow;
-use super::prefix::{Prefix, PrefixError};
-use super::tuple::{Endpoint, has_ports};
+use super::prefix::Prefix;
+use super::tuple::{Endpoint, Transport, has_ports};
 use crate::target::filter::AddressFilters;
 
 /// The reserved name of an entry that belongs to no target.
@@ -39,7 +39,7 @@ pub const FIRST_EPHEMERAL_PORT: u16 = 32_768;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetSpec {
     pub name: String,
-    pub prefixes: Vec<(IpAddr, u8)>,
+    pub prefixes: Vec<Prefix>,
     pub services: Vec<ServiceSpec>,
 }
 
@@ -48,11 +48,26 @@ pub struct TargetSpec {
 pub struct ServiceSpec {
     pub name: String,
     pub ports: Vec<u16>,
-    /// An IP protocol number; `None` means every protocol that has ports.
-    pub protocol: Option<u8>,
+    /// `None`: every protocol that has ports.
+    pub protocol: Option<Transport>,
 }
 
-/// Targets that cannot be told apart by the tables there are.
+impl TargetSpec {
+    /// Pairs of target and service it needs, its `other` included.
+    #[must_use]
+    pub fn pairs(&self) -> usize {
+        self.services.len() + 1
+    }
+}
+
+impl ServiceSpec {
+    /// The protocols whose ports are meant.
+    pub fn transports(&self) -> impl Iterator<Item = Transport> {
+        Transport::ALL.iter().copied().filter(|transport| self.protocol.is_none_or(|only| only == *transport))
+    }
+}
+
+/// Targets that do not fit into the kernel's tables.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     #[error("{found} targets, at most {MAX_TARGETS} fit: merge some, or set targets_from_host to false")]
@@ -66,8 +81,6 @@ pub enum TargetError {
          give each service its protocol, or list fewer ports"
     )]
     Ports { found: usize },
-    #[error("target {name}: {source}")]
-    Prefix { name: String, source: PrefixError },
 }
 
 /// What an entry belongs to.
@@ -116,11 +129,9 @@ impl TargetIndex {
         let mut index = Self::default();
         let mut next_pair = 0;
         for (number, target) in targets.iter().enumerate() {
-            for &(address, length) in &target.prefixes {
-                let prefix = Prefix::new(address, length)
-                    .map_err(|source| TargetError::Prefix { name: target.name.clone(), source })?;
-                index.filters.add(&prefix);
-                index.prefixes.push((prefix, number));
+            for prefix in &target.prefixes {
+                index.filters.add(prefix);
+                index.prefixes.push((*prefix, number));
             }
             index.first_pair.push(next_pair);
             for service in &target.services {
@@ -148,12 +159,9 @@ impl TargetIndex {
 
     /// Enters a service's ports; the first service that names a port keeps it.
     fn add_ports(&mut self, target: usize, service: &ServiceSpec, pair: usize) {
-        for protocol in [proto::TCP, proto::UDP, proto::SCTP] {
-            if service.protocol.is_some_and(|only| only != protocol) {
-                continue;
-            }
+        for transport in service.transports() {
             for &port in &service.ports {
-                self.ports.entry(port_key(as_u32(target), protocol, port)).or_insert(pair);
+                self.ports.entry(port_key(as_u32(target), transport.nexthdr(), port)).or_insert(pair);
             }
         }
     }

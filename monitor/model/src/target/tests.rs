@@ -5,23 +5,19 @@ use proptest::prelude::*;
 use super::tables::{Common, KernelTables, LpmEntry};
 use super::*;
 
-fn service(name: &str, ports: &[u16], protocol: Option<u8>) -> ServiceSpec {
+fn service(name: &str, ports: &[u16], protocol: Option<Transport>) -> ServiceSpec {
     ServiceSpec { name: name.to_owned(), ports: ports.to_vec(), protocol }
 }
 
 fn target(name: &str, prefixes: &[&str], services: Vec<ServiceSpec>) -> TargetSpec {
-    let prefixes = prefixes.iter().map(|text| text.parse::<Prefix>().unwrap());
-    TargetSpec {
-        name: name.to_owned(),
-        prefixes: prefixes.map(|prefix| (prefix.address(), prefix.length())).collect(),
-        services,
-    }
+    let prefixes = prefixes.iter().map(|text| text.parse().unwrap()).collect();
+    TargetSpec { name: name.to_owned(), prefixes, services }
 }
 
 fn incident() -> TargetIndex {
     let qnap = vec![
         service("smb", &[445], None),
-        service("iscsi", &[3260], Some(proto::TCP)),
+        service("iscsi", &[3260], Some(Transport::Tcp)),
         service("api", &[8080, 443, 445], None),
     ];
     TargetIndex::new(vec![
@@ -139,21 +135,21 @@ fn more_than_fits_is_an_error_that_counts() {
     assert_eq!(error(services(2, 700)), TargetError::Ports { found: 4200 });
 
     let mut wide = target("t", &[], Vec::new());
-    wide.prefixes = (0..1025_u32).map(|number| (IpAddr::from(number.to_be_bytes()), 32)).collect();
+    wide.prefixes = (0..1025_u32).map(|number| Prefix::host(number.to_be_bytes().into())).collect();
     let expected = TargetError::Prefixes { family: "IPv4", found: 1025 };
     assert_eq!(TargetIndex::new(vec![wide]).unwrap_err(), expected);
-    let long = TargetSpec { prefixes: vec![([0; 4].into(), 33)], ..target("t", &[], Vec::new()) };
-    assert!(matches!(TargetIndex::new(vec![long]), Err(TargetError::Prefix { .. })));
 }
 
 /// The rule word by word: targets in order, either address, no filter, no trie, no port table.
 fn naive(targets: &[TargetSpec], row: &CtRow) -> Option<(usize, Option<usize>)> {
     let inside = |target: &TargetSpec, address: IpAddr| {
-        target.prefixes.iter().any(|&(base, length)| match (base, address) {
+        target.prefixes.iter().any(|prefix| match (prefix.address(), address) {
             (IpAddr::V4(base), IpAddr::V4(address)) => {
+                let length = prefix.length();
                 length == 0 || base.to_bits() >> (32 - length) == address.to_bits() >> (32 - length)
             }
             (IpAddr::V6(base), IpAddr::V6(address)) => {
+                let length = prefix.length();
                 length == 0 || base.to_bits() >> (128 - length) == address.to_bits() >> (128 - length)
             }
             _ => false,
@@ -162,7 +158,7 @@ fn naive(targets: &[TargetSpec], row: &CtRow) -> Option<(usize, Option<usize>)> 
     let named = |target: &TargetSpec, port: u16| {
         target.services.iter().position(|service| {
             matches!(row.nexthdr, 6 | 17 | 132)
-                && service.protocol.is_none_or(|protocol| protocol == row.nexthdr)
+                && service.protocol.is_none_or(|protocol| protocol.nexthdr() == row.nexthdr)
                 && service.ports.contains(&port)
         })
     };
@@ -243,21 +239,23 @@ fn address() -> impl Strategy<Value = IpAddr> {
     ]
 }
 
-fn prefix() -> impl Strategy<Value = (IpAddr, u8)> {
+fn prefix() -> impl Strategy<Value = Prefix> {
     (address(), any::<prop::sample::Index>()).prop_map(|(address, index)| {
         let lengths: &[u8] = if address.is_ipv4() {
             &[0, 1, 7, 8, 15, 16, 17, 24, 31, 32]
         } else {
             &[0, 8, 16, 31, 32, 33, 64, 111, 112, 113, 127, 128]
         };
-        (address, *index.get(lengths))
+        Prefix::new(address, *index.get(lengths)).unwrap()
     })
 }
 
 fn spec() -> impl Strategy<Value = TargetSpec> {
-    let service =
-        (prop::collection::vec(0_u16..6, 0..4), prop::sample::select(vec![None, Some(6), Some(17), Some(1)]))
-            .prop_map(|(ports, protocol)| ServiceSpec { name: "s".to_owned(), ports, protocol });
+    let service = (
+        prop::collection::vec(0_u16..6, 0..4),
+        prop::sample::select(vec![None, Some(Transport::Tcp), Some(Transport::Udp)]),
+    )
+        .prop_map(|(ports, protocol)| ServiceSpec { name: "s".to_owned(), ports, protocol });
     (prop::collection::vec(prefix(), 0..5), prop::collection::vec(service, 0..4))
         .prop_map(|(prefixes, services)| TargetSpec { name: "t".to_owned(), prefixes, services })
 }
@@ -297,12 +295,13 @@ proptest! {
 
     #[test]
     fn an_address_of_a_target_always_passes_the_filters(
-        (base, length) in prefix(),
+        prefix in prefix(),
         low in any::<u128>(),
     ) {
-        let one = TargetSpec { name: "t".to_owned(), prefixes: vec![(base, length)], services: Vec::new() };
+        let one = TargetSpec { name: "t".to_owned(), prefixes: vec![prefix], services: Vec::new() };
         let index = TargetIndex::new(vec![one]).unwrap();
-        let inside = match base {
+        let length = prefix.length();
+        let inside = match prefix.address() {
             IpAddr::V4(base) => {
                 let host = u32::MAX.checked_shr(length.into()).unwrap_or(0);
                 #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]

@@ -1,6 +1,6 @@
 //! What Cilium's datapath dropped, and how hard source ports were to find.
 
-use monitor_model::drops::{DIRECTIONS, REASONS, RETRIES};
+use monitor_model::drops::{DIRECTIONS, DropReason, RETRIES};
 use monitor_model::snapshot::Snapshot;
 
 use super::page::{Metric, Page};
@@ -18,9 +18,9 @@ pub(super) const METRICS: &[Metric] = &[DROPS, ALLOCATIONS];
 
 pub(super) fn add(page: &mut Page, snapshot: &Snapshot) {
     let Some(drops) = &snapshot.drops else { return };
-    for ((_, reason), packets) in REASONS.iter().zip(drops.packets.iter().flatten()) {
+    for (reason, packets) in DropReason::ALL.iter().zip(drops.packets.iter().flatten()) {
         for (direction, packets) in DIRECTIONS.iter().zip(packets) {
-            page.count(DROPS, &[("reason", reason), ("direction", direction)], *packets);
+            page.count(DROPS, &[("reason", reason.text()), ("direction", direction)], *packets);
         }
     }
     for (family, counts) in &drops.retries {

@@ -89,7 +89,7 @@ pub(super) fn add(page: &mut Page, snapshot: &Snapshot, settings: &Settings) {
         page.sample(FILL, &[name], present.fill());
         page.maybe(KERNEL, &[name], present.kernel.map(|count| count.entries as f64));
         page.maybe(PEAK, &[name], present.kernel.map(|count| count.peak as f64));
-        let expected = expected_capacity(&map.map.name, settings);
+        let expected = expected_capacity(&map.map, settings);
         page.maybe(EXPECTED, &[name], expected.map(|expected| expected as f64));
         page.maybe(MEMORY, &[name], present.memory_bytes.map(|bytes| bytes as f64));
         page.maybe(SHARE, &[name], present.percpu_share.map(f64::from));

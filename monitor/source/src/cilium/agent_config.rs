@@ -37,7 +37,7 @@ fn read_folder(folder: &Path) -> Result<AgentConfig, HostError> {
 mod tests {
     use std::time::Duration;
 
-    use monitor_model::agent_config::CtTimeouts;
+    use monitor_model::timeouts::TimeoutClass;
 
     use super::*;
     use crate::host::testing::TempDir;
@@ -49,11 +49,9 @@ mod tests {
 
     fn check_config(config: &AgentConfig) {
         let expected = AgentConfig {
-            ct_timeouts: CtTimeouts {
-                regular_tcp: Some(Duration::from_secs(8000)),
-                service_tcp_grace: Some(Duration::from_secs(60)),
-                ..CtTimeouts::default()
-            },
+            ct_timeouts: [(TimeoutClass::Tcp, 8000), (TimeoutClass::ServiceTcpGrace, 60)]
+                .map(|(class, seconds)| (class, Duration::from_secs(seconds)))
+                .into(),
             gc_interval: Some(Duration::ZERO),
             ct_tcp_max: Some(524_288),
             map_dynamic_size_ratio: Some(0.0025),

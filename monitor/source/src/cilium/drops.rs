@@ -15,7 +15,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use monitor_model::drops::{DIRECTIONS, Packets, REASONS, RETRIES, Retries};
+use monitor_model::drops::{DropReason, Packets, RETRIES, Retries};
 use monitor_model::map_name::GLOBALS;
 
 use crate::bpf::sys::PerCpuMap;
@@ -84,7 +84,7 @@ fn read<T>(
 
 /// The sums, and how many counters of whatever reason there are.
 fn sum_packets(map: &mut PerCpuMap) -> io::Result<(Packets, usize)> {
-    let mut sums = [[0; DIRECTIONS.len()]; REASONS.len()];
+    let mut sums = Packets::default();
     let mut counters = 0;
     let mut key = map.next_key(None)?;
     // The datapath only ever adds keys; the bound is for a map that is not Cilium's.
@@ -92,8 +92,7 @@ fn sum_packets(map: &mut PerCpuMap) -> io::Result<(Packets, usize)> {
         let Some(known) = key else { break };
         counters += 1;
         if let [reason, direction, ..] = *known.as_slice() {
-            let row =
-                REASONS.iter().position(|(wanted, _)| *wanted == reason).and_then(|row| sums.get_mut(row));
+            let row = DropReason::position(reason).and_then(|row| sums.get_mut(row));
             if let Some(sum) = row.and_then(|row| row.get_mut(usize::from(direction & 3)))
                 && let Some(shares) = map.lookup(&known)?
             {

@@ -12,10 +12,9 @@ use std::time::Duration;
 
 use monitor_abi::timeout::Class;
 use monitor_decode::timeouts::TimeoutCounts;
-use monitor_model::agent_config::CtTimeouts;
 use monitor_model::clock::Reading;
-use monitor_model::snapshot::{TimeoutClass, TimeoutFact, TimeoutSource};
-use monitor_model::timeouts::ROUNDING;
+use monitor_model::snapshot::{TimeoutFact, TimeoutSource};
+use monitor_model::timeouts::{ROUNDING, TimeoutClass};
 
 /// One part in this many of a class has to show a value or less before it counts: fewer are those that break the rule.
 const PART: u64 = 20;
@@ -80,29 +79,9 @@ impl Timeouts {
 }
 
 /// What Cilium's configuration says, in the same words; keys that are not set say nothing.
-pub fn configured(timeouts: &CtTimeouts) -> impl Iterator<Item = TimeoutFact> + use<> {
-    let CtTimeouts {
-        regular_tcp,
-        regular_any,
-        regular_tcp_syn,
-        regular_tcp_fin,
-        service_tcp,
-        service_any,
-        // No entry's lifetime: when a closing SERVICE entry may get another backend.
-        service_tcp_grace: _,
-    } = *timeouts;
-    [
-        (TimeoutClass::Tcp, regular_tcp),
-        (TimeoutClass::Any, regular_any),
-        (TimeoutClass::Syn, regular_tcp_syn),
-        (TimeoutClass::Fin, regular_tcp_fin),
-        (TimeoutClass::ServiceTcp, service_tcp),
-        (TimeoutClass::ServiceAny, service_any),
-    ]
-    .into_iter()
-    .filter_map(|(class, value)| {
-        Some(TimeoutFact { class, source: TimeoutSource::CiliumConfig, value: value? })
-    })
+pub fn configured(timeouts: &BTreeMap<TimeoutClass, Duration>) -> impl Iterator<Item = TimeoutFact> {
+    let fact = |(&class, &value)| TimeoutFact { class, source: TimeoutSource::CiliumConfig, value };
+    timeouts.iter().filter(|(class, _)| class.is_lifetime()).map(fact)
 }
 
 /// The smallest value below `bound` that, with those below it, one entry in [`PART`] of the class shows. `None` without

@@ -6,10 +6,11 @@
 
 use std::time::SystemTime;
 
-use monitor_abi::cilium::proto;
+use monitor_model::prefix::Prefix;
 use monitor_model::snapshot::HostTargetFacts;
 use monitor_model::target::tables::TargetWords;
 use monitor_model::target::{ServiceSpec, TargetIndex, TargetSpec};
+use monitor_model::tuple::Transport;
 
 use super::{CollectSettings, Collector};
 use crate::bpf::{ScanError, sys};
@@ -114,21 +115,17 @@ fn join(configured: &TargetIndex, found: &HostTargets) -> (TargetIndex, HostTarg
 fn spec(target: &HostTarget, taken: &[TargetSpec]) -> TargetSpec {
     TargetSpec {
         name: unique(&target.name, taken),
-        prefixes: target.addresses.iter().map(|address| (*address, width(*address))).collect(),
+        prefixes: target.addresses.iter().copied().map(Prefix::host).collect(),
         services: target
             .services
             .iter()
             .map(|service| ServiceSpec {
                 name: service.name.clone(),
                 ports: vec![service.port],
-                protocol: Some(proto::TCP),
+                protocol: Some(Transport::Tcp),
             })
             .collect(),
     }
-}
-
-const fn width(address: std::net::IpAddr) -> u8 {
-    if address.is_ipv4() { 32 } else { 128 }
 }
 
 /// The name, or with `-host` and a number behind it: the configuration may use the name for something else.
@@ -140,7 +137,7 @@ fn unique(name: &str, taken: &[TargetSpec]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::IpAddr;
 
     use monitor_abi::cell::MAX_TARGETS;
 
@@ -159,7 +156,7 @@ mod tests {
     fn configured(number: usize) -> TargetIndex {
         let target = |number| TargetSpec {
             name: format!("t{number}"),
-            prefixes: vec![(Ipv4Addr::new(10, 0, u8::try_from(number).unwrap(), 0).into(), 24)],
+            prefixes: vec![Prefix::new([10, 0, u8::try_from(number).unwrap(), 0].into(), 24).unwrap()],
             services: vec![],
         };
         TargetIndex::new((0..number).map(target).collect()).unwrap()

@@ -6,6 +6,7 @@
 use monitor_model::agent_config::AgentConfig;
 use monitor_model::clock::Reading;
 use monitor_model::snapshot::{Content, MapState, SourceState, TimeoutFact, report_interval};
+use monitor_model::timeouts::TimeoutClass;
 
 use super::maps::Maps;
 use crate::cilium::agent_config::read_agent_config;
@@ -34,7 +35,7 @@ impl TimeoutSources {
     /// Takes over which timeouts the entries show, and counts those that show none.
     pub(super) fn observe(&mut self, followed: &Maps, maps: &mut [MapState], scale: Reading) {
         self.entries.observe(followed.walks().map(|walk| &walk.timeouts));
-        let told = self.agent.as_ref().and_then(|agent| agent.ct_timeouts.regular_tcp_fin);
+        let told = self.agent.as_ref().and_then(|agent| agent.ct_timeouts.get(&TimeoutClass::Fin).copied());
         let interval = report_interval(self.agent.as_ref());
         for map in maps.iter_mut().filter(|map| map.map.is_conntrack()) {
             if let Content::Present(present) = &mut map.content

@@ -330,7 +330,7 @@ mod tests {
 
     fn targets() -> TargetIndex {
         let service = ServiceSpec { name: "smb".into(), ports: vec![445], protocol: None };
-        let prefixes = vec![("192.168.100.180".parse().unwrap(), 32)];
+        let prefixes = vec!["192.168.100.180".parse().unwrap()];
         TargetIndex::new(vec![TargetSpec { name: "qnap".into(), prefixes, services: vec![service] }]).unwrap()
     }
 

@@ -18,8 +18,9 @@ use monitor_model::one_line::one_line;
 use monitor_model::snapshot::deep::{
     DeepFacts, DeepOutcome, NatDeep, PortUse, ServiceDeep, TargetDeep, Untracked,
 };
-use monitor_model::snapshot::{Snapshot, SourceState, TimeoutClass, ratio};
+use monitor_model::snapshot::{Snapshot, SourceState, ratio};
 use monitor_model::target::TargetIndex;
+use monitor_model::timeouts::TimeoutClass;
 use monitor_model::walk::Step;
 
 use self::fingerprint::Fingerprints;

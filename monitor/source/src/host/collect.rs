@@ -198,6 +198,7 @@ mod tests {
     use std::io::Write as _;
     use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
+    use monitor_model::prefix::Prefix;
     use monitor_model::target::{OTHER_SERVICE, ServiceSpec, TargetSpec};
 
     use super::super::targets::HostTargets;
@@ -266,7 +267,7 @@ mod tests {
         };
         let target = TargetSpec {
             name: "nas".to_owned(),
-            prefixes: vec![(address.into(), 32)],
+            prefixes: vec![Prefix::host(address.into())],
             services: vec![named],
         };
         let (state, _) =

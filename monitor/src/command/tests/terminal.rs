@@ -21,7 +21,7 @@ fn walk(order: &'static [&'static str], now: Reading) -> impl FnOnce(&mut Visito
 fn hostile_judge() -> Judge {
     let qnap = TargetSpec {
         name: TEXT.to_owned(),
-        prefixes: vec![([192, 168, 100, 180].into(), 32)],
+        prefixes: vec!["192.168.100.180".parse().unwrap()],
         services: vec![ServiceSpec { name: TEXT.to_owned(), ports: vec![445], protocol: None }],
     };
     Judge { targets: TargetIndex::new(vec![qnap]).unwrap(), ..judge() }

@@ -185,7 +185,11 @@ fn classes_are_told_apart_and_related_entries_tell_nothing() {
             .chain(times(50, closed(10))),
     );
     let timeouts = known(std::slice::from_ref(&map));
-    let told: Vec<_> = TimeoutClass::ALL.iter().map(|class| seconds(&timeouts, *class)).collect();
+    let told: Vec<_> = TimeoutClass::ALL
+        .iter()
+        .filter(|class| class.is_lifetime())
+        .map(|class| seconds(&timeouts, *class))
+        .collect();
     let [tcp, any, syn, fin, service_tcp, service_any] = [8_000, 60, 60, 10, 21_600, 62].map(Some);
     assert_eq!(told, [tcp, any, syn, fin, service_tcp, service_any]);
     assert_eq!(odd(&timeouts, &map), Some(0));
@@ -225,7 +229,7 @@ fn jiffies_become_seconds_to_a_fraction() {
 
 #[test]
 fn what_cilium_was_told_is_said_in_the_same_words() {
-    let timeouts = CtTimeouts { regular_tcp: Some(Duration::from_secs(21_600)), ..CtTimeouts::default() };
+    let timeouts = BTreeMap::from([(TimeoutClass::Tcp, Duration::from_secs(21_600))]);
     let facts: Vec<_> = configured(&timeouts).collect();
     let value = Duration::from_secs(21_600);
     assert_eq!(facts, [TimeoutFact { class: TimeoutClass::Tcp, source: TimeoutSource::CiliumConfig, value }]);

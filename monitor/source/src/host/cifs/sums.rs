@@ -120,6 +120,7 @@ fn target_of_name(server: &str, mounts: &MountState) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use monitor_model::prefix::Prefix;
     use monitor_model::target::TargetSpec;
 
     use super::super::super::testing::{TempDir, fixture};
@@ -137,7 +138,7 @@ mod tests {
     fn targets() -> TargetIndex {
         let target = |name: &str, address: [u8; 4]| TargetSpec {
             name: name.to_owned(),
-            prefixes: vec![(address.into(), 32)],
+            prefixes: vec![Prefix::host(address.into())],
             services: vec![],
         };
         TargetIndex::new(vec![target("qnap", [192, 168, 100, 180]), target("idle", [10, 0, 0, 1])]).unwrap()

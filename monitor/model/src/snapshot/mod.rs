@@ -15,6 +15,7 @@ use monitor_abi::scan::Clock;
 use self::deep::DeepFacts;
 use crate::agent_config::AgentConfig;
 use crate::clock::Reading;
+use crate::count_plan;
 use crate::drops::Drops;
 use crate::eviction_plan::Plan;
 use crate::map_name::{MapName, MapProblem};
@@ -23,19 +24,19 @@ pub use crate::snapshot::host::{
     Towards,
 };
 use crate::target::OTHER_SERVICE;
+use crate::timeouts::{self, TimeoutClass};
 use crate::tuple::Endpoint;
-use crate::{count_plan, timeouts};
 
-/// Everything one collection found.
+/// Everything one collection found: a scan of the maps and a look at the host.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// When the collection began, as the world counts.
+    /// When the collection began, in wall-clock time.
     pub wall: SystemTime,
     /// The same instant on `CLOCK_MONOTONIC`, which ages are taken on.
     pub monotonic: Duration,
     /// How long the collection took.
     pub duration: Duration,
-    /// The time between two collections, as stretched.
+    /// The time between two collections, stretched where scans take long.
     pub interval: Duration,
     pub totals: Totals,
     pub clock: ClockFacts,
@@ -49,9 +50,9 @@ pub struct Snapshot {
     /// Where unanswered connections come from; empty unless a command asked for it.
     pub initiators: Vec<Initiators>,
     pub evictions: Evictions,
-    /// Whether the kernel tells how many entries a map holds, and why not.
+    /// Whether the kernel counts the entries of a map, and why not.
     pub map_count: count_plan::Plan,
-    /// What Cilium was told; `None` unless a copy of its configuration was named and could be read.
+    /// Cilium's configuration; `None` unless a copy of its configuration was named and could be read.
     pub agent: Option<AgentConfig>,
     /// What the datapath dropped; `None` where its counters are not there or cannot be read.
     pub drops: Option<Drops>,
@@ -87,17 +88,6 @@ pub struct TimeoutFact {
     pub value: Duration,
 }
 
-/// Which of Cilium's conntrack timeouts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum TimeoutClass {
-    Tcp,
-    Any,
-    Syn,
-    Fin,
-    ServiceTcp,
-    ServiceAny,
-}
-
 /// How a timeout is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TimeoutSource {
@@ -112,11 +102,11 @@ pub enum TimeoutSource {
 pub struct MapState {
     pub map: MapName,
     pub content: Content,
-    /// Times the pin was found to hold another map than before.
+    /// Times the pin was found to hold another map than at the scan before.
     pub recreations: u64,
 }
 
-/// What is behind a pin.
+/// What a pin holds.
 #[derive(Clone, Debug)]
 #[expect(
     clippy::large_enum_variant,
@@ -147,7 +137,7 @@ pub struct PresentMap {
     /// What the kernel accounts to the map.
     pub memory_bytes: Option<u64>,
     pub scan: MapScan,
-    /// The kernel's own count of its entries; `None` where it does not tell, see [`Snapshot::map_count`].
+    /// The kernel's own count of its entries; `None` where it does not count, see [`Snapshot::map_count`].
     pub kernel: Option<KernelCount>,
     /// What was seen of Cilium's gc; `None` for NAT maps and while the clock is unknown.
     pub gc: Option<GcFacts>,
@@ -165,7 +155,7 @@ pub struct KernelCount {
 /// Passes of Cilium's gc over one map, as far as they were seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct GcFacts {
-    /// Passes that could be told; several within a second, or within a walk where the kernel does not count, are one.
+    /// Passes that were recognized; several within a second, or within a walk where the kernel does not count, are one.
     pub passes: u64,
     /// `None` before the first pass.
     pub last_pass_age: Option<Duration>,
@@ -192,9 +182,9 @@ pub struct MapScan {
     pub entries: u64,
     /// The strict partition: every entry is in exactly one cell. Empty cells are left out.
     pub cells: Vec<Cell>,
-    /// Most seconds any entry is overdue, 0 if none is; `None` for NAT maps and while the clock is unknown.
+    /// Seconds the oldest expired entry is overdue, 0 if none is; `None` for NAT maps and while the clock is unknown.
     pub oldest_expired: Option<u64>,
-    /// Entries so far from now that the clock may be misread.
+    /// Entries whose lifetime is so far from now that the wrong clock may be in use.
     pub implausible: u64,
     /// Entries with flag bits Cilium does not define.
     pub odd_flags: u64,
@@ -202,7 +192,7 @@ pub struct MapScan {
     pub odd_nexthdr: u64,
     /// Entries with neither report: how long they have been silent is unknown.
     pub no_report: u64,
-    /// Entries with both closing bits that are kept as long as open ones; `None` for NAT maps, and while nothing says how
+    /// Entries with both closing bits that are kept as long as open ones; `None` for NAT maps, and while it is unknown how
     /// long closed ones are kept.
     pub odd_lifetimes: Option<u64>,
 }
@@ -227,7 +217,7 @@ pub struct TargetState {
     pub silent: Option<SilentEntries>,
 }
 
-/// Who waits for the first answer of a service of a target.
+/// Clients that wait for the first answer of a service of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Initiators {
     pub target: String,
@@ -267,10 +257,10 @@ pub struct TargetCell {
     pub entries: u64,
 }
 
-/// What the kernel threw away since the process began.
+/// Entries the kernel evicted since the process began.
 #[derive(Clone, Debug, Default)]
 pub struct Evictions {
-    /// What is seen of them, and why no more.
+    /// How they are watched, and why not in more detail.
     pub tracking: Plan,
     /// Times the kernel skipped the program that counts; `None` while there is none.
     pub recursion_misses: Option<u64>,
@@ -284,7 +274,7 @@ pub struct Evictions {
     pub victims_lost: u64,
 }
 
-/// One map's victims.
+/// Evicted entries of one map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapEvictions {
     pub map_name: String,
@@ -307,12 +297,12 @@ pub struct EvictionCell {
     pub evicted: u64,
 }
 
-/// One entry the kernel threw away.
+/// One evicted entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Victim {
     /// From 1, in the order they were evicted.
     pub number: u64,
-    /// When, as the world counts.
+    /// When, in wall-clock time.
     pub when: SystemTime,
     pub map_name: String,
     pub protocol: Protocol,
@@ -329,7 +319,7 @@ pub struct Victim {
     pub target_service: String,
 }
 
-/// One source and how it fared.
+/// A source and whether it could be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceState {
     pub name: &'static str,
@@ -361,7 +351,7 @@ impl Snapshot {
         timeouts::tolerance(report_interval(self.agent.as_ref()), Some(clock))
     }
 
-    /// The timeout of a class, Cilium's own word first.
+    /// The timeout of a class: what Cilium's configuration says, else what entries show.
     #[must_use]
     pub fn timeout(&self, class: TimeoutClass) -> Option<Duration> {
         let of = |source| {
@@ -414,38 +404,6 @@ pub fn report_interval(agent: Option<&AgentConfig>) -> Duration {
     /// Cilium's default.
     const USUAL: Duration = Duration::from_secs(5);
     agent.and_then(|agent| agent.monitor_aggregation_interval).unwrap_or(USUAL)
-}
-
-impl TimeoutClass {
-    /// Every class, in display order.
-    pub const ALL: &[Self] =
-        &[Self::Tcp, Self::Any, Self::Syn, Self::Fin, Self::ServiceTcp, Self::ServiceAny];
-
-    /// The label value.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Any => "any",
-            Self::Syn => "syn",
-            Self::Fin => "fin",
-            Self::ServiceTcp => "service_tcp",
-            Self::ServiceAny => "service_any",
-        }
-    }
-
-    /// The key of Cilium's configuration that sets it.
-    #[must_use]
-    pub const fn cilium_key(self) -> &'static str {
-        match self {
-            Self::Tcp => "bpf-ct-timeout-regular-tcp",
-            Self::Any => "bpf-ct-timeout-regular-any",
-            Self::Syn => "bpf-ct-timeout-regular-tcp-syn",
-            Self::Fin => "bpf-ct-timeout-regular-tcp-fin",
-            Self::ServiceTcp => "bpf-ct-timeout-service-tcp",
-            Self::ServiceAny => "bpf-ct-timeout-service-any",
-        }
-    }
 }
 
 impl TimeoutSource {
