@@ -12,7 +12,7 @@ use monitor_abi::silence::{is_too_long, silent};
 use monitor_abi::timeout::{self, Class};
 use monitor_decode::cilium::ct::decode_ct;
 use monitor_decode::scan::RawScan;
-use monitor_model::clock::Reading;
+use monitor_model::clock::ClockNow;
 use monitor_model::ct::CtRow;
 use monitor_model::target::TargetIndex;
 use monitor_source::bpf::Ask;
@@ -27,7 +27,7 @@ pub(crate) struct Rules {
 pub(crate) struct Classifier<'r> {
     rules: &'r Rules,
     bounds: [i64; 11],
-    clock: Reading,
+    clock: ClockNow,
     seen: u64,
     odd_flags: u64,
     odd_nexthdr: u64,
@@ -44,7 +44,7 @@ impl<'r> Classifier<'r> {
         Self {
             rules,
             bounds: rules.ask.bounds.map(i64::from),
-            clock: Reading::ktime(now),
+            clock: ClockNow::ktime(now),
             seen: 0,
             odd_flags: 0,
             odd_nexthdr: 0,

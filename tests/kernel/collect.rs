@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Parser;
 use monitor::command::list::{self, ListArgs};
+use monitor_model::classifier::Classifier;
 use monitor_model::eviction_plan::Choice;
-use monitor_model::judge::Judge;
 use monitor_model::map_name::MapName;
 use monitor_model::prefix::Prefix;
 use monitor_model::target::{ServiceSpec, TargetIndex, TargetSpec};
@@ -36,9 +36,10 @@ pub(crate) fn listed(collector: &mut Collector, arguments: &[&str]) -> Result<St
         bail!("{}", problem.detail);
     }
     collector.find_clock();
-    let judge = Judge { targets: collector.targets().clone(), stale_after: collector.settings().stale_after };
+    let classifier =
+        Classifier { targets: collector.targets().clone(), stale_after: collector.settings().stale_after };
     let mut out = Vec::new();
-    list::run(&args, &judge, |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?), &mut out)?;
+    list::run(&args, &classifier, |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?), &mut out)?;
     Ok(String::from_utf8(out)?)
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use monitor_abi::cell::{MAX_PAIRS, decode_map_cell, decode_target_cell, longest_unanswered};
 use monitor_abi::class::{Due, State};
 use monitor_abi::scan::found;
-use monitor_model::clock::{Clocks, Reading};
+use monitor_model::clock::{ClockNow, Clocks};
 use monitor_model::map_name::MapName;
 use monitor_model::snapshot::{Cell, MapScan, SilentEntries, TargetCell, TargetState};
 use monitor_model::target::TargetIndex;
@@ -66,7 +66,7 @@ pub struct PairCells {
 pub fn map_scan(
     name: &MapName,
     raw: &RawScan,
-    reading: Reading,
+    reading: ClockNow,
     monotonic: Duration,
     cost: Duration,
     interval: Duration,
@@ -103,7 +103,7 @@ pub fn map_scan(
 
 /// What one walk counted of the targets.
 #[must_use]
-pub fn pair_cells(raw: &RawScan, reading: Reading) -> PairCells {
+pub fn pair_cells(raw: &RawScan, reading: ClockNow) -> PairCells {
     let counted = (0_u32..).zip(&raw.target_cells).filter(|(_, entries)| **entries > 0);
     let cells = counted.filter_map(|(index, entries)| {
         let (pair, state, silent, expired) = decode_target_cell(index)?;
@@ -189,7 +189,7 @@ mod tests {
                 raw.target_cells[cell] += entries;
             }
             let name = &global_maps()[0];
-            let reading = Reading { mode, now: 5, hz };
+            let reading = ClockNow { mode, now: 5, hz };
             let scan = map_scan(name, &raw, reading, Duration::ZERO, Duration::ZERO, Duration::ZERO);
 
             // What no entry can be is in no partition; everything else is in exactly one cell of it.

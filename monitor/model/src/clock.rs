@@ -22,7 +22,7 @@ pub struct Clocks {
 
 /// One instant on the clock of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading {
+pub struct ClockNow {
     pub mode: Clock,
     /// The instant, in units of `mode`.
     pub now: u32,
@@ -30,7 +30,7 @@ pub struct Reading {
     pub hz: u32,
 }
 
-impl Reading {
+impl ClockNow {
     /// An instant in seconds of `CLOCK_MONOTONIC`.
     #[must_use]
     pub const fn ktime(now: u32) -> Self {
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn the_monotonic_clock_counts_seconds() {
-        let clock = Reading::ktime(1860);
+        let clock = ClockNow::ktime(1860);
         assert_eq!(clock.seconds_left(23_454), Some(21_594));
         assert_eq!(clock.seconds_left(1800), Some(-60));
         assert_eq!(clock.units(Duration::from_secs(600)), Some(600));
@@ -152,14 +152,14 @@ mod tests {
 
     #[test]
     fn an_entry_due_this_very_unit_is_not_expired() {
-        let clock = Reading::ktime(1860);
+        let clock = ClockNow::ktime(1860);
         assert_eq!([1859, 1860, 1861].map(|due| clock.expired(due)), [Some(true), Some(false), Some(false)]);
     }
 
     #[test]
     fn jiffies_become_seconds_before_the_subtraction() {
         // A closed entry of a HZ 100 machine: 10 s are 3 units of 2.56 s.
-        let clock = Reading::jiffies(26_562_514, 100);
+        let clock = ClockNow::jiffies(26_562_514, 100);
         assert_eq!(clock.units(Duration::from_secs(10)), Some(3));
         // 26,562,518 units are 68,000,046.08 s and 26,562,514 are 68,000,035.84 s.
         assert_eq!(clock.seconds_left(26_562_518), Some(11));
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn durations_in_units_of_jiffies_are_rounded_where_it_is_said() {
         let check = |hz, seconds, down, up| {
-            let (clock, duration) = (Reading::jiffies(0, hz), Duration::from_secs(seconds));
+            let (clock, duration) = (ClockNow::jiffies(0, hz), Duration::from_secs(seconds));
             assert_eq!((clock.units(duration), clock.units_of_at_least(duration)), (Some(down), Some(up)));
             let seconds_of = |units| clock.seconds(units).unwrap();
             assert!(seconds_of(up) >= seconds && seconds_of(up - 1) < seconds, "{hz} {seconds}");
@@ -179,18 +179,18 @@ mod tests {
         check(1000, 10, 39, 40);
         check(250, 600, 585, 586);
         check(1000, 256, 1000, 1000);
-        assert_eq!(Reading::jiffies(0, 100).duration(3), Some(Duration::from_millis(7_680)));
-        assert_eq!(Reading::jiffies(0, 250).duration(9), Some(Duration::from_millis(9_216)));
+        assert_eq!(ClockNow::jiffies(0, 100).duration(3), Some(Duration::from_millis(7_680)));
+        assert_eq!(ClockNow::jiffies(0, 250).duration(9), Some(Duration::from_millis(9_216)));
     }
 
     #[test]
     fn an_undecided_clock_says_nothing() {
-        let clock = Reading { mode: Clock::Undecided, now: 5, hz: 250 };
+        let clock = ClockNow { mode: Clock::Undecided, now: 5, hz: 250 };
         assert_eq!(clock.seconds_left(1), None);
         assert_eq!(clock.expired(1), None);
         assert_eq!(clock.units(Duration::from_secs(1)), None);
         assert_eq!((clock.units_of_at_least(Duration::from_secs(1)), clock.duration(1)), (None, None));
-        let no_hz = Reading::jiffies(5, 0);
+        let no_hz = ClockNow::jiffies(5, 0);
         assert_eq!((no_hz.seconds_left(1), no_hz.duration(1)), (None, None), "HZ 0 is no HZ");
     }
 }

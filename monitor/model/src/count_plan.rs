@@ -6,7 +6,7 @@ use crate::eviction_plan::Trial;
 
 /// What was probed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct CountFacts {
     /// Whether the kernel's type information has the function that counts.
     pub function: bool,
     /// Whether it has the offset of a map's id.
@@ -40,8 +40,8 @@ pub struct Plan {
 
 /// The count is read where everything it needs is there.
 #[must_use]
-pub fn decide(facts: &Facts) -> Plan {
-    let Facts { function, map_id, program } = facts;
+pub fn decide(facts: &CountFacts) -> Plan {
+    let CountFacts { function, map_id, program } = facts;
     let plan = |reason| Plan { reason, detail: String::new() };
     match program {
         _ if !function => plan(Reason::NoFunction),
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn the_count_is_read_where_everything_it_needs_is_there() {
         let check = |function, map_id, program: Trial, expected: Reason, words: &str| {
-            let plan = decide(&Facts { function, map_id, program });
+            let plan = decide(&CountFacts { function, map_id, program });
             assert_eq!((plan.reason, plan.works()), (expected, expected == Reason::Works));
             assert!(plan.words().contains(words), "{plan:?}");
         };

@@ -7,7 +7,7 @@ use monitor_abi::cilium::{TUPLE_F_IN, ct_flag};
 use monitor_abi::class::{Direction, Protocol, State};
 use monitor_abi::silence;
 
-use super::clock::{Clock, Reading};
+use super::clock::{Clock, ClockNow};
 use super::tuple::Endpoint;
 
 /// The names Cilium's CLI prints for the bits of the flag word, in its order.
@@ -58,13 +58,13 @@ pub struct CtRow {
 impl CtRow {
     /// Seconds left on the map's clock, negative when overdue; `None` while the clock is unknown.
     #[must_use]
-    pub fn remaining(&self, now: Option<Reading>) -> Option<i64> {
+    pub fn remaining(&self, now: Option<ClockNow>) -> Option<i64> {
         now?.seconds_left(self.lifetime)
     }
 
     /// Whether Cilium's gc would remove the entry; `None` while the clock is unknown.
     #[must_use]
-    pub fn expired(&self, now: Option<Reading>) -> Option<bool> {
+    pub fn expired(&self, now: Option<ClockNow>) -> Option<bool> {
         now?.expired(self.lifetime)
     }
 
@@ -76,14 +76,14 @@ impl CtRow {
 
     /// Clock units since the later report; `None` if there was none, and while the clock is unknown.
     #[must_use]
-    pub fn silent_units(&self, now: Option<Reading>) -> Option<u32> {
+    pub fn silent_units(&self, now: Option<ClockNow>) -> Option<u32> {
         let now = now.filter(|now| now.mode != Clock::Undecided)?;
         Some(silence::silent(now.now, self.last_report()?))
     }
 
     /// The same in seconds, rounded down.
     #[must_use]
-    pub fn silent(&self, now: Option<Reading>) -> Option<u64> {
+    pub fn silent(&self, now: Option<ClockNow>) -> Option<u64> {
         now?.seconds(self.silent_units(now)?.into())
     }
 

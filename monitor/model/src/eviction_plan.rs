@@ -18,7 +18,7 @@ pub enum Choice {
 
 /// What was probed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct EvictionFacts {
     /// Whether the kernel's type information has the function that evicts.
     pub function: bool,
     /// Bytes from an element's LRU node to its key, by the same information.
@@ -84,8 +84,8 @@ impl Default for Plan {
 
 /// The most that works, at most what is asked for.
 #[must_use]
-pub fn decide(facts: &Facts, choice: Choice) -> Plan {
-    let Facts { function, key_offset, full, count } = facts;
+pub fn decide(facts: &EvictionFacts, choice: Choice) -> Plan {
+    let EvictionFacts { function, key_offset, full, count } = facts;
     let plan = |mode, reason| Plan { mode, reason, detail: String::new() };
     let refused = |mode, reason, trial: &Trial| Plan { mode, reason, detail: trial.words() };
     if choice == Choice::Off {
@@ -177,11 +177,11 @@ impl Reason {
 mod tests {
     use super::*;
 
-    fn all_works() -> Facts {
-        Facts { function: true, key_offset: Some(32), full: Trial::Works, count: Trial::Works }
+    fn all_works() -> EvictionFacts {
+        EvictionFacts { function: true, key_offset: Some(32), full: Trial::Works, count: Trial::Works }
     }
 
-    fn check(facts: &Facts, choice: Choice, mode: Mode, reason: Reason) {
+    fn check(facts: &EvictionFacts, choice: Choice, mode: Mode, reason: Reason) {
         let plan = decide(facts, choice);
         assert_eq!((plan.mode, plan.reason), (mode, reason), "{facts:?} {choice:?}");
     }
@@ -190,23 +190,24 @@ mod tests {
     fn the_most_that_works_is_taken() {
         let refused = |words: &str| Trial::Refused(words.to_owned());
         check(&all_works(), Choice::Auto, Mode::Full, Reason::Works);
-        let locked = Facts { full: refused("EINVAL: unknown func bpf_probe_read_kernel"), ..all_works() };
+        let locked =
+            EvictionFacts { full: refused("EINVAL: unknown func bpf_probe_read_kernel"), ..all_works() };
         check(&locked, Choice::Auto, Mode::Count, Reason::MemoryRefused);
         assert!(decide(&locked, Choice::Auto).detail.contains("bpf_probe_read_kernel"));
-        let blind = Facts { key_offset: None, full: Trial::Untried, ..all_works() };
+        let blind = EvictionFacts { key_offset: None, full: Trial::Untried, ..all_works() };
         check(&blind, Choice::Auto, Mode::Count, Reason::NoOffsets);
-        let nothing = Facts { full: refused("EPERM"), count: refused("EPERM"), ..all_works() };
+        let nothing = EvictionFacts { full: refused("EPERM"), count: refused("EPERM"), ..all_works() };
         check(&nothing, Choice::Auto, Mode::Off, Reason::TracingRefused);
         assert_eq!(decide(&nothing, Choice::Auto).detail, "EPERM");
     }
 
     #[test]
     fn without_the_function_nothing_is_tried_to_be_seen() {
-        let facts = Facts { function: false, ..all_works() };
+        let facts = EvictionFacts { function: false, ..all_works() };
         for choice in [Choice::Auto, Choice::Full, Choice::Count] {
             check(&facts, choice, Mode::Off, Reason::NoFunction);
         }
-        check(&Facts::default(), Choice::Auto, Mode::Off, Reason::NoFunction);
+        check(&EvictionFacts::default(), Choice::Auto, Mode::Off, Reason::NoFunction);
     }
 
     #[test]
@@ -214,10 +215,10 @@ mod tests {
         check(&all_works(), Choice::Full, Mode::Full, Reason::Config);
         check(&all_works(), Choice::Count, Mode::Count, Reason::Config);
         check(&all_works(), Choice::Off, Mode::Off, Reason::Config);
-        check(&Facts::default(), Choice::Off, Mode::Off, Reason::Config);
-        let locked = Facts { full: Trial::Refused("no".to_owned()), ..all_works() };
+        check(&EvictionFacts::default(), Choice::Off, Mode::Off, Reason::Config);
+        let locked = EvictionFacts { full: Trial::Refused("no".to_owned()), ..all_works() };
         check(&locked, Choice::Full, Mode::Count, Reason::MemoryRefused);
-        let nothing = Facts { count: Trial::Refused("no".to_owned()), ..locked };
+        let nothing = EvictionFacts { count: Trial::Refused("no".to_owned()), ..locked };
         check(&nothing, Choice::Full, Mode::Off, Reason::TracingRefused);
         check(&nothing, Choice::Count, Mode::Off, Reason::TracingRefused);
     }

@@ -5,6 +5,7 @@
 
 pub mod agent_config;
 pub mod catalog;
+pub mod classifier;
 pub mod clock;
 pub mod count_plan;
 pub mod ct;
@@ -13,7 +14,6 @@ pub mod duration;
 pub mod eviction_plan;
 pub mod float;
 pub mod host;
-pub mod judge;
 pub mod manifest;
 pub mod map_name;
 pub mod nat;

@@ -5,7 +5,7 @@
 
 use monitor_abi::class::{Direction, Protocol};
 
-use super::clock::Reading;
+use super::clock::ClockNow;
 use super::tuple::Endpoint;
 
 /// A NAT entry. Unlike conntrack keys, NAT keys are plain packet tuples.
@@ -28,7 +28,7 @@ pub struct NatRow {
 impl NatRow {
     /// Seconds since the entry was created; `None` while the clock is unknown.
     #[must_use]
-    pub fn age(&self, now: Option<Reading>) -> Option<i64> {
+    pub fn age(&self, now: Option<ClockNow>) -> Option<i64> {
         let reading = now?;
         let now = i64::try_from(reading.seconds(reading.now.into())?).ok()?;
         let created = i64::try_from(reading.seconds(self.created)?).ok()?;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::clock::Reading;
+use crate::clock::ClockNow;
 
 /// Which of Cilium's conntrack timeouts, `bpf-ct-timeout-*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,6 +72,6 @@ pub const ROUNDING: u32 = 2;
 
 /// By how much two sources of a timeout may differ that say the same.
 #[must_use]
-pub fn tolerance(interval: Duration, clock: Option<Reading>) -> Duration {
+pub fn tolerance(interval: Duration, clock: Option<ClockNow>) -> Duration {
     interval + clock.and_then(|clock| clock.duration(ROUNDING.into())).unwrap_or_default()
 }

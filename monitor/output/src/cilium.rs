@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 
 use monitor_abi::cilium::{TUPLE_F_IN, TUPLE_F_RELATED, TUPLE_F_SERVICE, proto};
-use monitor_model::clock::Reading;
+use monitor_model::clock::ClockNow;
 use monitor_model::ct::CtRow;
 use monitor_model::nat::NatRow;
 use monitor_model::tuple::Endpoint;
@@ -35,7 +35,7 @@ pub const CT_ORDER: [&str; 4] = ["ct4_global", "ct_any4_global", "ct6_global", "
 pub const NAT_ORDER: [&str; 2] = ["snat_v4_external", "snat_v6_external"];
 
 /// Writes one conntrack line; with `now` also the seconds left, as `--time-diff` does.
-pub fn ct_line(out: &mut impl Write, row: &CtRow, now: Option<Reading>, dialect: Dialect) -> io::Result<()> {
+pub fn ct_line(out: &mut impl Write, row: &CtRow, now: Option<ClockNow>, dialect: Dialect) -> io::Result<()> {
     if row.nexthdr == 0 {
         return Ok(());
     }
@@ -84,7 +84,7 @@ pub fn ct_line(out: &mut impl Write, row: &CtRow, now: Option<Reading>, dialect:
 }
 
 /// Writes one NAT line. Without a clock the age upstream prints cannot be known: `Created=?` stands for it.
-pub fn nat_line(out: &mut impl Write, row: &NatRow, now: Option<Reading>) -> io::Result<()> {
+pub fn nat_line(out: &mut impl Write, row: &NatRow, now: Option<ClockNow>) -> io::Result<()> {
     if row.nexthdr == 0 {
         return Ok(());
     }

@@ -53,7 +53,7 @@ use std::net::IpAddr;
 
 use monitor_abi::class::{Direction, State};
 use monitor_check::Finding;
-use monitor_model::judge::{CtFacts, NatFacts};
+use monitor_model::classifier::{CtFacts, NatFacts};
 use monitor_model::nat::NatRow;
 use monitor_model::snapshot::deep::PortUse;
 use monitor_model::top::{TopReport, TopRow};

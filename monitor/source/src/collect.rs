@@ -19,13 +19,13 @@ use std::time::{Duration, SystemTime};
 use monitor_abi::class::DUE_BOUNDS;
 use monitor_abi::scan::Clock;
 use monitor_decode::scan::target_states;
+use monitor_model::classifier::stale_after_units;
 use monitor_model::drops::Drops;
 use monitor_model::eviction_plan::Choice;
-use monitor_model::judge::stale_after_units;
 use monitor_model::map_name::{self, MapName, MapProblem};
 use monitor_model::snapshot::{Content, Evictions, MapState, Snapshot, SourceState, TargetState, Totals};
 use monitor_model::target::TargetIndex;
-use monitor_model::walk::{Step, Visitor};
+use monitor_model::walk::{WalkEvent, WalkVisitor};
 
 use self::clock::NodeClock;
 use self::evictions::{EvictionTotals, Names};
@@ -176,15 +176,15 @@ impl Collector {
     pub fn stream(
         &mut self,
         wanted: impl Fn(&MapName) -> bool,
-        visitor: &mut Visitor<'_>,
+        visitor: &mut WalkVisitor<'_>,
     ) -> Result<(), ScanError> {
         for name in Listing::read(&self.settings.bpffs).names.into_iter().filter(wanted) {
             let Some(map) = self.maps.get(&name) else { continue };
             let clock = self.clock.at(self.kernel.clocks()?);
-            let mut broke = visitor(Step::Map { name: &name.name, clock }).is_break();
+            let mut broke = visitor(WalkEvent::Map { name: &name.name, clock }).is_break();
             if !broke {
                 self.kernel.stream(&map.link, |_, key, value| {
-                    let flow = visitor(Step::Entry { key, value });
+                    let flow = visitor(WalkEvent::Entry { key, value });
                     broke = flow.is_break();
                     flow
                 })?;

@@ -6,7 +6,7 @@
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use monitor_abi::class::{Direction, State};
-use monitor_model::judge::{CtFacts, NatFacts};
+use monitor_model::classifier::{CtFacts, NatFacts};
 use monitor_model::prefix::Prefix;
 use monitor_model::target::{NO_TARGET, OTHER_SERVICE, TargetIndex};
 

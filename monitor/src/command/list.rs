@@ -1,6 +1,6 @@
 //! `ctmon list`: conntrack entries, filtered, in one of three formats.
 //!
-//! In: arguments, a judge, and a walk over maps. Out: lines, as they come.
+//! In: arguments, a classifier, and a walk over maps. Out: lines, as they come.
 //! Must not: hold entries: memory stays flat however long the table is.
 
 use std::io::Write;
@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use monitor_decode::cilium::ct::decode_ct;
-use monitor_model::judge::Judge;
-use monitor_model::walk::Visitor;
+use monitor_model::classifier::Classifier;
+use monitor_model::walk::WalkVisitor;
 use monitor_output::{cilium, json};
 
 use super::filter::{CtSelectArgs, Filter};
@@ -59,17 +59,17 @@ impl Listed {
 /// Prints the selected entries of the walk.
 pub fn run(
     args: &ListArgs,
-    judge: &Judge,
-    walk: impl FnOnce(&mut Visitor<'_>) -> anyhow::Result<()>,
+    classifier: &Classifier,
+    walk: impl FnOnce(&mut WalkVisitor<'_>) -> anyhow::Result<()>,
     out: &mut impl Write,
 ) -> anyhow::Result<Listed> {
-    let filter = Filter::ct(&args.select, &judge.targets)?;
+    let filter = Filter::ct(&args.select, &classifier.targets)?;
     let mut printer = Printer::new(args.print, out);
     let mut undecided = 0;
-    let walked = visit_entries(judge, &args.select.select, walk, |visit| {
+    let walked = visit_entries(classifier, &args.select.select, walk, |visit| {
         let Visit::Entry { map, key, value } = visit else { return Ok(printer.begin_map()) };
         let facts = map.ct(decode_ct(key, value)?);
-        if args.collisions && judge.targets.blocks_reply_of(&facts.row).is_none() {
+        if args.collisions && classifier.targets.blocks_reply_of(&facts.row).is_none() {
             return Ok(ControlFlow::Continue(()));
         }
         match filter.matches(&facts) {

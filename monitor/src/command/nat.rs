@@ -1,6 +1,6 @@
 //! `ctmon nat`: NAT entries, filtered, in one of three formats.
 //!
-//! In: arguments, a judge, and a walk over maps. Out: lines, as they come.
+//! In: arguments, a classifier, and a walk over maps. Out: lines, as they come.
 //! Must not: hold entries: memory stays flat however long the table is.
 
 use std::io::Write;
@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 
 use clap::Args;
 use monitor_decode::cilium::nat::decode_nat;
-use monitor_model::judge::Judge;
-use monitor_model::walk::Visitor;
+use monitor_model::classifier::Classifier;
+use monitor_model::walk::WalkVisitor;
 use monitor_output::{cilium, json};
 
 use super::filter::{Filter, SelectArgs};
@@ -28,13 +28,13 @@ pub struct NatArgs {
 /// Prints the selected entries of the walk and returns how many there were.
 pub fn run(
     args: &NatArgs,
-    judge: &Judge,
-    walk: impl FnOnce(&mut Visitor<'_>) -> anyhow::Result<()>,
+    classifier: &Classifier,
+    walk: impl FnOnce(&mut WalkVisitor<'_>) -> anyhow::Result<()>,
     out: &mut impl Write,
 ) -> anyhow::Result<u64> {
-    let filter = Filter::nat(&args.select, &judge.targets)?;
+    let filter = Filter::nat(&args.select, &classifier.targets)?;
     let mut printer = Printer::new(args.print, out);
-    let walked = visit_entries(judge, &args.select, walk, |visit| {
+    let walked = visit_entries(classifier, &args.select, walk, |visit| {
         let Visit::Entry { map, key, value } = visit else { return Ok(printer.begin_map()) };
         let facts = map.nat(decode_nat(key, value)?);
         if !filter.matches_nat(&facts) {

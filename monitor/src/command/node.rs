@@ -7,11 +7,11 @@ use std::io::Write;
 
 use anyhow::Context as _;
 use monitor_config::Settings;
+use monitor_model::classifier::Classifier;
 use monitor_model::eviction_plan::Choice;
-use monitor_model::judge::Judge;
 use monitor_model::map_name::{self, MapName};
 use monitor_model::target::TargetIndex;
-use monitor_model::walk::Visitor;
+use monitor_model::walk::WalkVisitor;
 use monitor_output::terminal::complain;
 use monitor_source::bpf::Kernel;
 use monitor_source::cilium::pins;
@@ -76,10 +76,10 @@ pub(super) fn list(
     args: &ListArgs,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let (mut collector, judge) = prepare(global, settings, MapName::is_conntrack)?;
+    let (mut collector, classifier) = prepare(global, settings, MapName::is_conntrack)?;
     let named = !args.select.select.maps.is_empty();
     let wanted = |map: &MapName| map.is_conntrack() && args.print.output.lists(map, named);
-    let listed = list::run(args, &judge, |visitor| Ok(collector.stream(wanted, visitor)?), out)?;
+    let listed = list::run(args, &classifier, |visitor| Ok(collector.stream(wanted, visitor)?), out)?;
     warn(listed);
     Ok(())
 }
@@ -92,10 +92,10 @@ pub(super) fn nat(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     // Conntrack entries tell the clock of the NAT entries' creation.
-    let (mut collector, judge) = prepare(global, settings, |_| true)?;
+    let (mut collector, classifier) = prepare(global, settings, |_| true)?;
     let named = !args.select.maps.is_empty();
     let wanted = |map: &MapName| !map.is_conntrack() && args.print.output.lists(map, named);
-    nat::run(args, &judge, |visitor| Ok(collector.stream(wanted, visitor)?), out)?;
+    nat::run(args, &classifier, |visitor| Ok(collector.stream(wanted, visitor)?), out)?;
     Ok(())
 }
 
@@ -107,14 +107,14 @@ pub(super) fn top(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     if args.by == By::NatPorts {
-        let (mut collector, judge) = prepare(global, settings, |map| !map.is_conntrack())?;
+        let (mut collector, classifier) = prepare(global, settings, |map| !map.is_conntrack())?;
         let range = settings.snat_port_range.clone();
-        let walk = |visitor: &mut Visitor<'_>| Ok(collector.stream(|map| !map.is_conntrack(), visitor)?);
-        return top::run_ports(args, &judge, range, walk, out);
+        let walk = |visitor: &mut WalkVisitor<'_>| Ok(collector.stream(|map| !map.is_conntrack(), visitor)?);
+        return top::run_ports(args, &classifier, range, walk, out);
     }
-    let (mut collector, judge) = prepare(global, settings, MapName::is_conntrack)?;
+    let (mut collector, classifier) = prepare(global, settings, MapName::is_conntrack)?;
     let listed =
-        top::run(args, &judge, |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?), out)?;
+        top::run(args, &classifier, |visitor| Ok(collector.stream(MapName::is_conntrack, visitor)?), out)?;
     warn(listed);
     Ok(())
 }
@@ -123,7 +123,7 @@ fn prepare(
     global: &GlobalArgs,
     settings: &Settings,
     wanted: impl Fn(&MapName) -> bool,
-) -> anyhow::Result<(Collector, Judge)> {
+) -> anyhow::Result<(Collector, Classifier)> {
     let mut collector = reader(global, settings)?;
     let problems = collector.open_all();
     for problem in &problems {
@@ -137,8 +137,9 @@ fn prepare(
     }
     collector.follow_host();
     collector.find_clock();
-    let judge = Judge { targets: collector.targets().clone(), stale_after: collector.settings().stale_after };
-    Ok((collector, judge))
+    let classifier =
+        Classifier { targets: collector.targets().clone(), stale_after: collector.settings().stale_after };
+    Ok((collector, classifier))
 }
 
 fn warn(listed: Listed) {

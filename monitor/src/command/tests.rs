@@ -8,10 +8,10 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use clap::Parser;
-use monitor_model::clock::Reading;
-use monitor_model::judge::Judge;
+use monitor_model::classifier::Classifier;
+use monitor_model::clock::ClockNow;
 use monitor_model::target::{ServiceSpec, TargetIndex, TargetSpec};
-use monitor_model::walk::{Step, Visitor};
+use monitor_model::walk::{WalkEvent, WalkVisitor};
 use monitor_output::cilium::{CT_ORDER, NAT_ORDER};
 use monitor_source::cilium::capture::{self, CT_NOW, NAT_NOW};
 use monitor_source::host::logs::{Limits, LogCounter};
@@ -41,7 +41,7 @@ fn refusal<A: clap::Args>(line: &str) -> String {
 }
 
 /// The target of the founding incident.
-fn judge() -> Judge {
+fn classifier() -> Classifier {
     let service = |name: &str, ports: &[u16]| ServiceSpec {
         name: name.to_owned(),
         ports: ports.to_vec(),
@@ -52,24 +52,24 @@ fn judge() -> Judge {
         prefixes: vec!["192.168.100.180".parse().unwrap()],
         services: vec![service("smb", &[445]), service("iscsi", &[3260])],
     };
-    Judge { targets: TargetIndex::new(vec![qnap]).unwrap(), stale_after: Duration::from_secs(600) }
+    Classifier { targets: TargetIndex::new(vec![qnap]).unwrap(), stale_after: Duration::from_secs(600) }
 }
 
 fn list(line: &str) -> (String, Listed) {
     let mut out = Vec::new();
-    let listed = list::run(&parse(line), &judge(), walk(&CT_ORDER, Some(CT_NOW)), &mut out).unwrap();
+    let listed = list::run(&parse(line), &classifier(), walk(&CT_ORDER, Some(CT_NOW)), &mut out).unwrap();
     (String::from_utf8(out).unwrap(), listed)
 }
 
 fn nat(line: &str) -> String {
     let mut out = Vec::new();
-    nat::run(&parse(line), &judge(), walk(&NAT_ORDER, Some(NAT_NOW)), &mut out).unwrap();
+    nat::run(&parse(line), &classifier(), walk(&NAT_ORDER, Some(NAT_NOW)), &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
 fn top(line: &str) -> String {
     let mut out = Vec::new();
-    top::run(&parse(line), &judge(), walk(&CT_ORDER, Some(CT_NOW)), &mut out).unwrap();
+    top::run(&parse(line), &classifier(), walk(&CT_ORDER, Some(CT_NOW)), &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -179,7 +179,7 @@ fn silence_is_what_the_printed_reports_say() {
 fn entries_that_cannot_be_judged_are_reported_and_not_shown() {
     let walk = walk(&CT_ORDER, None);
     let mut out = Vec::new();
-    let listed = list::run(&parse("--count --expired --stale"), &judge(), walk, &mut out).unwrap();
+    let listed = list::run(&parse("--count --expired --stale"), &classifier(), walk, &mut out).unwrap();
     let stale = grep(&[], &["RxClosing", "TxClosing"]) as u64;
     assert_eq!((out.as_slice(), listed), (&b"0\n"[..], Listed { entries: 0, undecided: stale }));
     assert!(listed.warning().unwrap().starts_with(&format!("{stale} entries could not be judged")));
@@ -189,7 +189,7 @@ fn entries_that_cannot_be_judged_are_reported_and_not_shown() {
 fn names_that_no_target_has_are_refused_with_those_there_are() {
     let check = |line: &str, expected: &str| {
         let walk = walk(&CT_ORDER, None);
-        let error = list::run(&parse(line), &judge(), walk, &mut io::sink()).unwrap_err();
+        let error = list::run(&parse(line), &classifier(), walk, &mut io::sink()).unwrap_err();
         assert_eq!(error.to_string(), expected);
     };
     check("--target nas", "no target is called \"nas\": use one of qnap, none");
@@ -204,17 +204,17 @@ fn names_that_no_target_has_are_refused_with_those_there_are() {
 fn the_limit_stops_the_walk() {
     let (mut steps, mut out) = (0, Vec::new());
     let records = capture::records("ct4_global");
-    let walk = |visitor: &mut Visitor<'_>| {
-        let _ = visitor(Step::Map { name: "ct4_global", clock: Some(CT_NOW) });
+    let walk = |visitor: &mut WalkVisitor<'_>| {
+        let _ = visitor(WalkEvent::Map { name: "ct4_global", clock: Some(CT_NOW) });
         for (key, value) in &records {
             steps += 1;
-            if visitor(Step::Entry { key, value }).is_break() {
+            if visitor(WalkEvent::Entry { key, value }).is_break() {
                 break;
             }
         }
         Ok(())
     };
-    list::run(&parse("-o cilium --limit 3"), &judge(), walk, &mut out).unwrap();
+    list::run(&parse("-o cilium --limit 3"), &classifier(), walk, &mut out).unwrap();
     assert_eq!(steps, 3);
     let expected =
         capture::text("ct-list.txt").lines().take(3).fold(String::new(), |text, line| text + line + "\n");
@@ -245,15 +245,15 @@ impl Write for Pipe<'_> {
 fn the_first_line_leaves_before_the_second_entry_is_read() {
     let arrived = std::cell::Cell::new(0);
     let records = capture::records("ct4_global");
-    let walk = |visitor: &mut Visitor<'_>| {
-        let _ = visitor(Step::Map { name: "ct4_global", clock: Some(CT_NOW) });
+    let walk = |visitor: &mut WalkVisitor<'_>| {
+        let _ = visitor(WalkEvent::Map { name: "ct4_global", clock: Some(CT_NOW) });
         let (key, value) = &records[0];
-        assert_eq!(visitor(Step::Entry { key, value }), ControlFlow::Continue(()));
+        assert_eq!(visitor(WalkEvent::Entry { key, value }), ControlFlow::Continue(()));
         assert_ne!(arrived.get(), 0);
         Ok(())
     };
     let mut out = Pipe { arrived: &arrived, broken: None };
-    list::run(&parse("-o json"), &judge(), walk, &mut out).unwrap();
+    list::run(&parse("-o json"), &classifier(), walk, &mut out).unwrap();
 }
 
 #[test]
@@ -262,23 +262,23 @@ fn a_reader_that_goes_away_is_a_success_and_a_full_disk_is_not() {
     let mut out = Pipe { arrived: &arrived, broken: Some(ErrorKind::BrokenPipe) };
     for format in ["table", "json", "cilium"] {
         let line = format!("-o {format}");
-        list::run(&parse(&line), &judge(), walk(&CT_ORDER, None), &mut out).unwrap();
-        nat::run(&parse(&line), &judge(), walk(&NAT_ORDER, None), &mut out).unwrap();
+        list::run(&parse(&line), &classifier(), walk(&CT_ORDER, None), &mut out).unwrap();
+        nat::run(&parse(&line), &classifier(), walk(&NAT_ORDER, None), &mut out).unwrap();
     }
-    top::run(&parse("-o json"), &judge(), walk(&CT_ORDER, None), &mut out).unwrap();
+    top::run(&parse("-o json"), &classifier(), walk(&CT_ORDER, None), &mut out).unwrap();
     out.broken = Some(ErrorKind::StorageFull);
-    assert!(list::run(&parse(""), &judge(), walk(&CT_ORDER, None), &mut out).is_err());
-    assert!(top::run(&parse(""), &judge(), walk(&CT_ORDER, None), &mut out).is_err());
+    assert!(list::run(&parse(""), &classifier(), walk(&CT_ORDER, None), &mut out).is_err());
+    assert!(top::run(&parse(""), &classifier(), walk(&CT_ORDER, None), &mut out).is_err());
 }
 
 #[test]
 fn an_entry_of_another_layout_is_an_error_that_names_the_map() {
-    let walk = |visitor: &mut Visitor<'_>| {
-        let _ = visitor(Step::Map { name: "ct4_global", clock: None });
-        assert_eq!(visitor(Step::Entry { key: &[0; 14], value: &[0; 64] }), ControlFlow::Break(()));
+    let walk = |visitor: &mut WalkVisitor<'_>| {
+        let _ = visitor(WalkEvent::Map { name: "ct4_global", clock: None });
+        assert_eq!(visitor(WalkEvent::Entry { key: &[0; 14], value: &[0; 64] }), ControlFlow::Break(()));
         Ok(())
     };
-    let error = list::run(&parse(""), &judge(), walk, &mut io::sink()).unwrap_err();
+    let error = list::run(&parse(""), &classifier(), walk, &mut io::sink()).unwrap_err();
     let text = format!("{error:#}");
     assert!(text.starts_with("failed to read map ct4_global: ") && text.contains("64 bytes"), "{text}");
 }
@@ -308,7 +308,7 @@ fn json_has_one_object_per_entry_and_the_documented_keys() {
     });
     assert_eq!(objects[0], expected);
     let mut unknown = Vec::new();
-    list::run(&parse("-o json --limit 2"), &judge(), walk(&CT_ORDER, None), &mut unknown).unwrap();
+    list::run(&parse("-o json --limit 2"), &classifier(), walk(&CT_ORDER, None), &mut unknown).unwrap();
     let objects = json_lines(&String::from_utf8(unknown).unwrap());
     for key in ["remaining_seconds", "expired", "silent_seconds", "lingering"] {
         assert!(objects[1][key].is_null(), "{key} without a clock, on a stale entry");
@@ -320,7 +320,7 @@ fn json_has_one_object_per_entry_and_the_documented_keys() {
 fn a_map_that_did_not_come_is_an_error_after_what_did() {
     let mut out = Vec::new();
     let args: NatArgs = parse("--count --map snat_v4_external,cilium_snat_v9");
-    let error = nat::run(&args, &judge(), walk(&NAT_ORDER, None), &mut out).unwrap_err();
+    let error = nat::run(&args, &classifier(), walk(&NAT_ORDER, None), &mut out).unwrap_err();
     assert!(error.to_string().starts_with("map cilium_snat_v9 is not there"), "{error}");
     assert_eq!(out, b"490\n");
 }
@@ -334,13 +334,13 @@ proptest! {
         hz in any::<u32>(),
     ) {
         let nat_value = if key.len() == 14 { &value[..40] } else { &value[..] };
-        for clock in [None, Some(Reading::ktime(now)), Some(Reading::jiffies(now, hz))] {
+        for clock in [None, Some(ClockNow::ktime(now)), Some(ClockNow::jiffies(now, hz))] {
             for format in ["table", "json", "cilium"] {
                 let line = format!("-o {format}");
                 let walk = |value| one_entry(clock, &key, value);
                 let (mut ct, mut nat) = (Vec::new(), Vec::new());
-                list::run(&parse(&line), &judge(), walk(&value), &mut ct).unwrap();
-                nat::run(&parse(&line), &judge(), walk(nat_value), &mut nat).unwrap();
+                list::run(&parse(&line), &classifier(), walk(&value), &mut ct).unwrap();
+                nat::run(&parse(&line), &classifier(), walk(nat_value), &mut nat).unwrap();
                 for out in [ct, nat] {
                     let lines = String::from_utf8(out).unwrap().lines().count();
                     // A header, or the empty line after the map.
@@ -350,20 +350,20 @@ proptest! {
                 }
             }
             let mut out = Vec::new();
-            top::run(&parse("-o json"), &judge(), one_entry(clock, &key, &value), &mut out).unwrap();
+            top::run(&parse("-o json"), &classifier(), one_entry(clock, &key, &value), &mut out).unwrap();
             prop_assert_eq!(&json_lines(&String::from_utf8(out).unwrap())[0]["entries"], 1);
         }
     }
 }
 
 fn one_entry(
-    clock: Option<Reading>,
+    clock: Option<ClockNow>,
     key: &[u8],
     value: &[u8],
-) -> impl FnOnce(&mut Visitor<'_>) -> anyhow::Result<()> {
+) -> impl FnOnce(&mut WalkVisitor<'_>) -> anyhow::Result<()> {
     move |visitor| {
-        let _ = visitor(Step::Map { name: "map", clock });
-        let _ = visitor(Step::Entry { key, value });
+        let _ = visitor(WalkEvent::Map { name: "map", clock });
+        let _ = visitor(WalkEvent::Entry { key, value });
         Ok(())
     }
 }
@@ -486,15 +486,18 @@ fn the_log_counter_takes_every_pattern_of_the_preset() {
 }
 
 /// A walk over maps of the capture.
-fn walk(maps: &[&str], clock: Option<Reading>) -> impl Fn(&mut Visitor<'_>) -> anyhow::Result<()> + use<> {
+fn walk(
+    maps: &[&str],
+    clock: Option<ClockNow>,
+) -> impl Fn(&mut WalkVisitor<'_>) -> anyhow::Result<()> + use<> {
     let maps: Vec<_> = maps.iter().map(|&map| (map.to_owned(), capture::records(map))).collect();
     move |visitor| {
         for (name, records) in &maps {
-            if visitor(Step::Map { name, clock }).is_break() {
+            if visitor(WalkEvent::Map { name, clock }).is_break() {
                 return Ok(());
             }
             for (key, value) in records {
-                if visitor(Step::Entry { key, value }).is_break() {
+                if visitor(WalkEvent::Entry { key, value }).is_break() {
                     return Ok(());
                 }
             }

@@ -1,6 +1,6 @@
 //! `ctmon top`: who fills the table.
 //!
-//! In: arguments, a judge, and a walk over conntrack maps. Out: the remote ends with the most entries.
+//! In: arguments, a classifier, and a walk over conntrack maps. Out: the remote ends with the most entries.
 //! Must not: hold entries: only the bounded table of remote ends.
 
 use std::io::{self, ErrorKind, Write};
@@ -9,9 +9,9 @@ use std::ops::{ControlFlow, RangeInclusive};
 use clap::{Args, ValueEnum};
 use monitor_decode::cilium::ct::decode_ct;
 use monitor_decode::cilium::nat::decode_nat;
-use monitor_model::judge::Judge;
+use monitor_model::classifier::Classifier;
 use monitor_model::top::{Grouping, TopReport, TopTable};
-use monitor_model::walk::Visitor;
+use monitor_model::walk::WalkVisitor;
 use monitor_output::{json, table};
 use monitor_source::deep::ports::PortTable;
 
@@ -60,11 +60,11 @@ pub enum ReportFormat {
 /// Counts the selected entries of the walk and prints the report.
 pub fn run(
     args: &TopArgs,
-    judge: &Judge,
-    walk: impl FnOnce(&mut Visitor<'_>) -> anyhow::Result<()>,
+    classifier: &Classifier,
+    walk: impl FnOnce(&mut WalkVisitor<'_>) -> anyhow::Result<()>,
     out: &mut impl Write,
 ) -> anyhow::Result<Listed> {
-    let (report, listed) = count(args, judge, walk)?;
+    let (report, listed) = count(args, classifier, walk)?;
     match print(args.output, &report, out) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(listed),
@@ -74,14 +74,14 @@ pub fn run(
 /// Counts the ports in use of the walk over NAT maps and prints the fullest destinations.
 pub fn run_ports(
     args: &TopArgs,
-    judge: &Judge,
+    classifier: &Classifier,
     range: RangeInclusive<u16>,
-    walk: impl FnOnce(&mut Visitor<'_>) -> anyhow::Result<()>,
+    walk: impl FnOnce(&mut WalkVisitor<'_>) -> anyhow::Result<()>,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let filter = Filter::nat(&args.select.select, &judge.targets)?;
+    let filter = Filter::nat(&args.select.select, &classifier.targets)?;
     let mut ports = PortTable::new(range);
-    visit_entries(judge, &args.select.select, walk, |visit| {
+    visit_entries(classifier, &args.select.select, walk, |visit| {
         let Visit::Entry { map, key, value } = visit else { return Ok(ControlFlow::Continue(())) };
         let facts = map.nat(decode_nat(key, value)?);
         if filter.matches_nat(&facts) {
@@ -104,16 +104,16 @@ pub fn run_ports(
 
 fn count(
     args: &TopArgs,
-    judge: &Judge,
-    walk: impl FnOnce(&mut Visitor<'_>) -> anyhow::Result<()>,
+    classifier: &Classifier,
+    walk: impl FnOnce(&mut WalkVisitor<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<(TopReport, Listed)> {
-    let filter = Filter::ct(&args.select, &judge.targets)?;
+    let filter = Filter::ct(&args.select, &classifier.targets)?;
     let mut table = TopTable::new(match args.by {
         By::Remote => Grouping::Endpoint,
         By::Address | By::NatPorts => Grouping::Address,
     });
     let mut listed = Listed::default();
-    visit_entries(judge, &args.select.select, walk, |visit| {
+    visit_entries(classifier, &args.select.select, walk, |visit| {
         let Visit::Entry { map, key, value } = visit else { return Ok(ControlFlow::Continue(())) };
         let facts = map.ct(decode_ct(key, value)?);
         match filter.matches(&facts) {

@@ -1,13 +1,13 @@
 //! The one loop over entries that `list`, `nat` and `top` share.
 //!
-//! In: a walk over maps, and which maps are asked for. Out: their entries, each with the judge of its map.
+//! In: a walk over maps, and which maps are asked for. Out: their entries, each with the classifier of its map.
 //! Must not: decode, select or print.
 
 use std::ops::ControlFlow;
 
 use monitor_decode::cilium::tuple::LayoutError;
-use monitor_model::judge::{Judge, MapJudge};
-use monitor_model::walk::{Step, Visitor};
+use monitor_model::classifier::{Classifier, MapClassifier};
+use monitor_model::walk::{WalkEvent, WalkVisitor};
 
 use super::filter::SelectArgs;
 
@@ -16,7 +16,7 @@ pub(crate) enum Visit<'a> {
     /// A map that is asked for begins.
     Map,
     Entry {
-        map: &'a MapJudge<'a>,
+        map: &'a MapClassifier<'a>,
         key: &'a [u8],
         value: &'a [u8],
     },
@@ -24,31 +24,31 @@ pub(crate) enum Visit<'a> {
 
 /// Walks the maps that are asked for; ends early, without error, when `visit` breaks.
 pub(crate) fn visit_entries(
-    judge: &Judge,
+    classifier: &Classifier,
     select: &SelectArgs,
-    walk: impl FnOnce(&mut Visitor<'_>) -> anyhow::Result<()>,
+    walk: impl FnOnce(&mut WalkVisitor<'_>) -> anyhow::Result<()>,
     mut visit: impl FnMut(Visit<'_>) -> Result<ControlFlow<()>, LayoutError>,
 ) -> anyhow::Result<()> {
-    let mut current: Option<MapJudge<'_>> = None;
+    let mut current: Option<MapClassifier<'_>> = None;
     let (mut came, mut ended_early) = (Vec::new(), false);
     let mut broken = None;
     let walked = walk(&mut |step| {
         let flow = match step {
-            Step::Map { name, clock } => {
-                current = select.wants_map(name).then(|| judge.of_map(name, clock));
+            WalkEvent::Map { name, clock } => {
+                current = select.wants_map(name).then(|| classifier.of_map(name, clock));
                 if current.is_none() {
                     return ControlFlow::Continue(());
                 }
                 came.push(name.to_owned());
                 visit(Visit::Map)
             }
-            Step::Entry { key, value } => {
+            WalkEvent::Entry { key, value } => {
                 let Some(map) = &current else { return ControlFlow::Continue(()) };
                 visit(Visit::Entry { map, key, value })
             }
         };
         let flow = flow.unwrap_or_else(|error| {
-            let map = current.as_ref().map_or("?", MapJudge::map);
+            let map = current.as_ref().map_or("?", MapClassifier::map);
             broken = Some(anyhow::Error::new(error).context(format!("failed to read map {map}")));
             ControlFlow::Break(())
         });

@@ -5,7 +5,7 @@
 use monitor_config::parse;
 use monitor_model::catalog::{ALERTS, DecidedBy};
 use monitor_model::drops::Drops;
-use monitor_model::host::logs::Reading;
+use monitor_model::host::logs::LogCounts;
 use monitor_model::snapshot::{CifsTarget, MapEvictions, SilentEntries, TargetEvictions};
 
 use super::super::crossing::Crossings;
@@ -132,7 +132,7 @@ fn each_alert_is_found_by_what_its_expression_selects() {
         packets[1] = [0, 0, step * 15, 0];
         snapshot.drops = Some(Drops { packets: Some(packets), retries: Vec::new() });
         snapshot.host.logs =
-            Some(Reading { matches: vec![("no-backend".to_owned(), step)], ..Reading::default() });
+            Some(LogCounts { matches: vec![("no-backend".to_owned(), step)], ..LogCounts::default() });
         snapshot.host.cifs.as_mut().unwrap().targets = vec![CifsTarget {
             target: "qnap".to_owned(),
             sessions: Some(1),

@@ -65,7 +65,7 @@ pub fn decode_ct(key: &[u8], value: &[u8]) -> Result<CtRow, LayoutError> {
 #[cfg(test)]
 mod tests {
     use monitor_abi::cilium::ct_flag;
-    use monitor_model::clock::Reading;
+    use monitor_model::clock::ClockNow;
     use proptest::prelude::*;
 
     use super::*;
@@ -145,9 +145,9 @@ mod tests {
             };
             prop_assert_eq!(row.state, expected);
             prop_assert!([row.initiator, row.responder].contains(&row.remote()));
-            let clock = Some(Reading::ktime(now));
+            let clock = Some(ClockNow::ktime(now));
             prop_assert_eq!(row.expired(clock), row.remaining(clock).map(|left| left < 0));
-            let _ = row.remaining(Some(Reading::jiffies(now, hz)));
+            let _ = row.remaining(Some(ClockNow::jiffies(now, hz)));
         }
 
         #[test]

@@ -51,7 +51,7 @@ fn decode_sized(key: &[u8], value: &[u8]) -> Option<NatRow> {
 
 #[cfg(test)]
 mod tests {
-    use monitor_model::clock::Reading;
+    use monitor_model::clock::ClockNow;
     use proptest::prelude::*;
 
     use super::*;
@@ -67,7 +67,7 @@ mod tests {
         let ends = [row.source, row.destination, row.to].map(|end| end.to_string());
         assert_eq!(ends, ["10.244.0.10:43210", "192.168.100.180:445", "192.168.42.254:43210"]);
         assert_eq!(row.direction, Direction::Out);
-        assert_eq!(row.age(Some(Reading::ktime(1861))), Some(7));
+        assert_eq!(row.age(Some(ClockNow::ktime(1861))), Some(7));
         assert_eq!(row.age(None), None);
     }
 
@@ -83,7 +83,7 @@ mod tests {
             let row = decode_nat(&key, &value);
             prop_assert_eq!(row.is_ok(), fits);
             if let Ok(row) = row {
-                for clock in [Reading::ktime(now), Reading::jiffies(now, hz)] {
+                for clock in [ClockNow::ktime(now), ClockNow::jiffies(now, hz)] {
                     let _ = row.age(Some(clock));
                 }
             }

@@ -23,7 +23,7 @@ pub struct Totals {
 
 /// State after the logs were read once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reading {
+pub struct LogCounts {
     /// Messages that matched, by pattern, since the start; every pattern is there, also at 0.
     pub matches: Vec<(String, u64)>,
     pub totals: Totals,

@@ -22,7 +22,7 @@ pub struct HostState {
     pub cifs: Option<CifsState>,
     pub iscsi: Option<Vec<Towards<Session>>>,
     pub sockets: Option<SocketState>,
-    pub logs: Option<logs::Reading>,
+    pub logs: Option<logs::LogCounts>,
     pub targets: HostTargetFacts,
 }
 

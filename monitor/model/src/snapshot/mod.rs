@@ -14,7 +14,7 @@ use monitor_abi::scan::Clock;
 
 use self::deep::DeepFacts;
 use crate::agent_config::AgentConfig;
-use crate::clock::Reading;
+use crate::clock::ClockNow;
 use crate::count_plan;
 use crate::drops::Drops;
 use crate::eviction_plan::Plan;
@@ -347,7 +347,7 @@ impl Snapshot {
     #[must_use]
     pub fn timeout_tolerance(&self) -> Duration {
         let ClockFacts { mode, forced: _, hz } = self.clock;
-        let clock = Reading { mode, now: 0, hz: hz.unwrap_or(0) };
+        let clock = ClockNow { mode, now: 0, hz: hz.unwrap_or(0) };
         timeouts::tolerance(report_interval(self.agent.as_ref()), Some(clock))
     }
 

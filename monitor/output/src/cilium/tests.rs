@@ -22,7 +22,7 @@ fn render<R>(
     String::from_utf8(out).unwrap()
 }
 
-fn render_ct(now: Option<Reading>) -> String {
+fn render_ct(now: Option<ClockNow>) -> String {
     render(
         &CT_ORDER,
         |key, value| decode_ct(key, value).unwrap(),
@@ -88,7 +88,7 @@ fn addresses_print_as_go_prints_them() {
 fn ipv4_mapped_addresses_keep_the_brackets_of_nat_lines() {
     let mut out = Vec::new();
     let key = v6_key("::ffff:10.0.0.1", "fd00::1", 6, 0);
-    nat_line(&mut out, &decode_nat(&key, &[0; 56]).unwrap(), Some(Reading::ktime(9))).unwrap();
+    nat_line(&mut out, &decode_nat(&key, &[0; 56]).unwrap(), Some(ClockNow::ktime(9))).unwrap();
     assert_eq!(
         String::from_utf8(out).unwrap(),
         "TCP OUT [fd00::1]:43210 -> [10.0.0.1]:445 XLATE_SRC [::]:0 Created=9sec ago NeedsCT=0\n"

@@ -1,11 +1,11 @@
 //! What this kernel lets a program see of evictions.
 //!
-//! In: the loaded object, the kernel's types. Out: [`Facts`]. Must not: decide, or attach anything.
+//! In: the loaded object, the kernel's types. Out: [`EvictionFacts`]. Must not: decide, or attach anything.
 
 use aya::programs::{FExit, ProgramError};
 use aya::{Btf, Ebpf};
 use monitor_decode::btf::Places;
-use monitor_model::eviction_plan::{Choice, Facts, Trial};
+use monitor_model::eviction_plan::{Choice, EvictionFacts, Trial};
 
 use super::btf::KernelTypes;
 
@@ -17,14 +17,14 @@ pub(super) const FULL: &str = "evict_full";
 pub(super) const COUNT: &str = "evict_count";
 
 /// Loads each program that may be wanted; they stay loaded.
-pub(super) fn facts(bpf: &mut Ebpf, types: &KernelTypes, choice: Choice) -> Facts {
+pub(super) fn facts(bpf: &mut Ebpf, types: &KernelTypes, choice: Choice) -> EvictionFacts {
     let Places { function, key_offset, count_function: _, map_id: _ } = types.places;
     if !function || choice == Choice::Off {
-        return Facts { function, ..Facts::default() };
+        return EvictionFacts { function, ..EvictionFacts::default() };
     }
     let wants_full = key_offset.is_some() && choice != Choice::Count;
     let full = if wants_full { try_load(bpf, FULL, &types.btf) } else { Trial::Untried };
-    Facts { function, key_offset, full, count: try_load(bpf, COUNT, &types.btf) }
+    EvictionFacts { function, key_offset, full, count: try_load(bpf, COUNT, &types.btf) }
 }
 
 fn try_load(bpf: &mut Ebpf, name: &str, btf: &Btf) -> Trial {

@@ -3,7 +3,7 @@
 //! In: settings. Out: [`Ask`], in the clock's own units. Must not: say a bound in units that are unknown.
 
 use monitor_abi::scan::Clock;
-use monitor_model::clock::Reading;
+use monitor_model::clock::ClockNow;
 
 /// What a scan is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Default for Ask {
 
 /// The due classes' bounds in clock units: the smallest number of units that is at least so many seconds.
 /// `None` while the clock, or its frequency, is unknown.
-pub(crate) fn bounds_in_units(seconds: [i64; 11], reading: Reading) -> Option<[i32; 11]> {
+pub(crate) fn bounds_in_units(seconds: [i64; 11], reading: ClockNow) -> Option<[i32; 11]> {
     let scale = match reading.mode {
         Clock::Undecided => return None,
         Clock::Ktime => return Some(seconds.map(saturate)),
@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn bounds_in_jiffies_part_the_same_seconds() {
         for hz in [100, 250, 300, 1000] {
-            let reading = Reading::jiffies(0, hz);
+            let reading = ClockNow::jiffies(0, hz);
             let bounds = bounds_in_units(DUE_BOUNDS, reading).unwrap();
             for (bound, seconds) in bounds.iter().zip(DUE_BOUNDS) {
                 let at = |units: i32| i64::from(units) * 256 >= seconds * i64::from(hz);
@@ -62,6 +62,6 @@ mod tests {
                 );
             }
         }
-        assert_eq!(bounds_in_units(DUE_BOUNDS, Reading::jiffies(0, 0)), None);
+        assert_eq!(bounds_in_units(DUE_BOUNDS, ClockNow::jiffies(0, 0)), None);
     }
 }

@@ -5,11 +5,11 @@
 
 use std::path::PathBuf;
 
-use monitor_model::clock::Reading;
+use monitor_model::clock::ClockNow;
 
 /// Inside the interval that `maps.json` notes (1860.44 .. 1861.19 s), the instants at which the CLI read the clock.
-pub const CT_NOW: Reading = Reading::ktime(1860);
-pub const NAT_NOW: Reading = Reading::ktime(1861);
+pub const CT_NOW: ClockNow = ClockNow::ktime(1860);
+pub const NAT_NOW: ClockNow = ClockNow::ktime(1861);
 
 /// A file of the capture.
 pub fn file(name: &str) -> Vec<u8> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use monitor_abi::timeout::Class;
 use monitor_decode::timeouts::TimeoutCounts;
-use monitor_model::clock::Reading;
+use monitor_model::clock::ClockNow;
 use monitor_model::snapshot::{TimeoutFact, TimeoutSource};
 use monitor_model::timeouts::{ROUNDING, TimeoutClass};
 
@@ -39,7 +39,7 @@ impl Timeouts {
 
     /// What is known now, on the clock of the entries.
     #[must_use]
-    pub fn facts(&self, clock: Option<Reading>) -> Vec<TimeoutFact> {
+    pub fn facts(&self, clock: Option<ClockNow>) -> Vec<TimeoutFact> {
         let Some(clock) = clock else { return Vec::new() };
         let fact = |(&class, &units): (&Class, &u32)| {
             let class = named(class)?;
@@ -58,7 +58,7 @@ impl Timeouts {
         map: &TimeoutCounts,
         told: Option<Duration>,
         interval: Duration,
-        clock: Option<Reading>,
+        clock: Option<ClockNow>,
     ) -> Option<u64> {
         let clock = clock?;
         let units = |duration| Some(u32::try_from(clock.units_of_at_least(duration)?).unwrap_or(u32::MAX));

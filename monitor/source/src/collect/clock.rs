@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use monitor_abi::class::Due;
-use monitor_model::clock::{Clock, Clocks, Reading};
+use monitor_model::clock::{Clock, ClockNow, Clocks};
 use monitor_model::snapshot::{ClockFacts, MapScan};
 
 use super::maps::Maps;
@@ -51,21 +51,21 @@ impl NodeClock {
     }
 
     /// An instant in its units.
-    pub(super) fn reading(&self, now: u32) -> Reading {
-        Reading { mode: self.mode, now, hz: self.hz.unwrap_or(0) }
+    pub(super) fn reading(&self, now: u32) -> ClockNow {
+        ClockNow { mode: self.mode, now, hz: self.hz.unwrap_or(0) }
     }
 
     /// For durations, whenever they are.
-    pub(super) fn scale(&self) -> Reading {
+    pub(super) fn scale(&self) -> ClockNow {
         self.reading(0)
     }
 
     /// The instant on the clock in force; `None` while it is undecided, or its frequency unknown.
-    pub(super) fn at(&self, clocks: Clocks) -> Option<Reading> {
+    pub(super) fn at(&self, clocks: Clocks) -> Option<ClockNow> {
         match self.mode {
             Clock::Undecided => None,
-            Clock::Ktime => Some(Reading::ktime(low_half(clocks.ktime_ns / 1_000_000_000))),
-            Clock::Jiffies => self.hz.map(|hz| Reading::jiffies(low_half(clocks.jiffies >> 8), hz)),
+            Clock::Ktime => Some(ClockNow::ktime(low_half(clocks.ktime_ns / 1_000_000_000))),
+            Clock::Jiffies => self.hz.map(|hz| ClockNow::jiffies(low_half(clocks.jiffies >> 8), hz)),
         }
     }
 
@@ -153,9 +153,9 @@ mod tests {
         let clocks = Clocks { ktime_ns: 7_000_000_000, jiffies: 512 };
         let at = |mode, hz| NodeClock { mode, forced: false, hz, first: None }.at(clocks);
         assert_eq!(at(Clock::Undecided, Some(250)), None);
-        assert_eq!(at(Clock::Ktime, None), Some(Reading::ktime(7)));
+        assert_eq!(at(Clock::Ktime, None), Some(ClockNow::ktime(7)));
         assert_eq!(at(Clock::Jiffies, None), None);
-        assert_eq!(at(Clock::Jiffies, Some(250)), Some(Reading::jiffies(2, 250)));
+        assert_eq!(at(Clock::Jiffies, Some(250)), Some(ClockNow::jiffies(2, 250)));
     }
 
     #[test]

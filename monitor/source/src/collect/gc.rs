@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use monitor_model::clock::Reading;
+use monitor_model::clock::ClockNow;
 use monitor_model::snapshot::{Content, KernelCount, MapState};
 
 use super::LOG_INTERVAL;
@@ -55,7 +55,7 @@ impl Gc {
     }
 
     /// Compares the conntrack maps with what they were at the last scan. The highest counts begin anew.
-    pub(super) fn observe(&mut self, maps: &mut [MapState], scale: Reading, now: Duration) {
+    pub(super) fn observe(&mut self, maps: &mut [MapState], scale: ClockNow, now: Duration) {
         let unit = scale.unit();
         self.watch.observe(maps.iter().filter(|map| map.map.is_conntrack()).filter_map(|map| {
             let Content::Present(present) = &map.content else { return None };

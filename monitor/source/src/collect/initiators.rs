@@ -8,11 +8,11 @@ use std::net::IpAddr;
 use std::ops::ControlFlow;
 
 use monitor_decode::cilium::ct::decode_ct;
-use monitor_model::judge::{Judge, MapJudge};
+use monitor_model::classifier::{Classifier, MapClassifier};
 use monitor_model::map_name::MapName;
 use monitor_model::snapshot::Initiators;
 use monitor_model::target::NO_TARGET;
-use monitor_model::walk::Step;
+use monitor_model::walk::WalkEvent;
 
 use super::Collector;
 use crate::bpf::ScanError;
@@ -23,13 +23,14 @@ const MOST: usize = 128;
 impl Collector {
     /// Walks the conntrack maps once more, for the addresses.
     pub fn unanswered_initiators(&mut self) -> Result<Vec<Initiators>, ScanError> {
-        let judge = Judge { targets: self.targets.index.clone(), stale_after: self.settings.stale_after };
+        let classifier =
+            Classifier { targets: self.targets.index.clone(), stale_after: self.settings.stale_after };
         let mut found: BTreeMap<(String, String), BTreeMap<IpAddr, u64>> = BTreeMap::new();
-        let mut map: Option<MapJudge<'_>> = None;
+        let mut map: Option<MapClassifier<'_>> = None;
         self.stream(MapName::is_conntrack, &mut |step| {
             match step {
-                Step::Map { name, clock } => map = Some(judge.of_map(name, clock)),
-                Step::Entry { key, value } => {
+                WalkEvent::Map { name, clock } => map = Some(classifier.of_map(name, clock)),
+                WalkEvent::Entry { key, value } => {
                     let Some((map, row)) = map.as_ref().zip(decode_ct(key, value).ok()) else {
                         return ControlFlow::Continue(());
                     };

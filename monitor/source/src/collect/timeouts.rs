@@ -4,7 +4,7 @@
 //! are kept for longer. Must not: prefer what entries show to what Cilium was told.
 
 use monitor_model::agent_config::AgentConfig;
-use monitor_model::clock::Reading;
+use monitor_model::clock::ClockNow;
 use monitor_model::snapshot::{Content, MapState, SourceState, TimeoutFact, report_interval};
 use monitor_model::timeouts::TimeoutClass;
 
@@ -33,7 +33,7 @@ impl TimeoutSources {
     }
 
     /// Takes over which timeouts the entries show, and counts those that show none.
-    pub(super) fn observe(&mut self, followed: &Maps, maps: &mut [MapState], scale: Reading) {
+    pub(super) fn observe(&mut self, followed: &Maps, maps: &mut [MapState], scale: ClockNow) {
         self.entries.observe(followed.walks().map(|walk| &walk.timeouts));
         let told = self.agent.as_ref().and_then(|agent| agent.ct_timeouts.get(&TimeoutClass::Fin).copied());
         let interval = report_interval(self.agent.as_ref());
@@ -52,7 +52,7 @@ impl TimeoutSources {
     }
 
     /// What Cilium was told, then what the entries show.
-    pub(super) fn facts(&self, scale: Reading) -> Vec<TimeoutFact> {
+    pub(super) fn facts(&self, scale: ClockNow) -> Vec<TimeoutFact> {
         let told = self.agent.iter().flat_map(|agent| configured(&agent.ct_timeouts));
         told.chain(self.entries.facts(Some(scale))).collect()
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use monitor_abi::cilium::{ct_flag, proto};
 use monitor_abi::class::{Direction, State};
-use monitor_model::clock::Reading;
+use monitor_model::clock::ClockNow;
 use monitor_model::ct::CtRow;
 use monitor_model::host::sockets::{Socket, TcpState};
 use monitor_model::nat::NatRow;
@@ -141,7 +141,7 @@ impl<'a> Join<'a> {
     }
 
     /// Takes a conntrack entry.
-    pub fn ct(&mut self, row: &CtRow, clock: Option<Reading>) {
+    pub fn ct(&mut self, row: &CtRow, clock: Option<ClockNow>) {
         self.entries += 1;
         match row.direction {
             Direction::Out => {
@@ -167,7 +167,7 @@ impl<'a> Join<'a> {
     }
 
     /// Counts an entry of the node's own connections that no socket stands behind.
-    fn ghost(&mut self, row: &CtRow, clock: Option<Reading>) {
+    fn ghost(&mut self, row: &CtRow, clock: Option<ClockNow>) {
         let Some(host) = &self.context.host else { return };
         let own = row.nexthdr == proto::TCP
             && row.flags & (ct_flag::NODE_PORT | ct_flag::DSR_INTERNAL) == 0
@@ -372,7 +372,7 @@ mod tests {
     const POD: &str = "10.244.0.10:43210";
     const NAS: &str = "192.168.100.180:445";
     const NODE: &str = "192.168.42.254:43210";
-    const CLOCK: Option<Reading> = Some(Reading::ktime(10_000));
+    const CLOCK: Option<ClockNow> = Some(ClockNow::ktime(10_000));
 
     fn join(context: &Context<'_>, rows: &[CtRow], nats: &[NatRow], before: Option<&Suspects>) -> Joined {
         let mut join = Join::new(context, rows.len());

@@ -21,7 +21,7 @@ use monitor_model::snapshot::deep::{
 use monitor_model::snapshot::{Snapshot, SourceState, ratio};
 use monitor_model::target::TargetIndex;
 use monitor_model::timeouts::TimeoutClass;
-use monitor_model::walk::Step;
+use monitor_model::walk::WalkEvent;
 
 use self::fingerprint::Fingerprints;
 use self::join::{Context, HostView, Join, Joined, Suspects, TargetCounts};
@@ -170,9 +170,9 @@ fn join_group(
     let mut clock = None;
     collector.stream(|name| group.ct.contains(name), &mut |step| {
         match step {
-            Step::Map { name: _, clock: now } => clock = now,
+            WalkEvent::Map { name: _, clock: now } => clock = now,
             // Sizes were checked when the map was opened.
-            Step::Entry { key, value } => {
+            WalkEvent::Entry { key, value } => {
                 if let Ok(row) = decode_ct(key, value) {
                     join.ct(&row, clock);
                 }
@@ -184,7 +184,7 @@ fn join_group(
     let mut join = join.finish_ct(group.v6, expected(&is_nat));
     let mut ports = PortTable::new(range.clone());
     collector.stream(is_nat, &mut |step| {
-        if let Step::Entry { key, value } = step
+        if let WalkEvent::Entry { key, value } = step
             && let Ok(row) = decode_nat(key, value)
         {
             join.nat(&row, &mut ports);

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use monitor_model::host::iscsi::Session;
-use monitor_model::host::logs::{LogPattern, Reading};
+use monitor_model::host::logs::{LogCounts, LogPattern};
 use monitor_model::host::mounts::{Mounts, superblocks};
 use monitor_model::snapshot::{
     CifsState, HostState, HostTargetFacts, MountState, SocketState, SourceState, SysctlState, TargetSocket,
@@ -87,7 +87,7 @@ impl HostCollector {
         self.log_cpu = Some(most);
     }
 
-    fn read_logs(&mut self, host: &Host) -> Sample<Reading> {
+    fn read_logs(&mut self, host: &Host) -> Sample<LogCounts> {
         let Some(logs) = &mut self.logs else { return Ok(None) };
         let mut meter = Meter::of_this_thread(self.log_cpu.unwrap_or(Duration::MAX));
         let reading = logs.read(host, &mut meter);
@@ -98,7 +98,7 @@ impl HostCollector {
         reading
     }
 
-    fn warn_if_short(&mut self, reading: &Reading) {
+    fn warn_if_short(&mut self, reading: &LogCounts) {
         let short = reading.totals.short_readings;
         let is_due = |log: ShortLog| short > log.readings && log.at.elapsed() >= LOG_INTERVAL;
         if self.short_logged.map_or(short > 0, is_due) {

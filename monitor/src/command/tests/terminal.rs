@@ -8,23 +8,26 @@ use monitor_output::{json, table};
 use super::*;
 
 /// The captured entries, as if their maps had hostile names.
-fn walk(order: &'static [&'static str], now: Reading) -> impl FnOnce(&mut Visitor<'_>) -> anyhow::Result<()> {
+fn walk(
+    order: &'static [&'static str],
+    now: ClockNow,
+) -> impl FnOnce(&mut WalkVisitor<'_>) -> anyhow::Result<()> {
     move |visitor| {
         super::walk(order, Some(now))(&mut |step| match step {
-            Step::Map { clock, .. } => visitor(Step::Map { name: TEXT, clock }),
-            entry @ Step::Entry { .. } => visitor(entry),
+            WalkEvent::Map { clock, .. } => visitor(WalkEvent::Map { name: TEXT, clock }),
+            entry @ WalkEvent::Entry { .. } => visitor(entry),
         })
     }
 }
 
-/// A judge whose target has a hostile name, as no configuration could give it one.
-fn hostile_judge() -> Judge {
+/// A classifier whose target has a hostile name, as no configuration could give it one.
+fn hostile_classifier() -> Classifier {
     let qnap = TargetSpec {
         name: TEXT.to_owned(),
         prefixes: vec!["192.168.100.180".parse().unwrap()],
         services: vec![ServiceSpec { name: TEXT.to_owned(), ports: vec![445], protocol: None }],
     };
-    Judge { targets: TargetIndex::new(vec![qnap]).unwrap(), ..judge() }
+    Classifier { targets: TargetIndex::new(vec![qnap]).unwrap(), ..classifier() }
 }
 
 fn printed(json: bool, print: impl FnOnce(&mut Terminal<&mut Vec<u8>>)) -> Vec<u8> {
@@ -36,14 +39,14 @@ fn printed(json: bool, print: impl FnOnce(&mut Terminal<&mut Vec<u8>>)) -> Vec<u
 
 #[test]
 fn hostile_names_steer_nothing_in_any_format_of_any_verb() {
-    let judge = hostile_judge();
+    let classifier = hostile_classifier();
     for format in ["table", "json", "cilium"] {
         let (line, is_json) = (format!("-o {format}"), format == "json");
         let listed = printed(is_json, |out| {
-            list::run(&parse(&line), &judge, walk(&CT_ORDER, CT_NOW), out).unwrap();
+            list::run(&parse(&line), &classifier, walk(&CT_ORDER, CT_NOW), out).unwrap();
         });
         let translated = printed(is_json, |out| {
-            nat::run(&parse(&line), &judge, walk(&NAT_ORDER, NAT_NOW), out).unwrap();
+            nat::run(&parse(&line), &classifier, walk(&NAT_ORDER, NAT_NOW), out).unwrap();
         });
         for (what, out) in [("list", listed), ("nat", translated)] {
             assert_tame(what, &out);
@@ -62,7 +65,7 @@ fn hostile_names_steer_nothing_in_any_format_of_any_verb() {
                 "top",
                 &printed(is_json, |out| {
                     let args = parse(&format!("{line} --by {by}"));
-                    top::run(&args, &judge, walk(&CT_ORDER, CT_NOW), out).unwrap();
+                    top::run(&args, &classifier, walk(&CT_ORDER, CT_NOW), out).unwrap();
                 }),
             );
         }
@@ -70,7 +73,7 @@ fn hostile_names_steer_nothing_in_any_format_of_any_verb() {
             "top",
             &printed(is_json, |out| {
                 let args = parse(&format!("{line} --by nat-ports"));
-                top::run_ports(&args, &judge, 32_768..=65_535, walk(&NAT_ORDER, NAT_NOW), out).unwrap();
+                top::run_ports(&args, &classifier, 32_768..=65_535, walk(&NAT_ORDER, NAT_NOW), out).unwrap();
             }),
         );
     }

@@ -13,7 +13,7 @@ use aya::maps::{HashMap, MapData};
 use aya::programs::{Iter, ProgramError};
 use aya::{Btf, Ebpf};
 use monitor_decode::btf::Places;
-use monitor_model::count_plan::{self, Facts, Plan};
+use monitor_model::count_plan::{self, CountFacts, Plan};
 use monitor_model::eviction_plan::Trial;
 
 use super::{LoadError, ScanError, drain, in_map, missing, probe, sys, take};
@@ -43,11 +43,11 @@ pub struct MapCounter {
 
 /// The object with what this kernel's types say in place of the placeholders, and what is known before the program is
 /// tried. Unchanged where they say nothing: then the program is never loaded.
-pub(super) fn prepare<'o>(object: &'o [u8], places: &Places) -> (Cow<'o, [u8]>, Facts) {
+pub(super) fn prepare<'o>(object: &'o [u8], places: &Places) -> (Cow<'o, [u8]>, CountFacts) {
     let Places { function: _, key_offset: _, count_function, map_id } = *places;
     let offset = map_id.and_then(|offset| u16::try_from(offset).ok());
     let facts =
-        Facts { function: count_function.is_some(), map_id: offset.is_some(), program: Trial::Untried };
+        CountFacts { function: count_function.is_some(), map_id: offset.is_some(), program: Trial::Untried };
     let Some((function, offset)) = count_function.zip(offset) else { return (Cow::Borrowed(object), facts) };
     let [low, high] = offset.to_le_bytes();
     let [f0, f1, f2, f3] = function.to_le_bytes();
@@ -71,7 +71,7 @@ impl MapCounter {
     }
 
     /// Finds out whether the program works. Nothing else ctmon does depends on how this ends.
-    pub(super) fn start(&mut self, bpf: &mut Ebpf, btf: &Btf, mut facts: Facts) {
+    pub(super) fn start(&mut self, bpf: &mut Ebpf, btf: &Btf, mut facts: CountFacts) {
         if facts.function && facts.map_id {
             facts.program = match load(bpf, btf) {
                 Ok(link) => {

@@ -15,7 +15,7 @@ use super::*;
 use crate::cilium::capture;
 
 const NAS: [u8; 4] = [192, 168, 100, 180];
-const CLOCK: Option<Reading> = Some(Reading::ktime(0));
+const CLOCK: Option<ClockNow> = Some(ClockNow::ktime(0));
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the walk counts of these rows.
@@ -217,14 +217,14 @@ fn more_values_than_are_counted_tell_nothing() {
 #[test]
 fn jiffies_become_seconds_to_a_fraction() {
     let timeouts = known(&[shown(times(9, closed(9)))]);
-    let at = |hz| timeouts.facts(Some(Reading::jiffies(0, hz))).first().map(|fact| fact.value);
+    let at = |hz| timeouts.facts(Some(ClockNow::jiffies(0, hz))).first().map(|fact| fact.value);
     assert_eq!(at(250), Some(Duration::from_millis(9_216)));
     assert_eq!(at(0), None, "HZ 0 is no HZ");
     assert_eq!(timeouts.facts(None), []);
     let check = |clock, expected| assert_eq!(tolerance(INTERVAL, clock), Duration::from_millis(expected));
     check(CLOCK, 7_000);
-    check(Some(Reading::jiffies(0, 100)), 10_120);
-    check(Some(Reading::jiffies(0, 1_000)), 5_512);
+    check(Some(ClockNow::jiffies(0, 100)), 10_120);
+    check(Some(ClockNow::jiffies(0, 1_000)), 5_512);
 }
 
 #[test]

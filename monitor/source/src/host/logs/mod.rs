@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use monitor_decode::host::cri::Room;
 use monitor_decode::host::pod_logs::{PodFolder, is_current_log};
-use monitor_model::host::logs::{LogPattern, Reading, Totals};
+use monitor_model::host::logs::{LogCounts, LogPattern, Totals};
 use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 
 use super::{Host, Sample, list_optional};
@@ -171,12 +171,12 @@ impl LogCounter {
 
     /// Reads what was written since the last time, as far as the time goes; `Ok(None)`: there are no pod logs here, or no
     /// patterns.
-    pub fn read(&mut self, host: &Host, meter: &mut Meter) -> Sample<Reading> {
+    pub fn read(&mut self, host: &Host, meter: &mut Meter) -> Sample<LogCounts> {
         if self.patterns.is_empty() {
             return Ok(None);
         }
         let Some(found) = self.find(&host.pod_logs)? else { return Ok(None) };
-        let mut reading = Reading { skipped_files: found.skipped, ..Reading::default() };
+        let mut reading = LogCounts { skipped_files: found.skipped, ..LogCounts::default() };
         let totals = &mut self.totals;
         self.followers.retain(|path, follower| {
             let kept = found.files.contains_key(path) || follower.outlives_its_path();

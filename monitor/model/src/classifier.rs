@@ -8,14 +8,14 @@ use std::time::Duration;
 use monitor_abi::class::{Direction, State};
 use monitor_abi::silence;
 
-use super::clock::Reading;
+use super::clock::ClockNow;
 use super::ct::CtRow;
 use super::nat::NatRow;
 use super::target::TargetIndex;
 
 /// What entries are judged by, whatever their map.
 #[derive(Clone, Debug)]
-pub struct Judge {
+pub struct Classifier {
     pub targets: TargetIndex,
     /// How long a stale entry may be silent before it lingers.
     pub stale_after: Duration,
@@ -23,11 +23,11 @@ pub struct Judge {
 
 /// What the entries of one map are judged by, in one scan.
 #[derive(Clone, Debug)]
-pub struct MapJudge<'j> {
+pub struct MapClassifier<'j> {
     targets: &'j TargetIndex,
     map: String,
-    clock: Option<Reading>,
-    /// [`Judge::stale_after`] on the map's clock; `None` while that is unknown.
+    clock: Option<ClockNow>,
+    /// [`Classifier::stale_after`] on the map's clock; `None` while that is unknown.
     stale_after: Option<u32>,
 }
 
@@ -36,7 +36,7 @@ pub struct MapJudge<'j> {
 pub struct CtFacts<'a> {
     pub map: &'a str,
     pub row: CtRow,
-    pub clock: Option<Reading>,
+    pub clock: Option<ClockNow>,
     /// Seconds left, negative when overdue.
     pub remaining: Option<i64>,
     pub expired: Option<bool>,
@@ -56,23 +56,23 @@ pub struct CtFacts<'a> {
 pub struct NatFacts<'a> {
     pub map: &'a str,
     pub row: NatRow,
-    pub clock: Option<Reading>,
+    pub clock: Option<ClockNow>,
     /// Seconds since it was created.
     pub age: Option<i64>,
     pub target: &'a str,
     pub target_service: &'a str,
 }
 
-impl Judge {
-    /// The judge of one map's entries.
+impl Classifier {
+    /// The classifier of one map's entries.
     #[must_use]
-    pub fn of_map(&self, map: &str, clock: Option<Reading>) -> MapJudge<'_> {
+    pub fn of_map(&self, map: &str, clock: Option<ClockNow>) -> MapClassifier<'_> {
         let stale_after = stale_after_units(self.stale_after, clock);
-        MapJudge { targets: &self.targets, map: map.to_owned(), clock, stale_after }
+        MapClassifier { targets: &self.targets, map: map.to_owned(), clock, stale_after }
     }
 }
 
-impl MapJudge<'_> {
+impl MapClassifier<'_> {
     /// The name of the map.
     #[must_use]
     pub fn map(&self) -> &str {
@@ -116,7 +116,7 @@ impl MapJudge<'_> {
 /// How long a stale entry may be silent, in units of the clock: the first number of them that is at least so long, so that
 /// whole seconds of silence say the same. `None` while the clock is unknown.
 #[must_use]
-pub fn stale_after_units(stale_after: Duration, clock: Option<Reading>) -> Option<u32> {
+pub fn stale_after_units(stale_after: Duration, clock: Option<ClockNow>) -> Option<u32> {
     Some(u32::try_from(clock?.units_of_at_least(stale_after)?).unwrap_or(u32::MAX))
 }
 
@@ -131,7 +131,7 @@ mod tests {
 
     /// What is said of an entry with these tuple flags and flags, reported at these instants, due a minute from now.
     fn said(
-        clock: Option<Reading>,
+        clock: Option<ClockNow>,
         tuple: u8,
         flags: u16,
         tx: u32,
@@ -144,15 +144,16 @@ mod tests {
             last_rx_report: rx,
             ..CtRow::between([end; 2], 6, tuple, flags)
         };
-        let judge = Judge { targets: TargetIndex::new(Vec::new()).unwrap(), stale_after: STALE_AFTER };
-        let map = judge.of_map("ct4_global", clock);
+        let classifier =
+            Classifier { targets: TargetIndex::new(Vec::new()).unwrap(), stale_after: STALE_AFTER };
+        let map = classifier.of_map("ct4_global", clock);
         let facts = map.ct(row);
         (facts.silent, [facts.lingering, facts.unanswered])
     }
 
     #[test]
     fn closed_and_half_closed_entries_linger_alike_after_so_much_silence() {
-        let clock = Some(Reading::ktime(NOW));
+        let clock = Some(ClockNow::ktime(NOW));
         for flags in [0x11, 0x12, 0x13] {
             for (tx, rx, silent, lingers) in [
                 (NOW - 600, 0, 600, true),
@@ -169,7 +170,7 @@ mod tests {
 
     #[test]
     fn an_opening_entry_that_leads_out_is_unanswered_after_two_units() {
-        let clock = Some(Reading::ktime(NOW));
+        let clock = Some(ClockNow::ktime(NOW));
         for (silent, unanswered) in [(0, false), (1, false), (2, true), (59, true)] {
             let expected = (Some(silent.into()), [Some(false), Some(unanswered)]);
             assert_eq!(said(clock, 0, 0, NOW - silent, 0), expected, "{silent}");
@@ -184,19 +185,22 @@ mod tests {
     fn without_a_clock_or_a_report_only_what_need_not_be_judged_is_told() {
         let unknown = (None, [None, Some(false)]);
         assert_eq!(said(None, 0, 0x13, 1, 0), unknown);
-        assert_eq!(said(Some(Reading { mode: Clock::Undecided, now: NOW, hz: 250 }), 0, 0x13, 1, 0), unknown);
-        assert_eq!(said(Some(Reading::ktime(NOW)), 0, 0x13, 0, 0), unknown);
-        assert_eq!(said(Some(Reading::ktime(NOW)), 0, 0x10, 0, 0), (None, [Some(false), Some(false)]));
-        assert_eq!(said(Some(Reading::ktime(NOW)), 0, 0, 0, 0), (None, [Some(false), None]));
+        assert_eq!(
+            said(Some(ClockNow { mode: Clock::Undecided, now: NOW, hz: 250 }), 0, 0x13, 1, 0),
+            unknown
+        );
+        assert_eq!(said(Some(ClockNow::ktime(NOW)), 0, 0x13, 0, 0), unknown);
+        assert_eq!(said(Some(ClockNow::ktime(NOW)), 0, 0x10, 0, 0), (None, [Some(false), Some(false)]));
+        assert_eq!(said(Some(ClockNow::ktime(NOW)), 0, 0, 0, 0), (None, [Some(false), None]));
     }
 
     #[test]
     fn seconds_of_silence_and_the_verdict_say_the_same_on_every_clock() {
         for clock in [
-            Reading::ktime(NOW),
-            Reading::jiffies(NOW, 100),
-            Reading::jiffies(NOW, 250),
-            Reading::jiffies(NOW, 1_000),
+            ClockNow::ktime(NOW),
+            ClockNow::jiffies(NOW, 100),
+            ClockNow::jiffies(NOW, 250),
+            ClockNow::jiffies(NOW, 1_000),
         ] {
             let mut lingered = 0;
             for units in 0..3_000 {
