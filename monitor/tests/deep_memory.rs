@@ -8,6 +8,8 @@ mod peak;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use monitor_decode::cilium::ct::decode_ct;
+use monitor_decode::cilium::nat::decode_nat;
 use monitor_model::ct::CtRow;
 use monitor_model::nat::NatRow;
 use monitor_model::target::{TargetIndex, TargetSpec};
@@ -32,7 +34,7 @@ fn ends(number: u32) -> ([u8; 4], [u8; 2], [u8; 4]) {
 fn ct(number: u32) -> CtRow {
     let (pod, port, remote) = ends(number);
     let key = [&pod[..], &remote, &[0x01, 0xbd], &port, &[6, 0]].concat();
-    CtRow::decode(&key, &[0; 56]).unwrap()
+    decode_ct(&key, &[0; 56]).unwrap()
 }
 
 #[expect(clippy::unwrap_used, reason = "a test's own bytes")]
@@ -47,7 +49,7 @@ fn nat(number: u32, reply: bool) -> NatRow {
     let mut value = [0; 40];
     value[32..36].copy_from_slice(&to);
     value[36..38].copy_from_slice(&port);
-    NatRow::decode(&key, &value).unwrap()
+    decode_nat(&key, &value).unwrap()
 }
 
 #[test]

@@ -18,7 +18,8 @@ use monitor_model::snapshot::{HostState, HostTargetFacts, SourceState};
 use monitor_model::target::TargetIndex;
 use monitor_source::descriptors;
 use monitor_source::host::Host;
-use monitor_source::host::collect::{HostCollector, Storage, Wanted};
+use monitor_source::host::collect::{HostCollector, Wanted};
+use monitor_source::host::storage::Storage;
 
 /// More than are ever followed.
 const FILES: usize = 600;

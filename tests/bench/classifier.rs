@@ -10,10 +10,12 @@ use monitor_abi::class::{Due, State};
 use monitor_abi::scan::found;
 use monitor_abi::silence::{is_too_long, silent};
 use monitor_abi::timeout::{self, Class};
+use monitor_decode::cilium::ct::decode_ct;
+use monitor_decode::scan::RawScan;
 use monitor_model::clock::ClockNow;
 use monitor_model::ct::CtRow;
 use monitor_model::target::TargetIndex;
-use monitor_source::bpf::{Ask, RawScan};
+use monitor_source::bpf::Ask;
 
 /// What entries are classified by.
 pub(crate) struct Rules {
@@ -56,7 +58,7 @@ impl<'r> Classifier<'r> {
     }
 
     pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) {
-        let Ok(row) = CtRow::decode(key, value) else { return };
+        let Ok(row) = decode_ct(key, value) else { return };
         self.seen += 1;
         if row.nexthdr == 0 {
             self.odd_nexthdr += 1;

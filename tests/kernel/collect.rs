@@ -35,7 +35,7 @@ pub(crate) fn listed(collector: &mut Collector, arguments: &[&str]) -> Result<St
     if let Some(problem) = collector.open_all().first() {
         bail!("{}", problem.detail);
     }
-    collector.learn();
+    collector.find_clock();
     let classifier =
         Classifier { targets: collector.targets().clone(), stale_after: collector.settings().stale_after };
     let mut out = Vec::new();

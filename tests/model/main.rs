@@ -20,7 +20,7 @@ use anyhow::{Context, Result, ensure};
 use monitor_abi::class::{Direction, Protocol, State};
 use monitor_model::map_name;
 use monitor_model::snapshot::Cell;
-use monitor_source::cilium::collector::{CollectorWatch, Seen};
+use monitor_source::cilium::gc::{GcWatch, Sample};
 use support::cilium::MapName;
 use support::clock::Units;
 use support::simulate::model::{Model, Setup};
@@ -31,7 +31,7 @@ const SCAN: u64 = 15;
 const WATCHED: u64 = 4_800;
 
 /// What a walk of the TCP map would say, from the bytes the model holds.
-fn look(model: &Model, at: Duration, now: u32, units: Units) -> Result<Seen> {
+fn look(model: &Model, at: Duration, now: u32, units: Units) -> Result<Sample> {
     let unit = match units {
         Units::Seconds => 1,
         Units::Jiffies { hz } => 256_u64.div_ceil(hz.into()),
@@ -59,7 +59,7 @@ fn look(model: &Model, at: Duration, now: u32, units: Units) -> Result<Seen> {
             entries: 1,
         });
     }
-    Seen::of(&watched::scan(cells, at, oldest), unit, 295_414).context("no clock")
+    Sample::of(&watched::scan(cells, at, oldest), unit, 295_414).context("no clock")
 }
 
 fn recover(units: Units) -> Result<()> {
@@ -69,7 +69,7 @@ fn recover(units: Units) -> Result<()> {
     };
     let setup = Setup { speed: 1.0, ..Setup::new(Scenario::Incident, Duration::from_secs(86_400), units) };
     let mut model = Model::new(setup);
-    let (name, mut watch) = (map_name::global_maps().remove(0), CollectorWatch::default());
+    let (name, mut watch) = (map_name::global_maps().remove(0), GcWatch::default());
     // The passes that removed anything: when, and how many entries.
     let (mut real, mut passes) = (Vec::new(), 0);
     for second in 0..WATCHED {

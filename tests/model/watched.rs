@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use monitor_abi::class::{Direction, Due, Protocol, State};
 use monitor_model::map_name::{self, MapName};
 use monitor_model::snapshot::{Cell, GcFacts, MapScan};
-use monitor_source::cilium::collector::{CollectorWatch, Seen};
+use monitor_source::cilium::gc::{GcWatch, Sample};
 use support::simulate::gc::{Kind, Node, Pass};
 
 /// Steps of a second.
@@ -31,7 +31,7 @@ pub(crate) struct Eyes {
 pub(crate) struct Watched {
     pub node: Node,
     eyes: Eyes,
-    watch: CollectorWatch,
+    watch: GcWatch,
     names: [MapName; 4],
     step: u32,
     next_scan: f64,
@@ -55,7 +55,7 @@ impl Watched {
         Ok(Self {
             node,
             eyes,
-            watch: CollectorWatch::default(),
+            watch: GcWatch::default(),
             names,
             step: 0,
             next_scan: START + eyes.phase,
@@ -101,7 +101,7 @@ impl Watched {
     }
 
     /// What a walk counts, through the classes it counts in.
-    fn look(&self, map: usize, now: f64) -> Option<Seen> {
+    fn look(&self, map: usize, now: f64) -> Option<Sample> {
         let mut cells: Vec<Cell> = Vec::new();
         let mut oldest = 0;
         for (cohort, left, entries) in self.node.walk(map, now) {
@@ -117,7 +117,7 @@ impl Watched {
             cells.push(Cell { direction, state, due, protocol, entries });
         }
         let capacity = if map.is_multiple_of(2) { CAPACITY } else { CAPACITY / 2 };
-        Seen::of(&scan(cells, at(now), oldest), 1, capacity)
+        Sample::of(&scan(cells, at(now), oldest), 1, capacity)
     }
 
     /// The passes that took something from this map.

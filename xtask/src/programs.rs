@@ -19,6 +19,7 @@ use crate::shell::{Run as _, say};
 pub(crate) const PACKAGES: &[&str] = &[
     "monitor-abi",
     "monitor-model",
+    "monitor-decode",
     "monitor-config",
     "monitor-source",
     "monitor-check",

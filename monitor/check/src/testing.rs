@@ -11,8 +11,9 @@ use monitor_model::snapshot::{
 };
 use monitor_model::target::{ServiceSpec, TargetIndex, TargetSpec};
 use monitor_source::host::Host;
-use monitor_source::host::collect::{HostCollector, Storage, Wanted};
+use monitor_source::host::collect::{HostCollector, Wanted};
 use monitor_source::host::sockets::captured;
+use monitor_source::host::storage::Storage;
 use monitor_source::host::testing::{TempDir, fixture, fixture_path};
 
 use crate::{Catalog, Finding, History};
@@ -109,7 +110,7 @@ pub(crate) fn snapshot(host: &Host, settings: &Settings) -> Snapshot {
             })
             .collect(),
         evictions: Evictions::default(),
-        callers: vec![],
+        initiators: vec![],
         map_count: count_plan::Plan::default(),
         agent: None,
         drops: None,

@@ -124,6 +124,7 @@ pub fn stale_after_units(stale_after: Duration, clock: Option<ClockNow>) -> Opti
 mod tests {
     use super::*;
     use crate::clock::Clock;
+    use crate::tuple::Endpoint;
 
     const NOW: u32 = 16_900_000;
     const STALE_AFTER: Duration = Duration::from_secs(600);
@@ -136,12 +137,13 @@ mod tests {
         tx: u32,
         rx: u32,
     ) -> (Option<u64>, [Option<bool>; 2]) {
-        let mut value = [0; 56];
-        value[32..36].copy_from_slice(&(NOW + 60).to_ne_bytes());
-        value[36..38].copy_from_slice(&flags.to_ne_bytes());
-        value[48..52].copy_from_slice(&tx.to_ne_bytes());
-        value[52..56].copy_from_slice(&rx.to_ne_bytes());
-        let row = CtRow::decode(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6, tuple], &value).unwrap();
+        let end = Endpoint { address: std::net::Ipv4Addr::UNSPECIFIED.into(), port: 0 };
+        let row = CtRow {
+            lifetime: NOW + 60,
+            last_tx_report: tx,
+            last_rx_report: rx,
+            ..CtRow::between([end; 2], 6, tuple, flags)
+        };
         let classifier =
             Classifier { targets: TargetIndex::new(Vec::new()).unwrap(), stale_after: STALE_AFTER };
         let map = classifier.of_map("ct4_global", clock);

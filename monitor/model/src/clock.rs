@@ -13,6 +13,13 @@ pub use monitor_abi::scan::Clock;
 /// Cilium divides jiffies by 2^8 so that they fit 32 bits.
 const JIFFIES_SHIFT: u32 = 8;
 
+/// Both kernel clocks at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clocks {
+    pub ktime_ns: u64,
+    pub jiffies: u64,
+}
+
 /// One instant on the clock of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockNow {

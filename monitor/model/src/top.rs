@@ -280,12 +280,8 @@ mod tests {
     fn clients_are_one_remote_end_whatever_their_ports() {
         let mut table = TopTable::new(Grouping::Endpoint);
         let end = |last: u8, port: u16| Endpoint { address: Ipv4Addr::new(192, 0, 2, last).into(), port };
-        let entry = |initiator, responder, tuple_flags: u8| {
-            let mut key = [0; 14];
-            key[12] = 6;
-            let row = CtRow::decode(&key, &[0; 56]).unwrap();
-            CtRow { initiator, responder, tuple_flags, direction: Direction::of(tuple_flags), ..row }
-        };
+        let entry =
+            |initiator, responder, tuple_flags: u8| CtRow::between([initiator, responder], 6, tuple_flags, 0);
         // A client of a NodePort opens many connections; a pod opens two to one server.
         for port in 40_000..41_000 {
             table.add(&entry(end(7, port), end(1, 8_080), 1));

@@ -9,4 +9,4 @@ pub mod descriptors;
 pub mod host;
 pub mod manifest;
 pub mod process;
-mod timed;
+mod sources;

@@ -100,8 +100,8 @@ impl Observed {
             scan_deep(&mut collector, &mut snapshot, settings);
         }
         if snapshot.targets.iter().any(|state| state.silent.is_some_and(|silent| silent.unanswered > 0)) {
-            match collector.callers() {
-                Ok(callers) => snapshot.callers = callers,
+            match collector.unanswered_initiators() {
+                Ok(initiators) => snapshot.initiators = initiators,
                 Err(error) => {
                     tracing::warn!(%error, "failed to find out where unanswered connections come from");
                 }

@@ -5,8 +5,8 @@
 
 use std::ops::ControlFlow;
 
+use monitor_decode::cilium::tuple::LayoutError;
 use monitor_model::classifier::{Classifier, MapClassifier};
-use monitor_model::tuple::LayoutError;
 use monitor_model::walk::{WalkEvent, WalkVisitor};
 
 use super::filter::SelectArgs;

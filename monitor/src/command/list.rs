@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use monitor_config::Settings;
+use monitor_decode::cilium::ct::decode_ct;
 use monitor_model::classifier::Classifier;
-use monitor_model::ct::CtRow;
 use monitor_model::map_name::MapName;
 use monitor_model::walk::WalkVisitor;
 use monitor_output::{cilium, json};
@@ -66,7 +66,7 @@ pub fn print(
     let mut undecided = 0;
     let walked = for_each_entry(classifier, &args.select.select, walk, |event| {
         let Event::Entry { map, key, value } = event else { return Ok(printer.begin_map()) };
-        let facts = map.ct(CtRow::decode(key, value)?);
+        let facts = map.ct(decode_ct(key, value)?);
         if args.collisions && classifier.targets.blocks_reply_of(&facts.row).is_none() {
             return Ok(ControlFlow::Continue(()));
         }

@@ -8,9 +8,9 @@ use std::ops::ControlFlow;
 
 use clap::Args;
 use monitor_config::Settings;
+use monitor_decode::cilium::nat::decode_nat;
 use monitor_model::classifier::Classifier;
 use monitor_model::map_name::MapName;
-use monitor_model::nat::NatRow;
 use monitor_model::walk::WalkVisitor;
 use monitor_output::{cilium, json};
 
@@ -56,7 +56,7 @@ pub fn print(
     let mut printer = Printer::new(args.print, out);
     let walked = for_each_entry(classifier, &args.select, walk, |event| {
         let Event::Entry { map, key, value } = event else { return Ok(printer.begin_map()) };
-        let facts = map.nat(NatRow::decode(key, value)?);
+        let facts = map.nat(decode_nat(key, value)?);
         if !filter.matches_nat(&facts) {
             return Ok(ControlFlow::Continue(()));
         }

@@ -82,7 +82,7 @@ pub(super) fn open_to_show(
         );
     }
     collector.follow_host();
-    collector.learn();
+    collector.find_clock();
     let classifier =
         Classifier { targets: collector.targets().clone(), stale_after: collector.settings().stale_after };
     Ok((collector, classifier))

@@ -8,10 +8,10 @@ use std::ops::{ControlFlow, RangeInclusive};
 
 use clap::{Args, ValueEnum};
 use monitor_config::Settings;
+use monitor_decode::cilium::ct::decode_ct;
+use monitor_decode::cilium::nat::decode_nat;
 use monitor_model::classifier::Classifier;
-use monitor_model::ct::CtRow;
 use monitor_model::map_name::MapName;
-use monitor_model::nat::NatRow;
 use monitor_model::top::{Grouping, TopReport, TopTable};
 use monitor_model::walk::WalkVisitor;
 use monitor_output::{json, table};
@@ -98,7 +98,7 @@ pub fn print_ports(
     let mut ports = PortTable::new(range);
     for_each_entry(classifier, &args.select.select, walk, |event| {
         let Event::Entry { map, key, value } = event else { return Ok(ControlFlow::Continue(())) };
-        let facts = map.nat(NatRow::decode(key, value)?);
+        let facts = map.nat(decode_nat(key, value)?);
         if filter.matches_nat(&facts) {
             ports.add(&facts.row);
         }
@@ -130,7 +130,7 @@ fn count(
     let mut selected = Selected::default();
     for_each_entry(classifier, &args.select.select, walk, |event| {
         let Event::Entry { map, key, value } = event else { return Ok(ControlFlow::Continue(())) };
-        let facts = map.ct(CtRow::decode(key, value)?);
+        let facts = map.ct(decode_ct(key, value)?);
         match filter.matches(&facts) {
             Some(true) => {
                 selected.entries += 1;

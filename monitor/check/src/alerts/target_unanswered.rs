@@ -95,7 +95,7 @@ fn finding(snapshot: &Snapshot, state: &TargetState, silent: &SilentEntries) -> 
 
 /// Where they come from, the most frequent first; empty where nobody looked.
 fn from(snapshot: &Snapshot, target: &str, service: &str) -> String {
-    let found = snapshot.callers.iter().find(|found| found.target == target && found.service == service);
+    let found = snapshot.initiators.iter().find(|found| found.target == target && found.service == service);
     let Some(found) = found else { return String::new() };
     let named: Vec<String> = found.from.iter().take(NAMED).map(ToString::to_string).collect();
     let more = match found.from.len().saturating_sub(NAMED) {
@@ -109,7 +109,7 @@ fn from(snapshot: &Snapshot, target: &str, service: &str) -> String {
 mod tests {
     use std::time::Duration;
 
-    use monitor_model::snapshot::{Callers, SilentEntries};
+    use monitor_model::snapshot::{Initiators, SilentEntries};
 
     use super::*;
     use crate::testing::{defaults, nothing};
@@ -136,7 +136,7 @@ mod tests {
         snapshot.targets[smb].silent = Some(waiting(7, Some(31)));
         check(&snapshot, Some("7 connections to qnap/smb unanswered, the oldest for 31s"));
         let from = (1..=7).map(|last| [10, 244, 0, last].into()).collect();
-        snapshot.callers = vec![Callers { target: "qnap".to_owned(), service: "smb".to_owned(), from }];
+        snapshot.initiators = vec![Initiators { target: "qnap".to_owned(), service: "smb".to_owned(), from }];
         check(
             &snapshot,
             Some(

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use monitor_model::agent_config::{AgentConfig, KEYS, parse_data};
+use monitor_decode::cilium::agent_config::{KEYS, parse_data};
+use monitor_model::agent_config::AgentConfig;
 use monitor_model::duration;
 use monitor_model::manifest::ObjectId;
 

@@ -59,7 +59,7 @@ pub fn findings(path: &str, manifest: &Manifest, reference: &Reference<'_>) -> V
 
 #[cfg(test)]
 mod tests {
-    use monitor_source::manifest::parse_manifest;
+    use monitor_decode::manifest::parse_manifest;
 
     use monitor_model::host::mounts::Family;
 

@@ -2,8 +2,8 @@
 //!
 //! In: YAML and JSON as kubectl prints them. Out: pass or fail. Must not: read the node.
 
-use monitor_model::agent_config::KEYS;
-use monitor_source::manifest::parse_manifest;
+use monitor_decode::cilium::agent_config::KEYS;
+use monitor_decode::manifest::parse_manifest;
 use proptest::prelude::*;
 
 use super::keys::{VALUE_OF, WRONG_CONFIG, WRONG_VALUES, instead_of_config, instead_of_value};

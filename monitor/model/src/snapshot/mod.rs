@@ -48,7 +48,7 @@ pub struct Snapshot {
     /// Entries by target and service, in configuration order; the last service of each target is `other`.
     pub targets: Vec<TargetState>,
     /// Where unanswered connections come from; empty unless a command asked for it.
-    pub callers: Vec<Callers>,
+    pub initiators: Vec<Initiators>,
     pub evictions: Evictions,
     /// Whether the kernel counts the entries of a map, and why not.
     pub map_count: count_plan::Plan,
@@ -219,7 +219,7 @@ pub struct TargetState {
 
 /// Clients that wait for the first answer of a service of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Callers {
+pub struct Initiators {
     pub target: String,
     pub service: String,
     /// The most frequent first.

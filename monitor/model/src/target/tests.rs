@@ -30,18 +30,8 @@ fn incident() -> TargetIndex {
 fn row(initiator: &str, responder: &str, nexthdr: u8, flags: u8) -> CtRow {
     let [initiator, responder] =
         [initiator, responder].map(|end| end.parse::<std::net::SocketAddr>().unwrap());
-    let octets = |address: IpAddr| match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    };
-    // SERVICE keys are the mirror image of the others.
-    let (first, second) = if flags & 4 == 0 { (initiator, responder) } else { (responder, initiator) };
-    let mut key = octets(first.ip());
-    key.extend(octets(second.ip()));
-    key.extend(second.port().to_be_bytes());
-    key.extend(first.port().to_be_bytes());
-    key.extend([nexthdr, flags]);
-    CtRow::decode(&key, &[0; 56]).unwrap()
+    let end = |end: std::net::SocketAddr| Endpoint { address: end.ip(), port: end.port() };
+    CtRow::between([end(initiator), end(responder)], nexthdr, flags, 0)
 }
 
 fn check(initiator: &str, responder: &str, nexthdr: u8, flags: u8, expected: (&str, &str)) {

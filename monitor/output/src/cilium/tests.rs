@@ -1,5 +1,7 @@
 //! The capture's maps against what Cilium's CLI printed of them, and what the capture does not contain.
 
+use monitor_decode::cilium::ct::decode_ct;
+use monitor_decode::cilium::nat::decode_nat;
 use monitor_source::cilium::capture::{self, CT_NOW, NAT_NOW};
 
 use super::*;
@@ -23,7 +25,7 @@ fn render<R>(
 fn render_ct(now: Option<ClockNow>) -> String {
     render(
         &CT_ORDER,
-        |key, value| CtRow::decode(key, value).unwrap(),
+        |key, value| decode_ct(key, value).unwrap(),
         |out, row| ct_line(out, row, now, Dialect::V1_18),
     )
 }
@@ -49,11 +51,8 @@ fn the_captured_conntrack_maps_print_as_cilium_printed_them_with_time_left() {
 #[test]
 fn the_captured_nat_maps_print_as_cilium_printed_them() {
     let now = Some(NAT_NOW);
-    let ours = render(
-        &NAT_ORDER,
-        |key, value| NatRow::decode(key, value).unwrap(),
-        |out, row| nat_line(out, row, now),
-    );
+    let ours =
+        render(&NAT_ORDER, |key, value| decode_nat(key, value).unwrap(), |out, row| nat_line(out, row, now));
     assert_same(&ours, "nat-list.txt");
 }
 
@@ -64,7 +63,7 @@ fn v6_key(daddr: &str, saddr: &str, nexthdr: u8, flags: u8) -> Vec<u8> {
 
 fn ct_text(key: &[u8], value: &[u8]) -> String {
     let mut out = Vec::new();
-    ct_line(&mut out, &CtRow::decode(key, value).unwrap(), None, Dialect::V1_18).unwrap();
+    ct_line(&mut out, &decode_ct(key, value).unwrap(), None, Dialect::V1_18).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -89,7 +88,7 @@ fn addresses_print_as_go_prints_them() {
 fn ipv4_mapped_addresses_keep_the_brackets_of_nat_lines() {
     let mut out = Vec::new();
     let key = v6_key("::ffff:10.0.0.1", "fd00::1", 6, 0);
-    nat_line(&mut out, &NatRow::decode(&key, &[0; 56]).unwrap(), Some(ClockNow::ktime(9))).unwrap();
+    nat_line(&mut out, &decode_nat(&key, &[0; 56]).unwrap(), Some(ClockNow::ktime(9))).unwrap();
     assert_eq!(
         String::from_utf8(out).unwrap(),
         "TCP OUT [fd00::1]:43210 -> [10.0.0.1]:445 XLATE_SRC [::]:0 Created=9sec ago NeedsCT=0\n"
@@ -134,7 +133,7 @@ fn the_lines_of_1_16_name_the_interface_before_the_backend_and_differ_in_nothing
     let key = v6_key("fd00::1", "fd00::2", 6, 0);
     let mut value = [0; 56];
     value[40..42].copy_from_slice(&17_u16.to_ne_bytes());
-    let row = CtRow::decode(&key, &value).unwrap();
+    let row = decode_ct(&key, &value).unwrap();
     let text = |dialect| {
         let mut out = Vec::new();
         ct_line(&mut out, &row, None, dialect).unwrap();

@@ -14,15 +14,13 @@ use monitor_abi::evict::{
     CELLS, MAP_CHUNKS, NOBODY, RING, TABLE, TARGET_CHUNKS, ask, pack_map, state, victim,
 };
 use monitor_abi::scan::Clock;
+use monitor_decode::victim::VictimRecord;
 use monitor_model::eviction_plan::{self, Choice, Mode, Plan, Trial};
 use monitor_model::map_name::Shape;
 use monitor_model::target::tables::TargetWords;
 
 use super::btf::KernelTypes;
 use super::{LoadError, ScanError, in_map, probe, sys, take};
-
-/// One record of the ring, see `evict::victim`.
-pub type VictimRecord = [u64; victim::LEN];
 
 /// Counters since the programs were loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -150,7 +148,7 @@ impl Tracker {
     }
 
     /// What the programs judge by. Without targets no victim is given to one.
-    pub fn tell(&mut self, clock: Clock, targets: TargetWords) -> Result<(), ScanError> {
+    pub fn judge_by(&mut self, clock: Clock, targets: TargetWords) -> Result<(), ScanError> {
         let [key, ..] = self.asked;
         let mut asked = [0; ask::LEN];
         let words = [key, clock as u64].into_iter().chain(targets);
@@ -163,7 +161,7 @@ impl Tracker {
     }
 
     /// Counts the evictions of the map at this address in this slot from now on.
-    pub fn watch(&mut self, address: u64, slot: usize, shape: Shape) -> Result<(), ScanError> {
+    pub fn follow(&mut self, address: u64, slot: usize, shape: Shape) -> Result<(), ScanError> {
         use monitor_abi::evict::Shape as Number;
         let shape = match shape {
             Shape::Ct4 => Number::Ct4,
@@ -177,9 +175,9 @@ impl Tracker {
         self.set_word(2 * slot + 1, address)
     }
 
-    /// Forgets the map at this address. Only then may the last descriptor of the map be closed: the kernel gives its
+    /// Stops counting those of the map at this address. Only then may the last descriptor of the map be closed: the kernel gives its
     /// address to another one.
-    pub fn forget(&mut self, address: u64) -> Result<(), ScanError> {
+    pub fn unfollow(&mut self, address: u64) -> Result<(), ScanError> {
         match self.watched.iter().skip(1).step_by(2).position(|watched| *watched == address) {
             Some(slot) => self.set_word(2 * slot + 1, NOBODY),
             None => Ok(()),

@@ -23,6 +23,8 @@ use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use monitor_abi::cell::{CHUNK, MAP_CHUNKS, TARGET_CHUNKS};
 use monitor_abi::scan::{FILTER_WORDS, ask, found, pending};
+use monitor_decode::scan::RawScan;
+use monitor_model::clock::Clocks;
 use monitor_model::eviction_plan::Choice;
 use monitor_model::map_name::Shape;
 use monitor_model::target::tables::{KernelTables, LpmEntry, TargetWords};
@@ -31,7 +33,8 @@ use self::btf::KernelTypes;
 pub use self::error::{LoadError, ScanError};
 use self::evict::Tracker;
 use self::map_count::MapCounter;
-pub use self::scan::{Ask, Clocks, RawScan};
+pub use self::scan::Ask;
+pub(crate) use self::scan::bounds_in_units;
 
 /// The object, compiled from `monitor-ebpf`; empty where it had not been when this was built.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CTMON_BPF_OBJECT_PATH"));

@@ -4,9 +4,10 @@
 
 use aya::programs::{FExit, ProgramError};
 use aya::{Btf, Ebpf};
+use monitor_decode::btf::Places;
 use monitor_model::eviction_plan::{Choice, EvictionFacts, Trial};
 
-use super::btf::{KernelTypes, Places};
+use super::btf::KernelTypes;
 
 /// The kernel function behind every eviction, and nothing else.
 pub(super) const FUNCTION: &str = "htab_lru_map_delete_node";

@@ -1,8 +1,9 @@
-//! What one walk is asked for, and what it counted.
+//! What one walk is asked for.
 //!
-//! In: settings in the clock's own units. Out: raw counters. Must not: interpret them.
+//! In: settings. Out: [`Ask`], in the clock's own units. Must not: say a bound in units that are unknown.
 
-use monitor_abi::scan::{Clock, found};
+use monitor_abi::scan::Clock;
+use monitor_model::clock::ClockNow;
 
 /// What a scan is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,37 +23,45 @@ impl Default for Ask {
     }
 }
 
-/// Both kernel clocks at one instant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Clocks {
-    pub ktime_ns: u64,
-    pub jiffies: u64,
+/// The due classes' bounds in clock units: the smallest number of units that is at least so many seconds.
+/// `None` while the clock, or its frequency, is unknown.
+pub(crate) fn bounds_in_units(seconds: [i64; 11], reading: ClockNow) -> Option<[i32; 11]> {
+    let scale = match reading.mode {
+        Clock::Undecided => return None,
+        Clock::Ktime => return Some(seconds.map(saturate)),
+        Clock::Jiffies if reading.hz == 0 => return None,
+        Clock::Jiffies => i64::from(reading.hz),
+    };
+    // One unit is 256 jiffies.
+    Some(seconds.map(|seconds| {
+        let jiffies = seconds * scale;
+        saturate(jiffies.div_euclid(256) + i64::from(jiffies.rem_euclid(256) != 0))
+    }))
 }
 
-/// What one walk counted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RawScan {
-    /// `scan::found` words.
-    pub found: [u64; found::LEN],
-    /// `cell::map_cell` counters.
-    pub cells: Vec<u64>,
-    /// `cell::target_cell` counters; empty where targets were not asked for.
-    pub target_cells: Vec<u64>,
-    /// Entries by the timeout they show, see `monitor_abi::timeout`; nothing for NAT maps.
-    pub timeouts: Vec<u64>,
-    /// `read` calls the walk took.
-    pub reads: u64,
+fn saturate(value: i64) -> i32 {
+    i32::try_from(value).unwrap_or(if value < 0 { i32::MIN } else { i32::MAX })
 }
 
-impl RawScan {
-    /// A word of the record.
-    #[must_use]
-    pub fn word(&self, index: usize) -> u64 {
-        self.found.get(index).copied().unwrap_or(0)
-    }
+#[cfg(test)]
+mod tests {
+    use monitor_abi::class::DUE_BOUNDS;
 
-    #[must_use]
-    pub fn clocks(&self) -> Clocks {
-        Clocks { ktime_ns: self.word(found::KTIME_NS), jiffies: self.word(found::JIFFIES) }
+    use super::*;
+
+    #[test]
+    fn bounds_in_jiffies_part_the_same_seconds() {
+        for hz in [100, 250, 300, 1000] {
+            let reading = ClockNow::jiffies(0, hz);
+            let bounds = bounds_in_units(DUE_BOUNDS, reading).unwrap();
+            for (bound, seconds) in bounds.iter().zip(DUE_BOUNDS) {
+                let at = |units: i32| i64::from(units) * 256 >= seconds * i64::from(hz);
+                assert!(
+                    at(*bound) && !at(*bound - 1),
+                    "{bound} units are the first of {seconds} s at HZ {hz}"
+                );
+            }
+        }
+        assert_eq!(bounds_in_units(DUE_BOUNDS, ClockNow::jiffies(0, 0)), None);
     }
 }

@@ -1,17 +1,15 @@
-//! What the agent was told: timeouts, the collector's interval, map sizes, the clock.
+//! What the agent was told: timeouts, the gc's interval, map sizes, the clock.
 //!
 //! In: a mounted ConfigMap `cilium-config` (a folder, one file per key) or a YAML file (the ConfigMap, or its
-//! data). Out: [`AgentConfig`]: every field `None` when its key is not set, and the values that could not be
-//! understood. Must not: fill in a default: they differ between versions, and the maps tell what is in force.
+//! data). Out: [`AgentConfig`]. Must not: open a file that is no key's: the kubelet keeps links of its own there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use monitor_model::agent_config::{AgentConfig, KEYS, parse_data};
-use monitor_model::yaml_cost::check_cost;
-use yaml_serde::Value;
+use monitor_decode::cilium::agent_config::{KEYS, parse_config_map, parse_data};
+use monitor_model::agent_config::AgentConfig;
 
-use crate::host::{Host, HostError, ParseError, Sample, read_optional};
+use crate::host::{Host, HostError, Sample, in_file, read_optional};
 
 /// The configuration the user pointed at; `Ok(None)`: none was named, or nothing is there.
 pub fn read_agent_config(host: &Host) -> Sample<AgentConfig> {
@@ -20,8 +18,7 @@ pub fn read_agent_config(host: &Host) -> Sample<AgentConfig> {
         return read_folder(path).map(Some);
     }
     let Some(bytes) = read_optional(path)? else { return Ok(None) };
-    let data = parse_yaml(&bytes).map_err(|error| error.at(path))?;
-    Ok(Some(parse_data(&data)))
+    parse_config_map(&bytes).map(Some).map_err(in_file(path))
 }
 
 /// Only keys that are understood are opened: the kubelet keeps its own links beside them.
@@ -36,39 +33,11 @@ fn read_folder(folder: &Path) -> Result<AgentConfig, HostError> {
     Ok(parse_data(&data))
 }
 
-/// The data of a ConfigMap: from the object, or from a mapping of keys to values.
-fn parse_yaml(bytes: &[u8]) -> Result<BTreeMap<String, String>, ParseError> {
-    let bad = |expected, found: &str| ParseError::new(1, expected, found);
-    check_cost(bytes).map_err(|problem| bad("a ConfigMap or its data", &problem))?;
-    let value: Value =
-        yaml_serde::from_slice(bytes).map_err(|error| bad("a ConfigMap or its data", &error.to_string()))?;
-    let data = match value.get("data") {
-        Some(data) => data,
-        None => &value,
-    };
-    let Some(mapping) = data.as_mapping() else {
-        return Err(bad("a mapping of keys to values", "something else"));
-    };
-    Ok(mapping.iter().filter_map(|(key, value)| Some((key.as_str()?.to_owned(), scalar(value)?))).collect())
-}
-
-/// The text of a plain value; lists and mappings have none.
-pub(crate) fn scalar(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(word) => Some(word.to_string()),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use monitor_model::agent_config::parse_go_duration;
     use monitor_model::timeouts::TimeoutClass;
-    use proptest::prelude::*;
 
     use super::*;
     use crate::host::testing::TempDir;
@@ -135,55 +104,5 @@ mod tests {
         check(fifo, "a mapping of keys");
         check(PathBuf::from("/dev/zero"), "larger than");
         check(dir.write("bomb", &vec![b'['; 200_000]), "nested too deeply");
-    }
-
-    #[test]
-    fn values_the_agent_does_not_understand_are_told() {
-        let data = [
-            ("conntrack-gc-interval", "5 minutes"),
-            ("enable-ipv4", "yes"),
-            ("bpf-ct-global-tcp-max", "512k"),
-            ("bpf-map-dynamic-size-ratio", "25"),
-        ];
-        let data = data.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let config = parse_data(&data);
-        let keys: Vec<_> = config.invalid.iter().map(|invalid| invalid.key).collect();
-        assert_eq!(
-            keys,
-            ["conntrack-gc-interval", "bpf-ct-global-tcp-max", "bpf-map-dynamic-size-ratio", "enable-ipv4"]
-        );
-        assert_eq!((config.gc_interval, config.enable_ipv4), (None, None));
-    }
-
-    #[test]
-    fn go_durations_are_read_as_the_agent_reads_them() {
-        let check = |text: &str, expected: Option<Duration>| {
-            assert_eq!(parse_go_duration(text), expected, "{text}");
-        };
-        check("2h13m20s", Some(Duration::from_secs(8000)));
-        check("1.5h", Some(Duration::from_secs(5400)));
-        check("300ms", Some(Duration::from_millis(300)));
-        check("1\u{b5}s", Some(Duration::from_micros(1)));
-        check(".5s", Some(Duration::from_millis(500)));
-        check("0", Some(Duration::ZERO));
-        check("21600", Some(Duration::from_nanos(21_600)));
-        for wrong in ["", "-5s", "h", "5x", "1h30", "1 h", ".s", "99999999999999999999h", "300000000h"] {
-            check(wrong, None);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_a_configuration_or_refused(bytes: Vec<u8>, text: String) {
-            if let Ok(data) = parse_yaml(&bytes) {
-                let _ = parse_data(&data);
-            }
-            let _ = parse_go_duration(&text);
-        }
-
-        #[test]
-        fn whole_seconds_come_back(seconds in 0_u64..1_000_000_000) {
-            prop_assert_eq!(parse_go_duration(&format!("{seconds}s")), Some(Duration::from_secs(seconds)));
-        }
     }
 }

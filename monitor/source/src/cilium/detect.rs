@@ -8,9 +8,9 @@
 
 use monitor_abi::scan::Clock;
 
-use crate::bpf::Clocks;
+use monitor_model::clock::Clocks;
 
-/// An entry may wait this long for the collector's longest interval, in seconds.
+/// An entry may wait this long for the gc's longest interval, in seconds.
 const LONGEST_OVERDUE: i64 = 13 * 3600;
 /// A lifetime may lie this far ahead, in seconds.
 const LONGEST_LEFT: i64 = 36 * 3600;

@@ -10,8 +10,8 @@ pub mod agent_config;
     reason = "for tests"
 )]
 pub mod capture;
-pub mod collector;
 pub mod detect;
 pub mod drops;
+pub mod gc;
 pub mod pins;
 pub mod timeouts;

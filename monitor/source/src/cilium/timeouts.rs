@@ -10,32 +10,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use monitor_abi::scan::found;
-use monitor_abi::timeout::{self, Class};
+use monitor_abi::timeout::Class;
+use monitor_decode::timeouts::TimeoutCounts;
 use monitor_model::clock::ClockNow;
 use monitor_model::snapshot::{TimeoutFact, TimeoutSource};
 use monitor_model::timeouts::{ROUNDING, TimeoutClass};
 
-use crate::bpf::RawScan;
-
 /// One part in this many of a class has to show a value or less before it counts: fewer are those that break the rule.
 const PART: u64 = 20;
-
-/// Entries of one class and the value they show, in clock units.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Value {
-    class: Class,
-    units: u32,
-    entries: u64,
-}
-
-/// What the entries of one map show.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shown {
-    values: Vec<Value>,
-    /// Entries that showed more different values than are counted.
-    lost: BTreeMap<Class, u64>,
-}
 
 /// The timeouts in force, in clock units.
 #[derive(Clone, Debug, Default)]
@@ -44,30 +26,9 @@ pub struct Timeouts {
     seen: BTreeMap<Class, u32>,
 }
 
-impl Shown {
-    /// What a walk counted.
-    #[must_use]
-    pub fn of(raw: &RawScan) -> Self {
-        let values = Class::ALL.into_iter().flat_map(|class| {
-            let places = raw.timeouts.get(timeout::row(class)).unwrap_or_default();
-            places.iter().filter_map(move |word| {
-                let (units, entries) = timeout::decode(*word)?;
-                Some(Value { class, units, entries })
-            })
-        });
-        let lost = |class: Class| raw.word(found::LOST + class as usize);
-        let lost = Class::ALL.into_iter().filter(|class| lost(*class) > 0).map(|class| (class, lost(class)));
-        Self { values: values.collect(), lost: lost.collect() }
-    }
-
-    fn of_class(&self, class: Class) -> impl Iterator<Item = &Value> {
-        self.values.iter().filter(move |value| value.class == class)
-    }
-}
-
 impl Timeouts {
     /// Takes over what all maps show at the moment.
-    pub fn observe<'s>(&mut self, maps: impl Iterator<Item = &'s Shown> + Clone) {
+    pub fn observe<'s>(&mut self, maps: impl Iterator<Item = &'s TimeoutCounts> + Clone) {
         for class in [Class::Tcp, Class::Syn, Class::ServiceTcp, Class::Any, Class::ServiceAny] {
             self.seen.extend(smallest(maps.clone(), class, u32::MAX).map(|units| (class, units)));
         }
@@ -94,7 +55,7 @@ impl Timeouts {
     #[must_use]
     pub fn odd(
         &self,
-        map: &Shown,
+        map: &TimeoutCounts,
         told: Option<Duration>,
         interval: Duration,
         clock: Option<ClockNow>,
@@ -125,7 +86,7 @@ pub fn configured(timeouts: &BTreeMap<TimeoutClass, Duration>) -> impl Iterator<
 
 /// The smallest value below `bound` that, with those below it, one entry in [`PART`] of the class shows. `None` without
 /// such entries, and where more showed other values than are counted.
-fn smallest<'s>(maps: impl Iterator<Item = &'s Shown>, class: Class, bound: u32) -> Option<u32> {
+fn smallest<'s>(maps: impl Iterator<Item = &'s TimeoutCounts>, class: Class, bound: u32) -> Option<u32> {
     let mut values: BTreeMap<u32, u64> = BTreeMap::new();
     let mut lost = 0;
     for map in maps {

@@ -7,33 +7,31 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
 use monitor_abi::class::{Expiry, State, VictimState};
-use monitor_abi::evict::{CELLS, RING, SLOTS, decode_cell, decode_classes, slot, victim};
-use monitor_model::clock::{Clock, ClockNow};
-use monitor_model::ct::CtRow;
+use monitor_abi::evict::{CELLS, RING, SLOTS, decode_cell};
+use monitor_decode::victim::{Ends, EvictedEntry, VictimRecord, parse_victim};
 use monitor_model::eviction_plan::Mode;
-use monitor_model::map_name::{MapName, Shape};
-use monitor_model::nat::NatRow;
+use monitor_model::map_name::MapName;
 use monitor_model::snapshot::{EvictionCell, Evictions, MapEvictions, TargetEvictions, Victim};
 use monitor_model::target::{NO_TARGET, OTHER_SERVICE, TargetIndex};
 
+use super::clock::NodeClock;
 use crate::bpf::ScanError;
-use crate::bpf::evict::{Counters, Tracker, VictimRecord};
+use crate::bpf::evict::{Counters, Tracker};
 
 type Cells = [u64; CELLS];
 
-/// What happened when, and what it is judged by.
-pub(super) struct Moment<'a> {
+/// What the numbers in counters and records stand for when they are read.
+pub(super) struct Names<'a> {
     pub targets: &'a TargetIndex,
-    pub clock: Clock,
-    pub hz: u32,
+    pub clock: &'a NodeClock,
     /// One instant on both clocks.
     pub wall: SystemTime,
     pub monotonic: Duration,
 }
 
-/// Sums by name.
+/// Sums by name since the beginning.
 #[derive(Default)]
-pub(super) struct Ledger {
+pub(super) struct EvictionTotals {
     slots: Slots,
     maps: BTreeMap<MapName, Cells>,
     targets: BTreeMap<(String, String), Sum>,
@@ -50,7 +48,9 @@ struct Sum {
 
 /// Which map counts where.
 #[derive(Default)]
-struct Slots(Vec<Slot>);
+struct Slots {
+    all: Vec<Slot>,
+}
 
 #[derive(Clone)]
 struct Slot {
@@ -66,48 +66,48 @@ impl Slots {
     fn take(&mut self, map: &MapName) -> Option<usize> {
         let usable = |slot: &Slot| slot.map == *map || slot.vacant;
         let index = self
-            .0
+            .all
             .iter()
             .position(|slot| slot.map == *map && !slot.vacant)
-            .or_else(|| self.0.iter().position(usable))
-            .unwrap_or(self.0.len());
-        if index == self.0.len() {
+            .or_else(|| self.all.iter().position(usable))
+            .unwrap_or(self.all.len());
+        if index == self.all.len() {
             if index == SLOTS {
                 return None;
             }
-            self.0.push(Slot { map: map.clone(), address: None, seen: [0; CELLS], vacant: false });
+            self.all.push(Slot { map: map.clone(), address: None, seen: [0; CELLS], vacant: false });
         }
-        let slot = self.0.get_mut(index)?;
+        let slot = self.all.get_mut(index)?;
         // `seen` stays: the kernel's counter goes on from what the former owner left.
         slot.map = map.clone();
         slot.vacant = false;
         Some(index)
     }
 
-    fn of(&mut self, map: &MapName) -> Option<&mut Slot> {
-        self.0.iter_mut().find(|slot| slot.map == *map && !slot.vacant)
+    fn of_map(&mut self, map: &MapName) -> Option<&mut Slot> {
+        self.all.iter_mut().find(|slot| slot.map == *map && !slot.vacant)
     }
 }
 
-impl Ledger {
+impl EvictionTotals {
     /// A walk met this map at this address: from now on its evictions are its own.
-    pub(super) fn saw(
+    pub(super) fn follow(
         &mut self,
         tracker: &mut Tracker,
         map: &MapName,
         address: u64,
     ) -> Result<(), ScanError> {
-        let known = self.slots.of(map).and_then(|slot| slot.address);
+        let known = self.slots.of_map(map).and_then(|slot| slot.address);
         if tracker.plan().mode == Mode::Off || address == 0 || known == Some(address) {
             return Ok(());
         }
         if let Some(old) = known {
-            tracker.forget(old)?;
+            tracker.unfollow(old)?;
         }
         // None left: as many maps came and went since the last count. The next walk finds room.
         let Some(index) = self.slots.take(map) else { return Ok(()) };
-        tracker.watch(address, index, map.shape())?;
-        if let Some(slot) = self.slots.of(map) {
+        tracker.follow(address, index, map.shape())?;
+        if let Some(slot) = self.slots.of_map(map) {
             slot.address = Some(address);
         }
         self.maps.entry(map.clone()).or_insert([0; CELLS]);
@@ -115,34 +115,34 @@ impl Ledger {
     }
 
     /// The map behind this name is about to be closed: its address may belong to another one soon.
-    pub(super) fn forget(&mut self, tracker: &mut Tracker, map: &MapName) -> Result<(), ScanError> {
-        let Some(slot) = self.slots.of(map) else { return Ok(()) };
+    pub(super) fn unfollow(&mut self, tracker: &mut Tracker, map: &MapName) -> Result<(), ScanError> {
+        let Some(slot) = self.slots.of_map(map) else { return Ok(()) };
         if let Some(address) = slot.address {
-            tracker.forget(address)?;
+            tracker.unfollow(address)?;
             slot.address = None;
         }
         Ok(())
     }
 
     /// Takes over what was counted since the last time, under the names that held until now.
-    pub(super) fn settle(&mut self, tracker: &mut Tracker, moment: &Moment<'_>) -> Result<(), ScanError> {
+    pub(super) fn read(&mut self, tracker: &mut Tracker, names: &Names<'_>) -> Result<(), ScanError> {
         let counters = tracker.counters()?;
         let new = tracker.victims()?;
-        self.add(&counters, moment.targets);
+        self.add(&counters, names.targets);
         self.lost += new.lost;
         for record in &new.records {
-            self.victims.extend(self.victim(record, moment));
+            self.victims.extend(self.victim(record, names));
         }
         let superfluous = self.victims.len().saturating_sub(RING);
         self.victims.drain(..superfluous);
-        for slot in self.slots.0.iter_mut().filter(|slot| slot.address.is_none()) {
+        for slot in self.slots.all.iter_mut().filter(|slot| slot.address.is_none()) {
             slot.vacant = true;
         }
         Ok(())
     }
 
     fn add(&mut self, counters: &Counters, targets: &TargetIndex) {
-        for (index, slot) in self.slots.0.iter_mut().enumerate() {
+        for (index, slot) in self.slots.all.iter_mut().enumerate() {
             let now = counters.of_slot(index);
             if let Some(total) = self.maps.get_mut(&slot.map) {
                 advance(total, &slot.seen, &now);
@@ -179,10 +179,10 @@ impl Ledger {
     }
 
     /// What is known, as plain data.
-    pub(super) fn evictions(&self, tracker: &Tracker, moment: &Moment<'_>) -> Evictions {
+    pub(super) fn evictions(&self, tracker: &Tracker, names: &Names<'_>) -> Evictions {
         let tracking = tracker.plan().clone();
         let mode = tracking.mode;
-        let undecided = moment.clock == Clock::Undecided;
+        let undecided = !names.clock.is_decided();
         let maps = self.maps.iter().filter(|_| mode != Mode::Off).map(|(map, total)| MapEvictions {
             map_name: map.name.clone(),
             cells: cells(total, |state, expiry| match mode {
@@ -191,15 +191,16 @@ impl Ledger {
                 Mode::Count | Mode::Off => (state, expiry) == (VictimState::Unknown, Expiry::Unknown),
             }),
         });
-        let pairs = moment.targets.pairs().filter(|_| mode == Mode::Full);
+        let pairs = names.targets.pairs().filter(|_| mode == Mode::Full);
         let targets = pairs.map(|(target, service)| {
             let name = (target.to_owned(), service.to_owned());
             let total = self.targets.get(&name).map_or([0; CELLS], |sum| sum.total);
+            let (target, service) = name;
             let cells = cells(&total, |state, expiry| {
                 of_conntrack(state, expiry, undecided)
                     || (state, expiry) == (VictimState::None, Expiry::Unknown)
             });
-            TargetEvictions { target: name.0, service: name.1, cells }
+            TargetEvictions { target, service, cells }
         });
         Evictions {
             recursion_misses: tracker.recursion_misses(),
@@ -211,35 +212,18 @@ impl Ledger {
         }
     }
 
-    fn victim(&self, record: &VictimRecord, moment: &Moment<'_>) -> Option<Victim> {
-        let word = |index: usize| record.get(index).copied().unwrap_or(0);
-        let (map, cell, pair) = decode_classes(word(victim::CLASSES));
-        let (state, expiry) = decode_cell(cell)?;
-        let map = &self.slots.0.get(usize::try_from(slot(map)).ok()?)?.map;
-        let key: Vec<u8> = record.get(victim::KEY..)?.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        let (key_size, value_size) = map.shape().sizes();
-        let (key, value) = (key.get(..key_size)?, vec![0; value_size]);
-        let (initiator, responder, direction, protocol) = match map.shape() {
-            Shape::Ct4 | Shape::Ct6 => {
-                let CtRow { initiator, responder, direction, protocol, .. } =
-                    CtRow::decode(key, &value).ok()?;
-                (initiator, responder, direction, protocol)
-            }
-            Shape::Nat4 | Shape::Nat6 => {
-                let NatRow { source, destination, direction, protocol, .. } =
-                    NatRow::decode(key, &value).ok()?;
-                (source, destination, direction, protocol)
-            }
-        };
-        let half = |word: u64| u32::try_from(word & u64::from(u32::MAX)).unwrap_or(u32::MAX);
-        let reading = ClockNow { mode: moment.clock, now: half(word(victim::NOW)), hz: moment.hz };
-        let remaining = expiry.known().and_then(|_| reading.seconds_left(half(word(victim::LIFETIME))));
-        let age = moment.monotonic.saturating_sub(Duration::from_nanos(word(victim::KTIME_NS)));
-        let (target, target_service) =
-            pair.and_then(|pair| moment.targets.pairs().nth(pair)).unwrap_or((NO_TARGET, OTHER_SERVICE));
+    fn victim(&self, record: &VictimRecord, names: &Names<'_>) -> Option<Victim> {
+        let entry = parse_victim(record)?;
+        let map = &self.slots.all.get(entry.slot)?.map;
+        let Ends { initiator, responder, direction, protocol } = entry.ends(map.shape())?;
+        let EvictedEntry { number, state, expiry, .. } = entry;
+        let remaining =
+            expiry.known().and_then(|_| names.clock.reading(entry.now).seconds_left(entry.lifetime));
+        let pair = entry.pair.and_then(|pair| names.targets.pairs().nth(pair));
+        let (target, target_service) = pair.unwrap_or((NO_TARGET, OTHER_SERVICE));
         Some(Victim {
-            number: word(victim::MARK),
-            when: moment.wall.checked_sub(age)?,
+            number,
+            when: names.wall.checked_sub(names.monotonic.saturating_sub(entry.at))?,
             map_name: map.name.clone(),
             protocol,
             direction,
@@ -295,14 +279,14 @@ mod tests {
             (slots.take(&map(1)), slots.take(&map(2)), slots.take(&map(1))),
             (Some(0), Some(1), Some(0))
         );
-        slots.0[0].seen = [7; CELLS];
+        slots.all[0].seen = [7; CELLS];
         // Gone, and not counted for the last time: nobody else may have it.
-        slots.of(&map(1)).unwrap().address = None;
+        slots.of_map(&map(1)).unwrap().address = None;
         assert_eq!(slots.take(&map(3)), Some(2));
-        slots.0[0].vacant = true;
+        slots.all[0].vacant = true;
         assert_eq!(slots.take(&map(4)), Some(0));
-        assert_eq!(slots.0[0].seen, [7; CELLS], "the new owner does not inherit what was counted");
-        assert!(slots.of(&map(1)).is_none());
+        assert_eq!(slots.all[0].seen, [7; CELLS], "the new owner does not inherit what was counted");
+        assert!(slots.of_map(&map(1)).is_none());
     }
 
     #[test]

@@ -12,43 +12,39 @@ use monitor_model::target::tables::TargetWords;
 use monitor_model::target::{ServiceSpec, TargetIndex, TargetSpec};
 use monitor_model::tuple::Transport;
 
-use super::Collector;
+use super::{CollectSettings, Collector};
 use crate::bpf::{ScanError, sys};
-use crate::host::collect::Storage;
+use crate::host::storage::Storage;
 use crate::host::targets::{HostTarget, HostTargets};
 
-impl Collector {
-    /// Gives entries to these targets from now on.
-    pub(super) fn retarget(&mut self, configured: &TargetIndex, found: HostTargets) -> Result<(), ScanError> {
-        let (targets, facts) = join(configured, &found);
-        // No victim is given to a target while the tables are replaced: rather to none than to a wrong one.
-        self.kernel.tracker().tell(self.clock, TargetWords::default())?;
-        self.settle(SystemTime::now(), sys::monotonic());
-        self.kernel.set_targets(targets.tables())?;
-        self.ledger.retarget(self.kernel.tracker(), &targets)?;
-        // Counts under the old pair numbers mean nothing under the new ones.
-        self.known.values_mut().for_each(|known| known.last = None);
-        (self.targets, self.from_host) = (targets, (found, facts));
-        Ok(())
+/// What entries are given to.
+pub(super) struct Targets {
+    /// The configured ones, then those from the host.
+    pub(super) index: TargetIndex,
+    /// The host's servers.
+    found: HostTargets,
+    /// What of them found no room.
+    facts: HostTargetFacts,
+}
+
+impl Targets {
+    /// Those that are configured.
+    pub(super) fn configured(index: TargetIndex) -> Self {
+        Self { index, found: HostTargets::default(), facts: HostTargetFacts::default() }
     }
 
-    /// Reads where the node's storage is, and makes its servers targets if that is wanted.
-    pub fn follow_host(&mut self) -> Storage {
-        let storage = Storage::read(&self.settings.host);
-        let Some(found) = storage.targets().filter(|_| self.settings.wanted.targets) else { return storage };
-        if found != self.from_host.0 {
-            let configured = self.settings.targets.clone();
-            match self.retarget(&configured, found) {
-                Ok(()) => self.tell_targets(),
-                Err(error) => tracing::error!(%error, "failed to follow the host's servers: trying again"),
-            }
-        }
-        storage
+    fn with_host(configured: &TargetIndex, found: HostTargets) -> Self {
+        let (index, facts) = join(configured, &found);
+        Self { index, found, facts }
     }
 
-    fn tell_targets(&self) {
-        let (_, HostTargetFacts { skipped, without_address, dropped }) = &self.from_host;
-        let names: Vec<&str> = self.targets.targets().iter().map(|target| target.name.as_str()).collect();
+    pub(super) fn host_facts(&self) -> HostTargetFacts {
+        self.facts.clone()
+    }
+
+    fn log_change(&self) {
+        let HostTargetFacts { skipped, without_address, dropped } = &self.facts;
+        let names: Vec<&str> = self.index.targets().iter().map(|target| target.name.as_str()).collect();
         tracing::info!(targets = ?names, "the host's storage servers changed");
         if skipped + without_address + dropped.len() > 0 {
             tracing::warn!(
@@ -58,6 +54,40 @@ impl Collector {
                 "some of the host's storage servers are no targets"
             );
         }
+    }
+}
+
+impl Collector {
+    /// Gives entries to these targets from now on, and to the host's servers that are known.
+    pub(super) fn configure_targets(&mut self, settings: &CollectSettings) -> Result<(), ScanError> {
+        let keep = settings.wanted.targets;
+        let found = if keep { self.targets.found.clone() } else { HostTargets::default() };
+        self.retarget(Targets::with_host(&settings.targets, found))
+    }
+
+    fn retarget(&mut self, targets: Targets) -> Result<(), ScanError> {
+        // No victim is given to a target while the tables are replaced: rather to none than to a wrong one.
+        self.kernel.tracker().judge_by(self.clock.mode(), TargetWords::default())?;
+        self.read_evictions(SystemTime::now(), sys::monotonic());
+        self.kernel.set_targets(targets.index.tables())?;
+        self.evictions.retarget(self.kernel.tracker(), &targets.index)?;
+        // Counts under the old pair numbers mean nothing under the new ones.
+        self.maps.drop_walks();
+        self.targets = targets;
+        Ok(())
+    }
+
+    /// Reads where the node's storage is, and makes its servers targets if that is wanted.
+    pub fn follow_host(&mut self) -> Storage {
+        let storage = Storage::read(&self.settings.host);
+        let Some(found) = storage.targets().filter(|_| self.settings.wanted.targets) else { return storage };
+        if found != self.targets.found {
+            match self.retarget(Targets::with_host(&self.settings.targets, found)) {
+                Ok(()) => self.targets.log_change(),
+                Err(error) => tracing::error!(%error, "failed to follow the host's servers: trying again"),
+            }
+        }
+        storage
     }
 }
 

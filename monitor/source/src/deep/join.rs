@@ -322,6 +322,7 @@ mod tests {
     use monitor_model::target::{ServiceSpec, TargetSpec};
 
     use super::*;
+    use monitor_decode::cilium::ct::decode_ct;
 
     fn at(text: &str) -> Endpoint {
         end(text.parse().unwrap())
@@ -351,7 +352,7 @@ mod tests {
         value[32..36].copy_from_slice(&u32::try_from(10_000 + left).unwrap().to_ne_bytes());
         value[36..38].copy_from_slice(&flags.to_ne_bytes());
         value[52..56].copy_from_slice(&u32::try_from(10_000 + left - timeout).unwrap().to_ne_bytes());
-        CtRow::decode(&key, &value).unwrap()
+        decode_ct(&key, &value).unwrap()
     }
 
     fn nat(source: &str, destination: &str, to: &str, direction: Direction) -> NatRow {

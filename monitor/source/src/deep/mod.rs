@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::time::Duration;
 
-use monitor_model::ct::CtRow;
+use monitor_decode::cilium::ct::decode_ct;
+use monitor_decode::cilium::nat::decode_nat;
 use monitor_model::map_name::{MapName, Table};
-use monitor_model::nat::NatRow;
 use monitor_model::one_line::one_line;
 use monitor_model::snapshot::deep::{
     DeepFacts, DeepOutcome, NatDeep, PortUse, ServiceDeep, TargetDeep, Untracked,
@@ -173,7 +173,7 @@ fn join_group(
             WalkEvent::Map { name: _, clock: now } => clock = now,
             // Sizes were checked when the map was opened.
             WalkEvent::Entry { key, value } => {
-                if let Ok(row) = CtRow::decode(key, value) {
+                if let Ok(row) = decode_ct(key, value) {
                     join.ct(&row, clock);
                 }
             }
@@ -185,7 +185,7 @@ fn join_group(
     let mut ports = PortTable::new(range.clone());
     collector.stream(is_nat, &mut |step| {
         if let WalkEvent::Entry { key, value } = step
-            && let Ok(row) = NatRow::decode(key, value)
+            && let Ok(row) = decode_nat(key, value)
         {
             join.nat(&row, &mut ports);
         }

@@ -17,17 +17,15 @@ use monitor_model::snapshot::{
 use monitor_model::target::TargetIndex;
 
 use super::cifs::{CifsSums, read_cifs};
-use super::iscsi::read_iscsi;
 use super::logs::{Limits, LogCounter, Meter};
-use super::mounts::read_mounts;
 use super::net_scope::must_see_node;
 use super::netstat::read_netstat;
 use super::sockets::read_sockets;
+use super::storage::Storage;
 use super::sysctl::{Sysctls, read_file_handles, read_sysctls};
-use super::targets::{HostTargets, host_targets};
 use super::{Host, HostError, Sample};
 use crate::descriptors;
-use crate::timed::timed;
+use crate::sources::read_source;
 
 /// What is read of the host beside what is always read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,7 +38,7 @@ pub struct Wanted {
     pub logs: Vec<LogPattern>,
 }
 
-/// Reads the host, and remembers what only time tells.
+/// Reads the host, and keeps what only time tells.
 #[derive(Debug, Default)]
 pub struct HostCollector {
     logs: Option<LogCounter>,
@@ -48,40 +46,21 @@ pub struct HostCollector {
     log_cpu: Option<Duration>,
     /// What the last one took.
     log_cost: Duration,
-    /// When it was last said that they are written faster than they are read, and how many readings were short by then.
-    told_short: Option<(Instant, u64)>,
+    /// When it was last logged that they are written faster than they are read.
+    short_logged: Option<ShortLog>,
     cifs: CifsSums,
+}
+
+/// A warning that logs are written faster than they are read.
+#[derive(Clone, Copy, Debug)]
+struct ShortLog {
+    at: Instant,
+    /// Readings that were short by then.
+    readings: u64,
 }
 
 /// That logs are not read in time is said this often at the most.
 const LOG_INTERVAL: Duration = Duration::from_secs(600);
-
-/// Where the node's storage is: what targets are made of, read before anything is counted by target.
-#[derive(Debug, Default)]
-pub struct Storage {
-    mounts: Option<Mounts>,
-    sessions: Option<Vec<Session>>,
-    sources: Vec<SourceState>,
-}
-
-impl Storage {
-    /// Reads mounts and sessions.
-    #[must_use]
-    pub fn read(host: &Host) -> Self {
-        let mut sources = Vec::new();
-        let mounts = timed(&mut sources, "mounts", || read_mounts(host));
-        let sessions = timed(&mut sources, "iscsi", || read_iscsi(host));
-        Self { mounts, sessions, sources }
-    }
-
-    /// The servers they point at; `None` while either cannot be read, so that a failure removes no target.
-    #[must_use]
-    pub fn targets(&self) -> Option<HostTargets> {
-        let mounts = self.mounts.as_ref().map(|mounts| mounts.mounts.as_slice()).unwrap_or_default();
-        let failed = self.sources.iter().any(|source| source.error.is_some());
-        (!failed).then(|| host_targets(mounts, self.sessions.as_deref().unwrap_or_default()))
-    }
-}
 
 impl HostCollector {
     /// Counts these patterns from the next reading on; what is known of those that stay is kept.
@@ -114,22 +93,22 @@ impl HostCollector {
         let reading = logs.read(host, &mut meter);
         self.log_cost = meter.used();
         if let Ok(Some(reading)) = &reading {
-            self.tell_short(reading);
+            self.warn_if_short(reading);
         }
         reading
     }
 
-    fn tell_short(&mut self, reading: &LogCounts) {
+    fn warn_if_short(&mut self, reading: &LogCounts) {
         let short = reading.totals.short_readings;
-        let (told, known) = self.told_short.map_or((None, 0), |(at, known)| (Some(at), known));
-        if short > known && told.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+        let is_due = |log: ShortLog| short > log.readings && log.at.elapsed() >= LOG_INTERVAL;
+        if self.short_logged.map_or(short > 0, is_due) {
             tracing::warn!(
                 short_readings = short,
                 skipped_bytes = reading.totals.skipped_bytes,
                 "pod logs are written faster than they may be read: the rest is read later, or passed over; fewer or \
                  simpler patterns, or selectors for fewer pods, read more"
             );
-            self.told_short = Some((Instant::now(), short));
+            self.short_logged = Some(ShortLog { at: Instant::now(), readings: short });
         }
     }
 
@@ -152,7 +131,7 @@ impl HostCollector {
                 .map(|mount| Towards { target: name_of(targets, mount.address), value: mount.clone() })
                 .collect(),
         });
-        let cifs = timed(sources, "cifs", || read_cifs(host));
+        let cifs = read_source(sources, "cifs", || read_cifs(host));
         let cifs = cifs.map(|now| CifsState { targets: self.cifs.add(&now, mounts.as_ref(), targets), now });
         let iscsi = sessions.map(|sessions| {
             let towards = |session: Session| Towards {
@@ -162,11 +141,11 @@ impl HostCollector {
             sessions.into_iter().map(towards).collect()
         });
         HostState {
-            sysctls: timed(sources, "sysctl", || wanted_sysctls(host, &wanted.sysctls)),
-            file_handles: timed(sources, "file_handles", || read_file_handles(host)),
-            netstat: timed(sources, "netstat", || read_netstat(host)),
-            sockets: timed(sources, "sockets", || target_sockets(host, targets)),
-            logs: timed(sources, "logs", || self.read_logs(host)),
+            sysctls: read_source(sources, "sysctl", || wanted_sysctls(host, &wanted.sysctls)),
+            file_handles: read_source(sources, "file_handles", || read_file_handles(host)),
+            netstat: read_source(sources, "netstat", || read_netstat(host)),
+            sockets: read_source(sources, "sockets", || target_sockets(host, targets)),
+            logs: read_source(sources, "logs", || self.read_logs(host)),
             mounts,
             cifs,
             iscsi,
@@ -222,6 +201,7 @@ mod tests {
     use monitor_model::prefix::Prefix;
     use monitor_model::target::{OTHER_SERVICE, ServiceSpec, TargetSpec};
 
+    use super::super::targets::HostTargets;
     use super::super::testing::{TempDir, fixture, fixture_path};
     use super::*;
 

@@ -3,12 +3,26 @@
 //! In: `/sys/class/iscsi_session` and `/sys/class/iscsi_connection`. Out: one [`Session`] each, with its
 //! connections. Must not: read the files beside these that hold the CHAP names.
 
-use std::net::IpAddr;
 use std::path::Path;
 
+use monitor_decode::host::iscsi::{belongs_to, parse_address, parse_word};
 use monitor_model::host::iscsi::{Connection, Session, SessionState};
 
+use super::storage::{Endpoint, Protocol, Storage};
 use super::{Host, Sample, list_optional, read_optional};
+
+pub(super) const PROTOCOL: Protocol = Protocol { service: "iscsi", endpoints };
+
+fn endpoints(storage: &Storage) -> Vec<Endpoint<'_>> {
+    let portals = storage.sessions.iter().flatten().map(Session::portal);
+    portals
+        .map(|portal| Endpoint {
+            address: portal.map(|(address, _)| address),
+            port: portal.map_or(0, |(_, port)| port),
+            server: None,
+        })
+        .collect()
+}
 
 /// Every iSCSI session of the node; `Ok(None)`: the transport is not loaded.
 pub fn read_iscsi(host: &Host) -> Sample<Vec<Session>> {
@@ -59,27 +73,8 @@ fn read_word(path: &Path) -> Sample<String> {
     }
 }
 
-fn parse_word(bytes: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(bytes);
-    let word = text.trim();
-    (!word.is_empty() && word != "(null)").then(|| word.to_owned())
-}
-
-fn parse_address(word: &str) -> Option<IpAddr> {
-    let address = word.trim_matches(['[', ']']);
-    address.split_once('%').map_or(address, |(address, _)| address).parse().ok()
-}
-
-/// `connection1:0` is the first connection of `session1`.
-fn belongs_to(connection: &str, session: &str) -> bool {
-    connection.strip_prefix("connection").and_then(|rest| rest.split_once(':')).map(|(number, _)| number)
-        == session.strip_prefix("session")
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::super::testing::{TempDir, fixture_path};
     use super::*;
 
@@ -144,15 +139,5 @@ mod tests {
         let dir = TempDir::new();
         std::fs::create_dir_all(dir.path().join("sys/class/iscsi_session/session1/state")).unwrap();
         assert!(read_iscsi(&dir.host()).is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_a_word_or_nothing(bytes: Vec<u8>, name: String) {
-            if let Some(word) = parse_word(&bytes) {
-                prop_assert!(!word.is_empty());
-                let _ = (parse_address(&word), SessionState::parse(&word), belongs_to(&name, &word));
-            }
-        }
     }
 }

@@ -10,6 +10,8 @@ use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use monitor_decode::error::ParseError;
+
 pub(crate) mod addresses;
 pub mod cifs;
 pub mod collect;
@@ -18,7 +20,9 @@ pub mod logs;
 pub mod mounts;
 pub mod net_scope;
 pub mod netstat;
+mod nfs;
 pub mod sockets;
+pub mod storage;
 pub mod sysctl;
 pub mod targets;
 
@@ -77,26 +81,9 @@ pub enum HostError {
     OwnNetwork,
 }
 
-/// What a pure parser refuses, without the path it does not know.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: expected {expected}, found {found:?}")]
-pub struct ParseError {
-    pub line: usize,
-    pub expected: &'static str,
-    pub found: String,
-}
-
-impl ParseError {
-    /// `found` is cut: an error is one line, whatever the file holds.
-    #[must_use]
-    pub fn new(line: usize, expected: &'static str, found: &str) -> Self {
-        Self { line, expected, found: found.chars().take(80).collect() }
-    }
-
-    #[must_use]
-    pub fn at(self, path: &Path) -> HostError {
-        HostError::Parse { path: path.to_owned(), source: self }
-    }
+/// What its parser refused, of this file.
+pub(crate) fn in_file(path: &Path) -> impl FnOnce(ParseError) -> HostError + '_ {
+    move |source| HostError::Parse { path: path.to_owned(), source }
 }
 
 /// No file read here is near this size on a healthy node; a bound keeps a strange one from filling memory.
@@ -174,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_parse_error_is_one_short_line() {
-        let text = ParseError::new(3, "a number", &"x\n".repeat(500)).at(Path::new("p")).to_string();
+        let text = in_file(Path::new("p"))(ParseError::new(3, "a number", &"x\n".repeat(500))).to_string();
         assert!(text.starts_with("failed to parse p: line 3: expected a number, found \"x\\n"), "{text}");
         assert!(!text.contains('\n') && text.len() < 250, "{text}");
     }

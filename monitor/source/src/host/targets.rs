@@ -1,13 +1,12 @@
 //! Targets from the host: the servers its mounts and sessions point at.
 //!
-//! In: network mounts and iSCSI sessions. Out: at most [`MAX_TARGETS`] named destinations with their addresses and
+//! In: where mounts and sessions go, by protocol. Out: at most [`MAX_TARGETS`] named destinations with their addresses and
 //! services, in a stable order. Must not: do IO: a mount whose server has no known address gives no target (the
 //! count of those is told).
 
 use std::net::IpAddr;
 
-use monitor_model::host::iscsi::Session;
-use monitor_model::host::mounts::{Family, Mount, superblocks};
+use super::storage::Endpoint;
 
 pub const MAX_TARGETS: usize = 16;
 
@@ -37,18 +36,10 @@ pub struct HostTargets {
 
 /// The servers in the order of their address, so that names do not move when a mount comes or goes first.
 #[must_use]
-pub fn host_targets(mounts: &[Mount], sessions: &[Session]) -> HostTargets {
+pub(super) fn host_targets(endpoints: &[(&'static str, Endpoint<'_>)]) -> HostTargets {
     let mut targets = HostTargets::default();
     let mut servers: Vec<Server<'_>> = Vec::new();
-    let mounted = superblocks(mounts).into_iter().map(|mount| {
-        let label = service_label(mount.family);
-        (mount.address, mount.port, label, Some(mount.server.as_str()))
-    });
-    let sessions = sessions.iter().map(|session| {
-        let portal = session.portal();
-        (portal.map(|(address, _)| address), portal.map_or(0, |(_, port)| port), "iscsi", None)
-    });
-    for (address, port, label, name) in mounted.chain(sessions) {
+    for &(service, Endpoint { address, port, server: name }) in endpoints {
         let Some(address) = address else {
             targets.without_address += 1;
             continue;
@@ -61,7 +52,7 @@ pub fn host_targets(mounts: &[Mount], sessions: &[Session]) -> HostTargets {
         let Some(server) = servers.get_mut(index) else { continue };
         // An address says less than a name, and is what is left when no mount used one.
         server.names.extend(name.filter(|name| name.trim_matches(['[', ']']).parse::<IpAddr>().is_err()));
-        server.services.push((label, port));
+        server.services.push((service, port));
     }
     servers.sort_by_key(|server| server.address);
     targets.skipped = servers.len().saturating_sub(MAX_TARGETS);
@@ -71,13 +62,6 @@ pub fn host_targets(mounts: &[Mount], sessions: &[Session]) -> HostTargets {
         targets.targets.push(target);
     }
     targets
-}
-
-const fn service_label(family: Family) -> &'static str {
-    match family {
-        Family::Cifs => "smb",
-        Family::Nfs => "nfs",
-    }
 }
 
 struct Server<'a> {
@@ -135,9 +119,11 @@ fn unique(name: &str, taken: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use monitor_model::host::iscsi::{Connection, SessionState};
+    use monitor_model::host::iscsi::{Connection, Session, SessionState};
+    use monitor_model::host::mounts::{Family, Mount, MountSource, Mounts};
     use proptest::prelude::*;
 
+    use super::super::storage::Storage;
     use super::*;
 
     fn mount(family: Family, server: &str, address: Option<&str>, port: u16) -> Mount {
@@ -167,6 +153,12 @@ mod tests {
         }
     }
 
+    fn targets_of(mounts: &[Mount], sessions: &[Session]) -> HostTargets {
+        let mounts = Some(Mounts { source: MountSource::Pid1, mounts: mounts.to_vec() });
+        let storage = Storage { mounts, sessions: Some(sessions.to_vec()), sources: Vec::new() };
+        storage.targets().unwrap()
+    }
+
     fn shown(targets: &HostTargets) -> Vec<String> {
         targets
             .targets
@@ -184,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_server_with_shares_and_sessions_is_one_target_with_their_services() {
-        let targets = host_targets(
+        let targets = targets_of(
             &[
                 mount(Family::Cifs, "192.168.100.180", Some("192.168.100.180"), 445),
                 mount(Family::Cifs, "QNAP.lan", Some("192.168.100.180"), 445),
@@ -198,7 +190,7 @@ mod tests {
 
     #[test]
     fn names_are_safe_unique_and_not_reserved() {
-        let targets = host_targets(
+        let targets = targets_of(
             &[
                 mount(Family::Cifs, "192.168.1.9", Some("192.168.1.9"), 445),
                 mount(Family::Cifs, "nas", Some("10.0.0.1"), 445),
@@ -216,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_second_port_of_a_kind_has_its_own_service() {
-        let targets = host_targets(
+        let targets = targets_of(
             &[
                 mount(Family::Cifs, "nas", Some("10.0.0.1"), 1445),
                 mount(Family::Cifs, "nas", Some("10.0.0.1"), 445),
@@ -235,7 +227,7 @@ mod tests {
                     mount(Family::Cifs, name, Some(&std::net::Ipv4Addr::from(*address).to_string()), *port)
                 })
                 .collect();
-            let targets = host_targets(&mounts, &[]);
+            let targets = targets_of(&mounts, &[]);
             prop_assert!(targets.targets.len() <= MAX_TARGETS);
             let mut names: Vec<&str> = targets.targets.iter().map(|target| target.name.as_str()).collect();
             prop_assert!(names.iter().all(|name| !name.is_empty()

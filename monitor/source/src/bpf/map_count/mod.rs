@@ -12,10 +12,10 @@ use std::time::Duration;
 use aya::maps::{HashMap, MapData};
 use aya::programs::{Iter, ProgramError};
 use aya::{Btf, Ebpf};
+use monitor_decode::btf::Places;
 use monitor_model::count_plan::{self, CountFacts, Plan};
 use monitor_model::eviction_plan::Trial;
 
-use super::btf::Places;
 use super::{LoadError, ScanError, drain, in_map, missing, probe, sys, take};
 
 /// The program, see `monitor-ebpf/src/map_count.rs`.

@@ -3,7 +3,11 @@
 //! In: rows. Out: pass or fail. Must not: count in another way than the walk does.
 
 use monitor_abi::cell::CHUNK;
+use monitor_abi::scan::found;
 use monitor_abi::silence::pack_reports;
+use monitor_abi::timeout;
+use monitor_decode::cilium::ct::decode_ct;
+use monitor_decode::scan::RawScan;
 use monitor_model::ct::CtRow;
 use monitor_model::timeouts::tolerance;
 
@@ -15,7 +19,7 @@ const CLOCK: Option<ClockNow> = Some(ClockNow::ktime(0));
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the walk counts of these rows.
-fn shown(rows: impl IntoIterator<Item = CtRow>) -> Shown {
+fn shown(rows: impl IntoIterator<Item = CtRow>) -> TimeoutCounts {
     let mut raw = RawScan {
         found: [0; found::LEN],
         cells: Vec::new(),
@@ -40,7 +44,7 @@ fn shown(rows: impl IntoIterator<Item = CtRow>) -> Shown {
             raw.found[found::LOST + class as usize] += 1;
         }
     }
-    Shown::of(&raw)
+    TimeoutCounts::of(&raw)
 }
 
 /// An entry of this protocol, tuple flags and entry flags that shows this many units.
@@ -51,7 +55,7 @@ fn row(nexthdr: u8, tuple_flags: u8, flags: u16, units: i64) -> CtRow {
     value[32..36].copy_from_slice(&u32::try_from(report + units).unwrap().to_ne_bytes());
     value[36..38].copy_from_slice(&flags.to_ne_bytes());
     value[48..52].copy_from_slice(&u32::try_from(report).unwrap().to_ne_bytes());
-    CtRow::decode(&key, &value).unwrap()
+    decode_ct(&key, &value).unwrap()
 }
 
 fn closed(units: i64) -> CtRow {
@@ -70,18 +74,18 @@ fn seconds(timeouts: &Timeouts, class: TimeoutClass) -> Option<u64> {
     timeouts.facts(CLOCK).iter().find(|fact| fact.class == class).map(|fact| fact.value.as_secs())
 }
 
-fn known(maps: &[Shown]) -> Timeouts {
+fn known(maps: &[TimeoutCounts]) -> Timeouts {
     let mut timeouts = Timeouts::default();
     timeouts.observe(maps.iter());
     timeouts
 }
 
-fn odd(timeouts: &Timeouts, map: &Shown) -> Option<u64> {
+fn odd(timeouts: &Timeouts, map: &TimeoutCounts) -> Option<u64> {
     timeouts.odd(map, None, INTERVAL, CLOCK)
 }
 
 fn captured(map: &str) -> Vec<CtRow> {
-    capture::records(map).iter().map(|(key, value)| CtRow::decode(key, value).unwrap()).collect()
+    capture::records(map).iter().map(|(key, value)| decode_ct(key, value).unwrap()).collect()
 }
 
 #[test]

@@ -7,15 +7,20 @@
 //! Operations are counted per mounted share since it was mounted. Reconnects of one server are
 //! `Server::reconnects`; `Stats::session_reconnects` is the sum over all servers since the module was loaded.
 
+use monitor_decode::error::ParseError;
+use monitor_decode::host::cifs::{parse_debug_data, parse_stats};
 use monitor_model::host::cifs::Cifs;
+use monitor_model::host::mounts::Family;
 
-use super::{Host, ParseError, Sample, read_optional};
+use super::storage::Protocol;
+use super::{Host, Sample, in_file, read_optional};
 
-mod debug_data;
-mod stats;
 mod sums;
 
 pub use crate::host::cifs::sums::CifsSums;
+
+pub(super) const PROTOCOL: Protocol =
+    Protocol { service: "smb", endpoints: |storage| storage.mounted(Family::Cifs) };
 
 /// `Ok(None)`: the module is not loaded.
 pub fn read_cifs(host: &Host) -> Sample<Cifs> {
@@ -28,7 +33,7 @@ pub fn read_cifs(host: &Host) -> Sample<Cifs> {
         Some(cifs) if !cifs.adds_up() => {
             let problem =
                 ParseError::new(1, "no more sessions than there are", "lines that are not the client's");
-            Err(problem.at(&host.proc("fs/cifs/DebugData")))
+            Err(in_file(&host.proc("fs/cifs/DebugData"))(problem))
         }
         other => Ok(other),
     }
@@ -37,37 +42,13 @@ pub fn read_cifs(host: &Host) -> Sample<Cifs> {
 fn read_both(host: &Host) -> Sample<Cifs> {
     let path = host.proc("fs/cifs/Stats");
     let Some(bytes) = read_optional(&path)? else { return Ok(None) };
-    let stats = stats::parse(&bytes).map_err(|error| error.at(&path))?;
+    let stats = parse_stats(&bytes).map_err(in_file(&path))?;
     let path = host.proc("fs/cifs/DebugData");
     let servers = match read_optional(&path)? {
-        Some(bytes) => Some(debug_data::parse(&bytes).map_err(|error| error.at(&path))?),
+        Some(bytes) => Some(parse_debug_data(&bytes).map_err(in_file(&path))?),
         None => None,
     };
     Ok(Some(Cifs { stats, servers }))
-}
-
-/// The numbers in a line, in order; `None` in the place of one that is none, so that the others keep theirs.
-fn numbers(line: &str) -> impl Iterator<Item = Option<i128>> {
-    line.split(|symbol: char| !symbol.is_ascii_digit() && symbol != '-')
-        .filter(|word| word.bytes().any(|byte| byte.is_ascii_digit()))
-        .map(|word| word.parse().ok())
-}
-
-/// A number that says how much there is; one below zero says nothing.
-fn gauge(number: Option<i128>) -> Option<u64> {
-    u64::try_from(number?).ok()
-}
-
-/// A number that only grows. The client counts most in 32 bits and prints them with a sign: from 2^31 on they look negative.
-fn counter(number: Option<i128>) -> Option<u64> {
-    let number = number?;
-    let wrapped = i32::try_from(number).ok().filter(|number| *number < 0);
-    wrapped.map_or(u64::try_from(number).ok(), |wrapped| Some(u64::from(wrapped.cast_unsigned())))
-}
-
-/// `\\server\share` in its two parts.
-fn split_unc(unc: &str) -> Option<(&str, &str)> {
-    unc.strip_prefix("\\\\")?.split_once('\\')
 }
 
 #[cfg(test)]
@@ -128,26 +109,6 @@ mod tests {
     }
 
     #[test]
-    fn numbers_keep_their_places_and_counts_go_on_where_they_look_negative() {
-        let all = |line: &str| numbers(line).collect::<Vec<_>>();
-        assert_eq!(all("a: 5 total -1 failed"), [Some(5), Some(-1)]);
-        let huge = "9".repeat(60);
-        assert_eq!(all(&format!("{huge} total 3 failed")), [None, Some(3)]);
-        assert_eq!(all("31 since 2026-11-22"), [Some(31), None]);
-        for (number, count, amount) in [
-            (Some(7), Some(7), Some(7)),
-            (Some(-1), Some((1 << 32) - 1), None),
-            (Some(i32::MIN.into()), Some(1 << 31), None),
-            (Some(i128::from(i32::MIN) - 1), None, None),
-            (Some(u64::MAX.into()), Some(u64::MAX), Some(u64::MAX)),
-            (Some(i128::from(u64::MAX) + 1), None, None),
-            (None, None, None),
-        ] {
-            assert_eq!((counter(number), gauge(number)), (count, amount), "{number:?}");
-        }
-    }
-
-    #[test]
     fn a_server_that_the_client_does_not_count_is_not_believed() {
         let dir = TempDir::new();
         let (stats, data) = (fixture("cifs/6.12-silent/Stats"), fixture("cifs/6.12-silent/DebugData"));
@@ -156,7 +117,7 @@ mod tests {
         let (before, behind) = data.split_once("\t2) ").unwrap();
         let whole = data.split_once("Servers: \n1)").unwrap().1.split_once("\t1) \\").unwrap().0;
         let forged = format!("{before}\t2) \\\\nas\\x\n\n\tMIDs: \n--\n2){whole}\t1) {behind}");
-        assert_eq!(debug_data::parse(forged.as_bytes()).unwrap().len(), 2);
+        assert_eq!(parse_debug_data(forged.as_bytes()).unwrap().len(), 2);
         dir.write("proc/fs/cifs/Stats", &stats);
         dir.write("proc/fs/cifs/DebugData", forged.as_bytes());
         let error = read_cifs(&dir.host()).unwrap_err().to_string();

@@ -187,7 +187,7 @@ mod tests {
             let mut now = reading("6.12-used");
             let text =
                 format!("CIFS Session: 1\n1) \\\\192.168.100.180\\media\nCreates: {count} total 0 failed\n");
-            now.stats = super::super::stats::parse(text.as_bytes()).unwrap();
+            now.stats = monitor_decode::host::cifs::parse_stats(text.as_bytes()).unwrap();
             now
         };
         let (mut sums, targets) = (CifsSums::default(), targets());

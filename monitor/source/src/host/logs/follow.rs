@@ -15,9 +15,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use monitor_decode::host::cri::{Assembler, Room};
 use monitor_model::host::logs::Totals;
 
-use super::cri::{Assembler, Room};
 use super::{Limits, Meter};
 
 /// What one reading may still use.

@@ -14,16 +14,16 @@ use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use monitor_decode::host::cri::Room;
+use monitor_decode::host::pod_logs::{PodFolder, is_current_log};
 use monitor_model::host::logs::{LogCounts, LogPattern, Totals};
 use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 
 use super::{Host, Sample, list_optional};
 use crate::bpf::sys;
 
-mod cri;
 mod follow;
 
-use crate::host::logs::cri::Room;
 use crate::host::logs::follow::{Budget, Follower};
 
 /// How much one reading may cost.
@@ -280,29 +280,6 @@ impl LogCounter {
 struct Found {
     files: BTreeMap<PathBuf, Vec<usize>>,
     skipped: usize,
-}
-
-/// `N.log`: what is being written. Rotated files have a time behind it (`0.log.20261101-120000`, later `.gz`).
-fn is_current_log(name: &str) -> bool {
-    name.strip_suffix(".log")
-        .is_some_and(|number| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
-}
-
-/// `NAMESPACE_POD_UID`; none of the three may hold an underscore.
-#[derive(Debug, PartialEq, Eq)]
-struct PodFolder<'a> {
-    namespace: &'a str,
-    name: &'a str,
-}
-
-impl<'a> PodFolder<'a> {
-    fn parse(folder: &'a str) -> Option<Self> {
-        let mut parts = folder.split('_');
-        match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(namespace), Some(name), Some(_), None) => Some(Self { namespace, name }),
-            _ => None,
-        }
-    }
 }
 
 #[cfg(test)]

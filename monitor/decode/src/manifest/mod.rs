@@ -1,54 +1,20 @@
-//! Kubernetes objects from a file, as far as they say something about storage or conntrack.
+//! Kubernetes objects, as far as they say something about storage or conntrack.
 //!
 //! In: what `kubectl get ... -o json` prints, or YAML with any number of documents; lists are opened. Out: plain
 //! [`Object`]s; kinds that say nothing here are counted. Must not: judge, or keep values that may be secret: of a
 //! Secret nothing is read.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
 
 use monitor_model::host::mounts::Family;
 use monitor_model::manifest::{Container, Manifest, Object, ObjectId, PersistentVolume};
 use serde::Deserialize as _;
 use yaml_serde::Value;
 
-use crate::cilium::agent_config::scalar;
+use crate::yaml::scalar;
 
-#[derive(Debug, thiserror::Error)]
-pub enum ManifestError {
-    #[error("failed to read manifest {path}: {source}")]
-    Read { path: PathBuf, source: io::Error },
-    #[error("failed to read manifest {path}: larger than {limit} bytes: give fewer objects at a time")]
-    TooLarge { path: PathBuf, limit: u64 },
-    #[error("failed to parse manifest {path}: document {document}: {reason}")]
-    Parse { path: PathBuf, document: usize, reason: String },
-}
-
-const LIMIT: u64 = 64 << 20;
 /// Lists in lists, and values in values, deeper than any object of Kubernetes.
 const DEPTH: usize = 32;
-
-/// A file, or standard input when the path is `-`.
-pub fn read_manifest(path: &Path) -> Result<Manifest, ManifestError> {
-    let fail = |source| ManifestError::Read { path: path.to_owned(), source };
-    let mut bytes = Vec::new();
-    if path == Path::new("-") {
-        io::stdin().lock().take(LIMIT + 1).read_to_end(&mut bytes).map_err(fail)?;
-    } else {
-        let file = std::fs::File::open(path).map_err(fail)?;
-        file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(fail)?;
-    }
-    if bytes.len() as u64 > LIMIT {
-        return Err(ManifestError::TooLarge { path: path.to_owned(), limit: LIMIT });
-    }
-    parse_manifest(&bytes).map_err(|(document, reason)| ManifestError::Parse {
-        path: path.to_owned(),
-        document,
-        reason,
-    })
-}
 
 /// Every document; an error names the number of the one that is none.
 pub fn parse_manifest(bytes: &[u8]) -> Result<Manifest, (usize, String)> {

@@ -17,9 +17,9 @@ fn tcp_v6() -> MapName {
 }
 
 /// A walk at `at` that saw 100 living entries and this many dead ones.
-fn walk(at: u64, dead_closed: u64, dead_related: u64, others: u64, oldest: u64) -> Seen {
+fn walk(at: u64, dead_closed: u64, dead_related: u64, others: u64, oldest: u64) -> Sample {
     let dead = dead_closed + dead_related + others;
-    Seen {
+    Sample {
         at: Duration::from_secs(at),
         entries: 100 + dead,
         capacity: 4_096,
@@ -34,15 +34,15 @@ fn walk(at: u64, dead_closed: u64, dead_related: u64, others: u64, oldest: u64) 
     }
 }
 
-fn facts(watch: &CollectorWatch, name: &MapName, at: u64) -> GcFacts {
+fn facts(watch: &GcWatch, name: &MapName, at: u64) -> GcFacts {
     watch.facts(name, Duration::from_secs(at)).unwrap()
 }
 
 /// Passes counted over these walks of one map.
-fn count(walks: &[Seen]) -> u64 {
-    let mut watch = CollectorWatch::default();
-    for seen in walks {
-        watch.observe([(&tcp(), 7, Some(*seen))]);
+fn count(walks: &[Sample]) -> u64 {
+    let mut watch = GcWatch::default();
+    for sample in walks {
+        watch.observe([(&tcp(), 7, Some(*sample))]);
     }
     facts(&watch, &tcp(), 10_000).passes
 }
@@ -64,8 +64,8 @@ fn traffic_that_revives_a_few_entries_is_no_pass() {
 
 #[test]
 fn maps_of_a_family_are_heard_together() {
-    let told = |few: Seen, after: Seen| {
-        let mut watch = CollectorWatch::default();
+    let told = |few: Sample, after: Sample| {
+        let mut watch = GcWatch::default();
         watch.observe([(&any(), 1, Some(few)), (&tcp(), 2, Some(walk(0, 30, 0, 0, 250)))]);
         watch.observe([(&any(), 1, Some(after)), (&tcp(), 2, Some(walk(15, 0, 0, 0, 0)))]);
         [any(), tcp()].map(|name| facts(&watch, &name, 20).passes)
@@ -76,11 +76,11 @@ fn maps_of_a_family_are_heard_together() {
 
 #[test]
 fn a_family_without_dead_entries_takes_over_what_the_other_tells() {
-    let mut watch = CollectorWatch::default();
+    let mut watch = GcWatch::default();
     let both = |at, dead, oldest| [(tcp(), walk(at, dead, 0, 0, oldest)), (tcp_v6(), walk(at, 0, 0, 0, 0))];
     for pass in 0..4 {
         for walks in [both(300 * pass, 30, 290), both(300 * pass + 15, 0, 0)] {
-            watch.observe(walks.iter().map(|(name, seen)| (name, 1, Some(*seen))));
+            watch.observe(walks.iter().map(|(name, sample)| (name, 1, Some(*sample))));
         }
     }
     let (v4, v6) = (facts(&watch, &tcp(), 920), facts(&watch, &tcp_v6(), 920));
@@ -91,9 +91,9 @@ fn a_family_without_dead_entries_takes_over_what_the_other_tells() {
 
 #[test]
 fn a_flush_and_another_map_behind_the_pin_are_no_pass() {
-    let flushed = Seen { entries: 3, left: [0, 0, 0, 3], ..walk(15, 0, 0, 0, 0) };
+    let flushed = Sample { entries: 3, left: [0, 0, 0, 3], ..walk(15, 0, 0, 0, 0) };
     assert_eq!(count(&[walk(0, 50, 0, 0, 200), flushed]), 0);
-    let mut watch = CollectorWatch::default();
+    let mut watch = GcWatch::default();
     watch.observe([(&tcp(), 7, Some(walk(0, 50, 0, 0, 200)))]);
     watch.observe([(&tcp(), 8, Some(walk(15, 0, 0, 0, 0)))]);
     assert_eq!(facts(&watch, &tcp(), 20).passes, 0);
@@ -105,16 +105,16 @@ fn a_flush_and_another_map_behind_the_pin_are_no_pass() {
 
 #[test]
 fn before_the_second_pass_the_interval_is_unknown_and_only_the_dead_lengthen_it() {
-    let mut watch = CollectorWatch::default();
-    for seen in [walk(0, 5, 0, 0, 200), walk(15, 0, 0, 0, 0), walk(300, 30, 0, 0, 280)] {
-        watch.observe([(&tcp(), 7, Some(seen))]);
+    let mut watch = GcWatch::default();
+    for sample in [walk(0, 5, 0, 0, 200), walk(15, 0, 0, 0, 0), walk(300, 30, 0, 0, 280)] {
+        watch.observe([(&tcp(), 7, Some(sample))]);
     }
     assert_eq!(
         (facts(&watch, &tcp(), 300).last_removed, facts(&watch, &tcp(), 300).interval),
         (Some(5), None)
     );
     watch.observe([(&tcp(), 7, Some(walk(315, 1, 0, 0, 5)))]);
-    let interval = |watch: &CollectorWatch, at| facts(watch, &tcp(), at).interval.unwrap().as_millis();
+    let interval = |watch: &GcWatch, at| facts(watch, &tcp(), at).interval.unwrap().as_millis();
     // The passes were at 7.5 (between two scans) and before 310.
     assert_eq!(interval(&watch, 320), 297_500);
     assert_eq!(facts(&watch, &tcp(), 320).last_pass_age, Some(Duration::from_secs(15)));

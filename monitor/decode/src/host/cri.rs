@@ -5,15 +5,15 @@
 
 /// What came of some bytes, to be added to the totals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
-    pub(super) messages: u64,
-    pub(super) cut: u64,
-    pub(super) malformed: u64,
+pub struct Tally {
+    pub messages: u64,
+    pub cut: u64,
+    pub malformed: u64,
 }
 
 /// Puts lines and messages together again.
 #[derive(Debug, Default)]
-pub(super) struct Assembler {
+pub struct Assembler {
     /// The line whose end has not been read yet, cut.
     line: Vec<u8>,
     line_cut: bool,
@@ -39,17 +39,13 @@ const TEXTS: usize = 3;
 
 /// How much unfinished text all files together may still hold, beyond what is each one's own.
 #[derive(Debug)]
-pub(super) struct Room {
+pub struct Room {
     left: usize,
 }
 
 impl Room {
     /// Of so many bytes for so many files, of which these hold something.
-    pub(super) fn new<'a>(
-        most: usize,
-        files: usize,
-        assemblers: impl Iterator<Item = &'a Assembler>,
-    ) -> Self {
+    pub fn new<'a>(most: usize, files: usize, assemblers: impl Iterator<Item = &'a Assembler>) -> Self {
         let own = files.saturating_mul(TEXTS * OWN);
         let held = assemblers.flat_map(Assembler::texts).map(|text| text.len().saturating_sub(OWN)).sum();
         Self { left: most.saturating_sub(own).saturating_sub(held) }
@@ -75,7 +71,7 @@ impl Room {
 
 impl Assembler {
     /// What follows does not follow what came: parts that wait for their end are given up.
-    pub(super) fn restart(&mut self, in_the_middle: bool) {
+    pub fn restart(&mut self, in_the_middle: bool) {
         *self = Self { in_the_middle, ..Self::default() };
     }
 
@@ -86,7 +82,7 @@ impl Assembler {
     }
 
     /// Gives every message that these bytes complete.
-    pub(super) fn push(
+    pub fn push(
         &mut self,
         mut bytes: &[u8],
         bound: usize,

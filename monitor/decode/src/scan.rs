@@ -1,22 +1,49 @@
-//! Counters into plain data.
+//! What a walk counted, as the kernel side counts it.
 //!
-//! In: raw scans and their clock. Out: cells, seconds, targets. Must not: read anything: pure functions.
+//! In: a record and arrays of counters, see `monitor_abi::cell` and `monitor_abi::scan`; the clock of the walk. Out: cells
+//! with names, seconds, targets. Must not: take a counter for something that no entry can be.
 
 use std::time::Duration;
 
 use monitor_abi::cell::{MAX_PAIRS, decode_map_cell, decode_target_cell, longest_unanswered};
 use monitor_abi::class::{Due, State};
 use monitor_abi::scan::found;
-use monitor_model::clock::{Clock, ClockNow};
+use monitor_model::clock::{ClockNow, Clocks};
 use monitor_model::map_name::MapName;
 use monitor_model::snapshot::{Cell, MapScan, SilentEntries, TargetCell, TargetState};
 use monitor_model::target::TargetIndex;
 
-use crate::bpf::RawScan;
+/// What one walk counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawScan {
+    /// `scan::found` words.
+    pub found: [u64; found::LEN],
+    /// `cell::map_cell` counters.
+    pub cells: Vec<u64>,
+    /// `cell::target_cell` counters; empty where targets were not asked for.
+    pub target_cells: Vec<u64>,
+    /// Entries by the timeout they show, see `monitor_abi::timeout`; nothing for NAT maps.
+    pub timeouts: Vec<u64>,
+    /// `read` calls the walk took.
+    pub reads: u64,
+}
+
+impl RawScan {
+    /// A word of the record.
+    #[must_use]
+    pub fn word(&self, index: usize) -> u64 {
+        self.found.get(index).copied().unwrap_or(0)
+    }
+
+    #[must_use]
+    pub fn clocks(&self) -> Clocks {
+        Clocks { ktime_ns: self.word(found::KTIME_NS), jiffies: self.word(found::JIFFIES) }
+    }
+}
 
 /// A target counter with its classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PairCell {
+pub struct PairCell {
     pub pair: usize,
     pub state: State,
     /// For too long, see `monitor_abi::silence`.
@@ -27,7 +54,7 @@ pub(super) struct PairCell {
 
 /// The targets' counters of one walk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct PairCells {
+pub struct PairCells {
     /// Without the empty ones.
     pub cells: Vec<PairCell>,
     /// The longest silence of an unanswered entry, of pairs that have some.
@@ -35,7 +62,8 @@ pub(super) struct PairCells {
 }
 
 /// What one walk counted, without the empty cells.
-pub(super) fn map_scan(
+#[must_use]
+pub fn map_scan(
     name: &MapName,
     raw: &RawScan,
     reading: ClockNow,
@@ -74,7 +102,8 @@ pub(super) fn map_scan(
 }
 
 /// What one walk counted of the targets.
-pub(super) fn pair_cells(raw: &RawScan, reading: ClockNow) -> PairCells {
+#[must_use]
+pub fn pair_cells(raw: &RawScan, reading: ClockNow) -> PairCells {
     let counted = (0_u32..).zip(&raw.target_cells).filter(|(_, entries)| **entries > 0);
     let cells = counted.filter_map(|(index, entries)| {
         let (pair, state, silent, expired) = decode_target_cell(index)?;
@@ -88,7 +117,8 @@ pub(super) fn pair_cells(raw: &RawScan, reading: ClockNow) -> PairCells {
 }
 
 /// Sums the walks by target and service.
-pub(super) fn targets<'a>(
+#[must_use]
+pub fn target_states<'a>(
     index: &TargetIndex,
     walks: &(impl Iterator<Item = &'a PairCells> + Clone),
     decided: bool,
@@ -125,67 +155,16 @@ pub(super) fn targets<'a>(
     index.pairs().enumerate().map(build).collect()
 }
 
-/// The due classes' bounds in clock units: the smallest number of units that is at least so many seconds.
-/// `None` while the clock, or its frequency, is unknown.
-pub(super) fn bounds_in_units(seconds: [i64; 11], reading: ClockNow) -> Option<[i32; 11]> {
-    let scale = match reading.mode {
-        Clock::Undecided => return None,
-        Clock::Ktime => return Some(seconds.map(saturate)),
-        Clock::Jiffies if reading.hz == 0 => return None,
-        Clock::Jiffies => i64::from(reading.hz),
-    };
-    // One unit is 256 jiffies.
-    Some(seconds.map(|seconds| {
-        let jiffies = seconds * scale;
-        saturate(jiffies.div_euclid(256) + i64::from(jiffies.rem_euclid(256) != 0))
-    }))
-}
-
-/// How many CPUs a list such as `0-3,8` names: the last one, plus one.
-pub(super) fn cpu_list(text: &str) -> Option<u32> {
-    let last = text.trim().rsplit([',', '-']).next()?;
-    last.parse::<u32>().ok()?.checked_add(1)
-}
-
-fn saturate(value: i64) -> i32 {
-    i32::try_from(value).unwrap_or(if value < 0 { i32::MIN } else { i32::MAX })
-}
-
 #[cfg(test)]
 mod tests {
     use monitor_abi::cell::{CHUNK, MAP_CHUNKS, TARGET_CHUNKS};
-    use monitor_abi::class::DUE_BOUNDS;
+    use monitor_model::clock::Clock;
     use monitor_model::map_name::global_maps;
     use monitor_model::target::TargetSpec;
     use proptest::prelude::*;
     use proptest::{array, collection};
 
     use super::*;
-
-    #[test]
-    fn a_cpu_list_counts_to_its_last() {
-        let check = |text, expected| assert_eq!(cpu_list(text), expected, "{text}");
-        check("0-1\n", Some(2));
-        check("0\n", Some(1));
-        check("0-3,8-15\n", Some(16));
-        check("", None);
-    }
-
-    #[test]
-    fn bounds_in_jiffies_part_the_same_seconds() {
-        for hz in [100, 250, 300, 1000] {
-            let reading = ClockNow::jiffies(0, hz);
-            let bounds = bounds_in_units(DUE_BOUNDS, reading).unwrap();
-            for (bound, seconds) in bounds.iter().zip(DUE_BOUNDS) {
-                let at = |units: i32| i64::from(units) * 256 >= seconds * i64::from(hz);
-                assert!(
-                    at(*bound) && !at(*bound - 1),
-                    "{bound} units are the first of {seconds} s at HZ {hz}"
-                );
-            }
-        }
-        assert_eq!(bounds_in_units(DUE_BOUNDS, ClockNow::jiffies(0, 0)), None);
-    }
 
     proptest! {
         #[test]
@@ -233,7 +212,7 @@ mod tests {
                 services: Vec::new(),
             }]).unwrap();
             for decided in [false, true] {
-                let states = targets(&index, &[&pairs].into_iter(), decided);
+                let states = target_states(&index, &[&pairs].into_iter(), decided);
                 let mine = || pairs.cells.iter().filter(|cell| cell.pair == 0);
                 prop_assert_eq!(states.len(), 1);
                 prop_assert_eq!(states[0].count(|_| true), mine().map(|cell| cell.entries).sum::<u64>());

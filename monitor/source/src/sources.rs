@@ -8,7 +8,7 @@ use monitor_model::snapshot::SourceState;
 use crate::bpf::sys;
 
 /// Reads a source and notes how it fared; one that is off is not noted.
-pub(super) fn timed<T, E: std::error::Error>(
+pub(super) fn read_source<T, E: std::error::Error>(
     sources: &mut Vec<SourceState>,
     name: &'static str,
     read: impl FnOnce() -> Result<Option<T>, E>,

@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use monitor_model::float::float;
+
 /// Falls kept at the most, the latest.
 const MOST: usize = 64;
 /// Seconds that tell what comes while the count falls.
@@ -69,7 +71,7 @@ impl Trace {
         if self.falls.len() > MOST {
             self.falls.remove(0);
         }
-        let rise = super::as_f64(entries - before) / elapsed;
+        let rise = float(entries - before) / elapsed;
         self.rise += (rise - self.rise) * WEIGHT;
         self.rises.push_back(rise);
         if self.rises.len() > LATELY {
@@ -84,7 +86,7 @@ impl Trace {
 
     /// What comes in so many seconds.
     pub(super) fn came(&self, seconds: u64) -> u64 {
-        super::rounded(self.rise * super::as_f64(seconds))
+        super::rounded(self.rise * float(seconds))
     }
 
     /// The latest count.

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use monitor_model::float::float;
 use monitor_model::map_name::MapName;
 
 use super::falls::Fall;
-use super::seen::Seen;
+use super::sample::Sample;
 use super::verdict::{self, Opinion, Suspicion};
-use super::{Family, MapWatch, TELLING, as_f64, rounded};
+use super::{Family, MapWatch, TELLING, rounded};
 
 /// Falls of several maps that begin so close to each other are one pass.
 pub(super) const ONE_PASS: Duration = Duration::from_secs(3);
@@ -19,7 +20,7 @@ pub(super) const ONE_PASS: Duration = Duration::from_secs(3);
 pub(super) const UNDER_WAY: Duration = Duration::from_secs(2);
 
 /// A pass, and what it removed by map.
-pub(super) struct Found {
+pub(super) struct Pass {
     pub(super) at: Duration,
     pub(super) removed: BTreeMap<MapName, u64>,
     /// How long the oldest of what it took had been dead.
@@ -29,7 +30,7 @@ pub(super) struct Found {
 /// What was between two walks of a family's maps.
 #[derive(Default)]
 pub(super) struct Between {
-    pub(super) found: Vec<Found>,
+    pub(super) passes: Vec<Pass>,
     pub(super) doubt: Option<Duration>,
     /// Something else than a pass removed entries.
     pub(super) disturbed: bool,
@@ -37,16 +38,16 @@ pub(super) struct Between {
     pub(super) under_way: bool,
 }
 
-pub(super) type Walks<'a> = [(&'a MapName, &'a MapWatch, Seen, Seen)];
+pub(super) type Walks<'a> = [(&'a MapName, &'a MapWatch, Sample, Sample)];
 
 /// By the falls of the kernel's counts, those of several maps together.
 pub(super) fn by_counts(walks: &Walks<'_>, family: &Family) -> Between {
     let mut events: Vec<(Suspicion, BTreeMap<&MapName, Fall>)> = Vec::new();
     let mut falls: Vec<(&MapName, Fall)> = walks
         .iter()
-        .flat_map(|(name, map, before, seen)| {
+        .flat_map(|(name, map, before, after)| {
             let tells = |fall: &Fall| {
-                fall.removed() >= 1 && !is_eviction(fall, before.capacity) && fall.from <= seen.at
+                fall.removed() >= 1 && !is_eviction(fall, before.capacity) && fall.from <= after.at
             };
             map.trace.since(before.at).into_iter().filter(tells).map(|fall| (*name, fall)).collect::<Vec<_>>()
         })
@@ -66,22 +67,22 @@ pub(super) fn by_counts(walks: &Walks<'_>, family: &Family) -> Between {
     }
     let mut between = Between::default();
     for (when, falls) in events {
-        let previous = between.found.last().map(|pass: &Found| pass.at);
+        let previous = between.passes.last().map(|pass: &Pass| pass.at);
         let when = Suspicion { follows: previous, ..when };
-        let opinion = |(name, map, before, seen): &(&MapName, &MapWatch, Seen, Seen)| {
-            verdict::by_count(before, seen, falls.get(name), &map.trace, when)
+        let opinion = |(name, map, before, after): &(&MapName, &MapWatch, Sample, Sample)| {
+            verdict::by_count(before, after, falls.get(name), &map.trace, when)
         };
         // When the count was read the first time after it: within a second of the pass.
         let at = when.from + when.until.saturating_sub(when.from).min(Duration::from_secs(1)) / 2;
         match together(walks.iter().map(opinion), || family.foresees(at)) {
-            Verdict::Pass => {
-                let removed = walks.iter().map(|(name, _, _, seen)| {
+            Verdict::Passed => {
+                let removed = walks.iter().map(|(name, _, _, after)| {
                     let removed =
                         falls.get(name).map_or(0, |fall| fall.removed().min(fall.before + fall.blur()));
-                    ((*name).clone(), removed.min(seen.capacity))
+                    ((*name).clone(), removed.min(after.capacity))
                 });
                 let removed = removed.collect();
-                let aged = |(_, _, before, _): &(&MapName, &MapWatch, Seen, Seen)| {
+                let aged = |(_, _, before, _): &(&MapName, &MapWatch, Sample, Sample)| {
                     let since = at.saturating_sub(before.at);
                     let dead = (before.dead > 0).then(|| Duration::from_secs(before.oldest) + since);
                     let closing = (before.closing > 0).then(|| since.saturating_sub(Duration::from_secs(11)));
@@ -92,7 +93,7 @@ pub(super) fn by_counts(walks: &Walks<'_>, family: &Family) -> Between {
                     Some(previous) => at.saturating_sub(previous),
                     None => walks.iter().filter_map(aged).max().unwrap_or_default(),
                 };
-                between.found.push(Found { at, removed, oldest });
+                between.passes.push(Pass { at, removed, oldest });
             }
             Verdict::Doubt => {
                 between.doubt = Some(at);
@@ -113,14 +114,14 @@ pub(super) fn by_counts(walks: &Walks<'_>, family: &Family) -> Between {
 }
 
 fn is_recent(when: Suspicion, walks: &Walks<'_>) -> bool {
-    walks.iter().any(|(.., seen)| when.until + UNDER_WAY > seen.at)
+    walks.iter().any(|(.., after)| when.until + UNDER_WAY > after.at)
 }
 
 /// By the walks alone.
 pub(super) fn by_walks(walks: &Walks<'_>, family: &Family) -> Between {
-    let opinions = walks.iter().map(|(_, _, before, seen)| verdict::by_walks(before, seen));
+    let opinions = walks.iter().map(|(_, _, before, after)| verdict::by_walks(before, after));
     let first = walks.iter().map(|(_, _, before, _)| before.at).min().unwrap_or_default();
-    let latest = walks.iter().map(|(.., seen)| seen.last_chance()).min().unwrap_or_default().max(first);
+    let latest = walks.iter().map(|(.., after)| after.last_chance()).min().unwrap_or_default().max(first);
     // Where many die, the first death that is left follows the pass at once; where few do, it may have been any time.
     let busy = walks
         .iter()
@@ -129,24 +130,24 @@ pub(super) fn by_walks(walks: &Walks<'_>, family: &Family) -> Between {
     match together(opinions, || family.foresees(at)) {
         Verdict::No => Between::default(),
         Verdict::Doubt => Between { doubt: Some(at), ..Between::default() },
-        Verdict::Pass => {
+        Verdict::Passed => {
             let removed = walks.iter().map(|(name, map, before, _)| {
                 let since = at.saturating_sub(before.at).as_secs_f64();
                 // What died after the walk was never seen dead, but went with the rest.
-                let rate = map.dying.known().unwrap_or(0.0).max(as_f64(before.closing) / 10.0);
+                let rate = map.dying.known().unwrap_or(0.0).max(float(before.closing) / 10.0);
                 let removed = before.dead + rounded(rate * since);
                 ((*name).clone(), removed.min(before.entries).min(before.capacity))
             });
             let removed = removed.collect();
-            let elapsed = walks.iter().map(|(_, _, before, seen)| seen.at.saturating_sub(before.at)).max();
+            let elapsed = walks.iter().map(|(_, _, before, after)| after.at.saturating_sub(before.at)).max();
             let elapsed = elapsed.unwrap_or_default();
             // The oldest went with the first pass after the walk. Where there may have been two since, it was that one.
             let single = family.last.is_some_and(|last| at.saturating_sub(last) + UNDER_WAY >= elapsed * 2);
             let until = if single { at.saturating_sub(first) } else { Duration::ZERO };
             let oldest = walks.iter().filter(|(_, _, before, _)| before.dead > 0);
             let oldest = oldest.map(|(_, _, before, _)| Duration::from_secs(before.oldest) + until).max();
-            let found = Found { at, removed, oldest: oldest.unwrap_or_default() };
-            Between { found: vec![found], disturbed: true, ..Between::default() }
+            let pass = Pass { at, removed, oldest: oldest.unwrap_or_default() };
+            Between { passes: vec![pass], disturbed: true, ..Between::default() }
         }
     }
 }
@@ -155,7 +156,7 @@ pub(super) fn by_walks(walks: &Walks<'_>, family: &Family) -> Between {
 enum Verdict {
     No,
     Doubt,
-    Pass,
+    Passed,
 }
 
 fn together(opinions: impl Iterator<Item = Opinion>, foreseen: impl Fn() -> bool) -> Verdict {
@@ -166,9 +167,9 @@ fn together(opinions: impl Iterator<Item = Opinion>, foreseen: impl Fn() -> bool
     }
     let doubtful = says(Opinion::Doubtful) || (says(Opinion::Perhaps) && !says(Opinion::For));
     match (doubtful, says(Opinion::For)) {
-        (true, _) if foreseen() => Verdict::Pass,
+        (true, _) if foreseen() => Verdict::Passed,
         (true, _) => Verdict::Doubt,
-        (false, true) => Verdict::Pass,
+        (false, true) => Verdict::Passed,
         (false, false) => Verdict::No,
     }
 }

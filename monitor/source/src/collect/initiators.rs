@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 
+use monitor_decode::cilium::ct::decode_ct;
 use monitor_model::classifier::{Classifier, MapClassifier};
-use monitor_model::ct::CtRow;
 use monitor_model::map_name::MapName;
-use monitor_model::snapshot::Callers;
+use monitor_model::snapshot::Initiators;
 use monitor_model::target::NO_TARGET;
 use monitor_model::walk::WalkEvent;
 
@@ -22,15 +22,16 @@ const MOST: usize = 128;
 
 impl Collector {
     /// Walks the conntrack maps once more, for the addresses.
-    pub fn callers(&mut self) -> Result<Vec<Callers>, ScanError> {
-        let classifier = Classifier { targets: self.targets.clone(), stale_after: self.settings.stale_after };
+    pub fn unanswered_initiators(&mut self) -> Result<Vec<Initiators>, ScanError> {
+        let classifier =
+            Classifier { targets: self.targets.index.clone(), stale_after: self.settings.stale_after };
         let mut found: BTreeMap<(String, String), BTreeMap<IpAddr, u64>> = BTreeMap::new();
         let mut map: Option<MapClassifier<'_>> = None;
         self.stream(MapName::is_conntrack, &mut |step| {
             match step {
                 WalkEvent::Map { name, clock } => map = Some(classifier.of_map(name, clock)),
                 WalkEvent::Entry { key, value } => {
-                    let Some((map, row)) = map.as_ref().zip(CtRow::decode(key, value).ok()) else {
+                    let Some((map, row)) = map.as_ref().zip(decode_ct(key, value).ok()) else {
                         return ControlFlow::Continue(());
                     };
                     let facts = map.ct(row);
@@ -45,11 +46,11 @@ impl Collector {
             }
             ControlFlow::Continue(())
         })?;
-        let callers = found.into_iter().map(|((target, service), from)| {
+        let initiators = found.into_iter().map(|((target, service), from)| {
             let mut from: Vec<_> = from.into_iter().collect();
             from.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-            Callers { target, service, from: from.into_iter().map(|(address, _)| address).collect() }
+            Initiators { target, service, from: from.into_iter().map(|(address, _)| address).collect() }
         });
-        Ok(callers.collect())
+        Ok(initiators.collect())
     }
 }

@@ -12,7 +12,8 @@ use std::net::IpAddr;
 
 use monitor_model::host::cifs::{Server, ServerStatus};
 
-use super::super::ParseError;
+use crate::error::ParseError;
+
 use super::{counter, gauge, numbers};
 
 /// Which list the lines below belong to, in the order in which they come.
@@ -230,12 +231,11 @@ fn parse_address(text: &str) -> Option<IpAddr> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::super::testing::fixture;
     use super::*;
 
     #[test]
     fn a_silent_server_is_still_called_good_while_its_requests_pile_up() {
-        let [server] = parse(&fixture("cifs/6.12-silent/DebugData")).unwrap().try_into().unwrap();
+        let [server] = parse(fixture!("cifs/6.12-silent/DebugData")).unwrap().try_into().unwrap();
         assert_eq!(
             server,
             Server {
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_killed_server_needs_a_reconnect_and_so_do_its_session_and_shares() {
-        let [server] = parse(&fixture("cifs/6.12-killed/DebugData")).unwrap().try_into().unwrap();
+        let [server] = parse(fixture!("cifs/6.12-killed/DebugData")).unwrap().try_into().unwrap();
         assert_eq!((server.status, server.disconnected), (Some(ServerStatus::NeedReconnect), 4));
     }
 
@@ -271,14 +271,14 @@ mod tests {
 
     /// The file of a node whose share, server or file system is called like this.
     fn with(place: &str, text: &str) -> Result<Vec<Server>, ParseError> {
-        let file = String::from_utf8(fixture("cifs/6.12-silent/DebugData")).unwrap();
+        let file = String::from_utf8(fixture!("cifs/6.12-silent/DebugData").to_vec()).unwrap();
         assert!(file.contains(place), "{place}");
         parse(file.replacen(place, &format!("{place}{text}"), 1).as_bytes())
     }
 
     #[test]
     fn what_servers_and_mounts_are_called_forges_no_line() {
-        let plain = parse(&fixture("cifs/6.12-silent/DebugData")).unwrap();
+        let plain = parse(fixture!("cifs/6.12-silent/DebugData")).unwrap();
         let refused = |place: &str, text: &str| {
             let error = with(place, text).expect_err(text).to_string();
             assert!(error.contains("client") || error.contains("next"), "{text:?}: {error}");
@@ -351,7 +351,7 @@ mod tests {
 
         #[test]
         fn a_real_file_cut_or_spoilt_anywhere_is_survived(at in 0_usize..3000, bytes in prop::collection::vec(any::<u8>(), 0..20)) {
-            let mut file = fixture("cifs/6.12-silent/DebugData");
+            let mut file = fixture!("cifs/6.12-silent/DebugData").to_vec();
             file.splice(at.min(file.len())..(at + bytes.len()).min(file.len()), bytes);
             let _ = parse(&file);
             file.truncate(at);

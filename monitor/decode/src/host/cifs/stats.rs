@@ -6,7 +6,8 @@
 
 use monitor_model::host::cifs::{Op, Operations, Share, Stats};
 
-use super::super::ParseError;
+use crate::error::ParseError;
+
 use super::{counter, gauge, numbers, split_unc};
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Stats, ParseError> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::TELLING;
 use super::falls::{Fall, Trace};
-use super::seen::Seen;
+use super::sample::Sample;
 
 /// What a map says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +39,8 @@ pub(super) struct Suspicion {
 
 /// By how the count fell at that time; `None`: it did not.
 pub(super) fn by_count(
-    before: &Seen,
-    after: &Seen,
+    before: &Sample,
+    after: &Sample,
     fall: Option<&Fall>,
     trace: &Trace,
     when: Suspicion,
@@ -90,7 +90,7 @@ pub(super) fn by_count(
 }
 
 /// By the two walks alone.
-pub(super) fn by_walks(before: &Seen, after: &Seen) -> Opinion {
+pub(super) fn by_walks(before: &Sample, after: &Sample) -> Opinion {
     let elapsed = seconds(after.at.saturating_sub(before.at));
     let gone = |least: u64| after.dead == 0 || after.oldest <= least;
     if before.has_aged() && !gone(elapsed + before.unit) {

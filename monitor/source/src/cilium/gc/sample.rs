@@ -1,4 +1,4 @@
-//! What one walk says of a map's entries, as far as passes of the collector concern it.
+//! What one walk says of a map's entries, as far as passes of the gc concern it.
 //!
 //! In: the cells of a walk. Out: how many are dead, how many will be by when, how many cannot. Must not: guess: a bound
 //! that holds for some entries only is no bound.
@@ -16,7 +16,7 @@ const TEN_MINUTES: u64 = 600;
 
 /// What one walk says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct Sample {
     /// When the walk was made.
     pub at: Duration,
     pub entries: u64,
@@ -38,7 +38,7 @@ pub struct Seen {
     pub open: u64,
 }
 
-impl Seen {
+impl Sample {
     /// What a walk counted; `None` while the clock is unknown, and for NAT maps.
     #[must_use]
     pub fn of(scan: &MapScan, unit: u64, capacity: u64) -> Option<Self> {

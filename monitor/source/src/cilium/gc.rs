@@ -1,4 +1,4 @@
-//! Watches Cilium's garbage collector by what disappears.
+//! Watches Cilium's garbage collection by what disappears.
 //!
 //! In: per conntrack map and walk how many entries are dead and since when; each second the kernel's own count, where
 //! there is one. Out: passes, their age, what they removed, the time between them. Must not: read anything, or tell what
@@ -9,23 +9,24 @@
 
 mod between;
 mod falls;
-mod seen;
+mod sample;
 mod verdict;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use monitor_model::float::float;
 use monitor_model::map_name::MapName;
 use monitor_model::snapshot::GcFacts;
 
-use self::between::{Between, Found, ONE_PASS, UNDER_WAY, by_counts, by_walks};
+use self::between::{Between, ONE_PASS, Pass, UNDER_WAY, by_counts, by_walks};
 use self::falls::Trace;
-pub use self::seen::Seen;
+pub use self::sample::Sample;
 
 /// Entries from which on their common disappearance tells something.
 const TELLING: u64 = 3;
 /// The walk that decides is not waited for longer: where the count falls all the time none is better than another.
-const PATIENCE: Duration = Duration::from_secs(90);
+const LONGEST_WAIT: Duration = Duration::from_secs(90);
 /// How exactly the next pass is foreseen.
 const PUNCTUAL: f64 = 3.0;
 /// Deaths older than this weigh half as much in how many die a second.
@@ -35,7 +36,7 @@ const RATE_AFTER: f64 = 40.0;
 
 /// All conntrack maps, from walk to walk.
 #[derive(Debug, Default)]
-pub struct CollectorWatch {
+pub struct GcWatch {
     maps: BTreeMap<MapName, MapWatch>,
     /// IPv4, IPv6.
     families: [Family; 2],
@@ -46,8 +47,8 @@ struct MapWatch {
     /// A map that was re-created is another map.
     id: u32,
     /// The walk that is compared with, and the latest one.
-    before: Option<Seen>,
-    seen: Option<Seen>,
+    before: Option<Sample>,
+    latest: Option<Sample>,
     trace: Trace,
     /// Entries the last pass removed.
     removed: Option<u64>,
@@ -66,7 +67,7 @@ struct Family {
     /// When something was that may have been a pass.
     doubt: Option<Duration>,
     /// The last pass was told by the other family.
-    lent: bool,
+    shared: bool,
 }
 
 /// Entries that die a second.
@@ -76,7 +77,7 @@ struct Rate {
     seconds: f64,
 }
 
-impl CollectorWatch {
+impl GcWatch {
     /// Takes the kernel's count of a map's entries.
     pub fn count(&mut self, name: &MapName, id: u32, at: Duration, entries: u64) {
         if let Some(map) = self.maps.get_mut(name).filter(|map| map.id == id) {
@@ -90,52 +91,52 @@ impl CollectorWatch {
 
     /// Takes the latest walk of every conntrack map: its id and what it saw. Walks taken before are skipped, unknown
     /// ones and absent maps end what was watched.
-    pub fn observe<'a>(&mut self, walks: impl IntoIterator<Item = (&'a MapName, u32, Option<Seen>)>) {
+    pub fn observe<'a>(&mut self, walks: impl IntoIterator<Item = (&'a MapName, u32, Option<Sample>)>) {
         let mut present = Vec::new();
-        for (name, id, seen) in walks {
+        for (name, id, latest) in walks {
             present.push(name);
             // Another map behind the pin begins anew.
             if self.maps.get(name).is_some_and(|map| map.id != id) {
                 self.maps.remove(name);
             }
             let map = self.maps.entry(name.clone()).or_insert_with(|| MapWatch::new(id));
-            match seen {
-                Some(seen) if map.seen.is_some_and(|known| seen.at <= known.at) => {}
-                Some(seen) => map.seen = Some(seen),
+            match latest {
+                Some(latest) if map.latest.is_some_and(|known| latest.at <= known.at) => {}
+                Some(latest) => map.latest = Some(latest),
                 None => *map = MapWatch::new(id),
             }
         }
         self.maps.retain(|name, _| present.contains(&name));
         let passed = [false, true].map(|v6| self.compare(v6));
-        self.lend(passed);
+        self.share(passed);
     }
 
     /// Compares the latest walks of a family's maps with those before. Whether that was decided, and when a pass was that was due.
     fn compare(&mut self, v6: bool) -> (bool, Option<Duration>) {
         let maps = || self.maps.iter().filter(|(name, _)| name.v6 == v6);
-        let walks = || maps().filter_map(|(name, map)| Some((name, map, map.before?, map.seen?)));
+        let walks = || maps().filter_map(|(name, map)| Some((name, map, map.before?, map.latest?)));
         let walks: Vec<_> = walks().collect();
         let family = self.family(v6);
         let counted = walks.iter().all(|(_, map, before, _)| map.counted_since(before.at));
         let mut between = if counted { by_counts(&walks, &family) } else { Between::default() };
-        let waited = walks.iter().map(|(_, _, before, seen)| seen.at.saturating_sub(before.at)).max();
-        let ahead = || walks.iter().any(|(_, map, before, seen)| map.is_behind(before, seen));
-        if counted && waited < Some(PATIENCE) && (between.under_way || ahead()) {
+        let waited = walks.iter().map(|(_, _, before, latest)| latest.at.saturating_sub(before.at)).max();
+        let ahead = || walks.iter().any(|(_, map, before, latest)| map.is_behind(before, latest));
+        if counted && waited < Some(LONGEST_WAIT) && (between.under_way || ahead()) {
             return (false, None);
         }
         // Passes that follow each other faster than counts are read leave no fall.
-        if !walks.is_empty() && between.found.is_empty() && !between.disturbed && between.doubt.is_none() {
+        if !walks.is_empty() && between.passes.is_empty() && !between.disturbed && between.doubt.is_none() {
             between = by_walks(&walks, &family);
         }
-        (true, self.settle(v6, between))
+        (true, self.record(v6, between))
     }
 
     /// Writes down what was between the walks; the latest are those to compare with from now on.
-    fn settle(&mut self, v6: bool, between: Between) -> Option<Duration> {
-        let Between { found, doubt, disturbed, under_way: _ } = between;
+    fn record(&mut self, v6: bool, between: Between) -> Option<Duration> {
+        let Between { passes, doubt, disturbed, under_way: _ } = between;
         let mut family = self.family(v6);
         let mut due = None;
-        for pass in &found {
+        for pass in &passes {
             due = family.foresees(pass.at).then_some(pass.at);
             family.pass(pass.at, pass.oldest, &self.family(!v6));
         }
@@ -146,36 +147,38 @@ impl CollectorWatch {
             *place = family;
         }
         for (name, map) in self.maps.iter_mut().filter(|(name, _)| name.v6 == v6) {
-            let Some(seen) = map.seen.filter(|seen| map.before.is_none_or(|before| before.at < seen.at))
+            let Some(latest) =
+                map.latest.filter(|latest| map.before.is_none_or(|before| before.at < latest.at))
             else {
                 continue;
             };
-            let of_map = |pass: &Found| pass.removed.get(name).copied();
-            if let Some(last) = found.last() {
+            let of_map = |pass: &Pass| pass.removed.get(name).copied();
+            if let Some(last) = passes.last() {
                 map.removed = of_map(last);
             }
-            if let Some(before) = map.before.replace(seen)
+            if let Some(before) = map.before.replace(latest)
                 && !disturbed
                 && doubt.is_none()
             {
-                let removed: u64 = found.iter().filter_map(of_map).sum();
-                map.dying.add(&before, &seen, removed);
+                let removed: u64 = passes.iter().filter_map(of_map).sum();
+                map.dying.add(&before, &latest, removed);
             }
-            map.trace.forget(seen.at);
+            map.trace.forget(latest.at);
         }
         due
     }
 
     /// A pass that was due goes through both families: it counts for the other too, where there may be nothing dead to tell.
     /// One that a signal brought goes through its own.
-    fn lend(&mut self, passed: [(bool, Option<Duration>); 2]) {
-        for (v6, lender) in [(false, passed.last()), (true, passed.first())] {
+    fn share(&mut self, passed: [(bool, Option<Duration>); 2]) {
+        for (v6, other) in [(false, passed.last()), (true, passed.first())] {
             let own = passed.get(usize::from(v6));
-            let (Some(&(_, Some(at))), Some(&(true, None))) = (lender, own) else { continue };
-            let maps = || self.maps.iter().filter(|(name, _)| name.v6 == v6).filter_map(|(_, map)| map.seen);
-            let stayed = |seen: Seen| {
-                let since = verdict::seconds(seen.at.saturating_sub(at)) + seen.unit + 1;
-                seen.dead > 0 && seen.oldest > since
+            let (Some(&(_, Some(at))), Some(&(true, None))) = (other, own) else { continue };
+            let maps =
+                || self.maps.iter().filter(|(name, _)| name.v6 == v6).filter_map(|(_, map)| map.latest);
+            let stayed = |latest: Sample| {
+                let since = verdict::seconds(latest.at.saturating_sub(at)) + latest.unit + 1;
+                latest.dead > 0 && latest.oldest > since
             };
             let mut family = self.family(v6);
             if maps().next().is_none()
@@ -184,10 +187,10 @@ impl CollectorWatch {
             {
                 continue;
             }
-            let lent = self.family(!v6);
+            let other = self.family(!v6);
             family.passes += 1;
-            family.lent = true;
-            (family.last, family.waits, family.doubt) = (Some(at), lent.waits, lent.doubt);
+            family.shared = true;
+            (family.last, family.waits, family.doubt) = (Some(at), other.waits, other.doubt);
             if let Some(place) = self.families.get_mut(usize::from(v6)) {
                 *place = family;
             }
@@ -205,14 +208,14 @@ impl CollectorWatch {
     #[must_use]
     pub fn facts(&self, name: &MapName, now: Duration) -> Option<GcFacts> {
         let map = self.maps.get(name)?;
-        map.seen?;
-        let Family { passes, last, waits: [wait, before], earlier: _, doubt: _, lent: _ } =
+        map.latest?;
+        let Family { passes, last, waits: [wait, before], earlier: _, doubt: _, shared: _ } =
             self.family(name.v6);
         // For so long there was no pass for certain: what would have been taken is there.
         let family = self.maps.iter().filter(|(other, _)| other.v6 == name.v6);
-        let proven = family.filter_map(|(_, map)| map.seen).map(|seen| {
-            let waited = Duration::from_secs(seen.oldest);
-            if seen.dead > 0 { waited + now.saturating_sub(seen.at) } else { Duration::ZERO }
+        let proven = family.filter_map(|(_, map)| map.latest).map(|latest| {
+            let waited = Duration::from_secs(latest.oldest);
+            if latest.dead > 0 { waited + now.saturating_sub(latest.at) } else { Duration::ZERO }
         });
         let proven = proven.max().unwrap_or_default();
         Some(GcFacts {
@@ -229,7 +232,7 @@ impl CollectorWatch {
 impl Family {
     fn pass(&mut self, at: Duration, oldest: Duration, other: &Self) {
         let known = self.last.is_some_and(|last| at.abs_diff(last) <= ONE_PASS);
-        if std::mem::take(&mut self.lent) && known {
+        if std::mem::take(&mut self.shared) && known {
             return;
         }
         let wait = self.last.map(|last| at.saturating_sub(last));
@@ -264,25 +267,34 @@ impl Family {
 
 impl MapWatch {
     fn new(id: u32) -> Self {
-        Self { id, before: None, seen: None, trace: Trace::default(), removed: None, dying: Rate::default() }
+        Self {
+            id,
+            before: None,
+            latest: None,
+            trace: Trace::default(),
+            removed: None,
+            dying: Rate::default(),
+        }
     }
 
     /// Whether the kernel's counts reach from then to the latest walk.
     fn counted_since(&self, walk: Duration) -> bool {
-        self.trace.last().is_some_and(|(at, _)| at + UNDER_WAY >= self.seen.map_or(walk, |seen| seen.at))
+        self.trace
+            .last()
+            .is_some_and(|(at, _)| at + UNDER_WAY >= self.latest.map_or(walk, |latest| latest.at))
     }
 
     /// Whether the walk lacks what the count does not lack yet.
-    fn is_behind(&self, before: &Seen, seen: &Seen) -> bool {
+    fn is_behind(&self, before: &Sample, latest: &Sample) -> bool {
         let lacking = before.surely_dead(0).max(TELLING) / 2 + self.trace.came(2);
-        self.trace.last().is_some_and(|(_, counted)| seen.entries + lacking < counted)
+        self.trace.last().is_some_and(|(_, counted)| latest.entries + lacking < counted)
     }
 }
 
 impl Rate {
-    fn add(&mut self, before: &Seen, seen: &Seen, removed: u64) {
-        let elapsed = seen.at.saturating_sub(before.at).as_secs_f64();
-        let died = as_f64(seen.dead + removed) - as_f64(before.dead);
+    fn add(&mut self, before: &Sample, latest: &Sample, removed: u64) {
+        let elapsed = latest.at.saturating_sub(before.at).as_secs_f64();
+        let died = float(latest.dead + removed) - float(before.dead);
         let kept = 0.5_f64.powf(elapsed / HALF_LIFE);
         self.deaths = self.deaths * kept + died.max(0.0);
         self.seconds = self.seconds * kept + elapsed;
@@ -291,11 +303,6 @@ impl Rate {
     fn known(&self) -> Option<f64> {
         (self.seconds >= RATE_AFTER).then(|| self.deaths / self.seconds)
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-fn as_f64(count: u64) -> f64 {
-    count as f64
 }
 
 #[expect(
