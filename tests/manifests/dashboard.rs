@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use monitor_model::catalog::ALERTS;
 use monitor_output::prometheus::REGISTRY;
 use serde_json::{Value, json};
+use support::objects::{at, between};
 
-use crate::objects::at;
 use crate::{contract, tools};
 
 fn dashboard() -> Result<Value> {
@@ -66,11 +66,6 @@ fn queries(dashboard: &Value) -> Result<Vec<Query>> {
 fn metrics(expression: &str) -> BTreeSet<&str> {
     let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
     words.filter(|word| word.starts_with("ctmon_") || word.starts_with("process_")).collect()
-}
-
-/// What stands between two marks, as often as it occurs.
-fn between<'a>(text: &'a str, open: &'a str, close: &'a str) -> impl Iterator<Item = &'a str> {
-    text.split(open).skip(1).filter_map(move |rest| rest.split_once(close)).map(|(inside, _)| inside)
 }
 
 #[test]

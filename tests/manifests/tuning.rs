@@ -3,15 +3,16 @@
 use anyhow::{Context, Result};
 use monitor_config::{Bound, MapKind, MountKind};
 use serde_json::Value;
+use support::objects::documents;
 
-use crate::{render, tools};
+use crate::tools;
 
 fn preset() -> Result<monitor_config::Expect> {
     Ok(monitor_config::parse("expect: {preset: nas-tuning, gc_interval: {at_most: 5m}}")?.expect)
 }
 
 fn only(file: &str) -> Result<Value> {
-    render::documents(&tools::text(file)?)?.into_iter().next().context("an empty file")
+    documents(&tools::text(file)?)?.into_iter().next().context("an empty file")
 }
 
 #[test]
@@ -66,7 +67,7 @@ fn no_fragment_uses_a_key_that_is_ignored() -> Result<()> {
 fn the_mounts_have_the_expected_options() -> Result<()> {
     let expected = preset()?.mount_options;
     let expected = expected.get(&MountKind::Cifs).context("no options")?;
-    let objects = render::documents(&tools::text("tuning/smb.yaml")?)?;
+    let objects = documents(&tools::text("tuning/smb.yaml")?)?;
     let class = &crate::objects::one(&objects, "StorageClass")?["mountOptions"];
     let volume = &crate::objects::one(&objects, "PersistentVolume")?["spec"]["mountOptions"];
     for options in [class, volume] {

@@ -12,13 +12,11 @@ mod sockets;
 use std::env;
 use std::fs;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use support::daemon::Finished;
 use support::network::Plugged;
-use support::node::{Node, PATIENCE};
+use support::node::Node;
 use support::page::Page;
 
 /// The node and the server, as in the captures.
@@ -41,20 +39,6 @@ fn has_servers() -> bool {
 /// The server's own network.
 fn plug() -> Result<Plugged> {
     Plugged::new(&format!("{NODE}/24"), &format!("{NAS}/24"))
-}
-
-/// Waits until `condition` gives something.
-pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = condition()? {
-            return Ok(found);
-        }
-        if Instant::now() > end {
-            bail!("no {what} within {PATIENCE:?}");
-        }
-        thread::sleep(Duration::from_millis(200));
-    }
 }
 
 /// The findings of one alert on this node, as told; `None` if there are none.

@@ -13,8 +13,9 @@ use support::network::{self, Plugged};
 use support::node::Node;
 use support::page::Page;
 use support::sys;
+use support::wait::wait_for;
 
-use super::{found, must_find, wait_for};
+use super::{found, must_find};
 
 const ALERT: &str = "CtmonStoragePathStalled";
 const CONFIG: &str = "{targets_from_host: false, targets: [{name: own, addresses: [192.168.100.180], \

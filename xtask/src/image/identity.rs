@@ -17,7 +17,7 @@ use crate::home::Home;
 use crate::paths::Paths;
 use crate::revision;
 
-/// Where the binary lies in the image, and all that an engine starts. What it is to do is the container's to say.
+/// Where the binary lies in the image, and the whole entry point: arguments are given by the container.
 pub(super) const ENTRYPOINT: &str = "/usr/bin/ctmon";
 
 /// The pins are root's, see the `DaemonSet`. As a number: the image has no passwd that could translate a name.
