@@ -1,7 +1,7 @@
 //! Storage servers that fail: real ones, behind a cable that is cut.
 //!
 //! In: Samba, an iSCSI target, the kernel's own clients of both, ctmon on the real /proc and /sys. Out: pass or
-//! fail. Where these parts are not, one counted line says so; the 6.12 virtual machine has them.
+//! fail. Where these parts are not, one counted line says so; the virtual machine 6.12-storage has them.
 //! Must not: mount or log in anywhere but in that virtual machine.
 
 mod iscsi;
@@ -31,7 +31,9 @@ const CONFIG: &str = "listen: '127.0.0.1:0'\ninterval: 1s\nexpect: {preset: nas-
 fn has_servers() -> bool {
     let here = env::var_os("CTMON_VM_STORAGE").is_some();
     if !here {
-        println!("ctmon-skip: storage servers that fail need the virtual machine of `cargo xtask vm 6.12`");
+        println!(
+            "ctmon-skip: storage servers that fail need the virtual machine of `cargo xtask vm 6.12-storage`"
+        );
     }
     here
 }

@@ -29,7 +29,9 @@ fn of_own(page: &Page, name: &str) -> Option<f64> {
 fn has_cables() -> bool {
     let here = env::var_os("CTMON_VM").is_none() || env::var_os("CTMON_VM_STORAGE").is_some();
     if !here {
-        println!("ctmon-skip: a cable to cut needs module veth and iproute2, which only the 6.12 boot has");
+        println!(
+            "ctmon-skip: a cable to cut needs module veth and iproute2, which only the machine 6.12-storage has"
+        );
     }
     here
 }
