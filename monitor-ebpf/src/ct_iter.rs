@@ -172,7 +172,8 @@ impl Batch {
 struct Age {
     state: u8,
     direction: u8,
-    /// Whether `left` means anything. Not an `Option`: the verifier refuses to copy the nothing inside a `None`.
+    /// Whether `left` means anything. Not an `Option`: the verifier refuses to copy the uninitialised bytes of a
+    /// `None`.
     decided: bool,
     /// Clock units left.
     left: i64,

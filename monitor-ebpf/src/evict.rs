@@ -1,8 +1,8 @@
-//! Counts and names what the kernel throws away: after every return of `htab_lru_map_delete_node`.
+//! Counts and describes evictions: after every return of `htab_lru_map_delete_node`.
 //!
 //! In: the map and the LRU node the kernel function was called with, and whether it deleted. Out: `EVICTED`, and in
 //! full mode `VICTIMS`. Must not: wait or take a lock (the LRU's own is held), touch a field of the LRU node (it
-//! changed in 6.18), or count what somebody deleted: that does not pass here.
+//! changed in 6.18), or count deletions: those do not call that function.
 //!
 //! <https://github.com/torvalds/linux/blob/v6.1/kernel/bpf/hashtab.c#L776>
 

@@ -1,7 +1,7 @@
 //! Shows every element of a map to the reader: for `list`, `nat`, `top` and the deep scan.
 //!
 //! In: an element of a conntrack or NAT map. Out: its key and value, as they lie in the map.
-//! Must not: look at what it shows: the verifier is done with these in no time, so that the first line comes soon.
+//! Must not: inspect the element: programs this short are verified at once, so that the first line comes soon.
 
 use monitor_abi::cilium::{CtEntry, NatEntryV4, NatEntryV6, TupleV4, TupleV6};
 

@@ -3,14 +3,12 @@
 //! In: an address. Out: the document as the browser built it, what it complained of, a picture.
 //! Must not: reach any host but this one, update itself, or leave its profile behind.
 
-use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use support::daemon::{self, Finished};
+use support::folder::Folder;
 use support::node::PATIENCE;
 
 const FLAGS: [&str; 13] = [
@@ -33,7 +31,7 @@ const FLAGS: [&str; 13] = [
 
 /// A browser whose profile is gone with the value.
 pub(crate) struct Browser {
-    directory: PathBuf,
+    folder: Folder,
 }
 
 /// A page that was opened.
@@ -46,12 +44,7 @@ pub(crate) struct Seen {
 
 impl Browser {
     pub(crate) fn new() -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory = env::temp_dir().join(format!("ctmon-browser-{}-{number}", process::id()));
-        fs::create_dir_all(&directory)
-            .with_context(|| format!("failed to create {}", directory.display()))?;
-        Ok(Self { directory })
+        Ok(Self { folder: Folder::new("browser")? })
     }
 
     /// Opens a page until it is loaded.
@@ -71,14 +64,14 @@ impl Browser {
     /// Opens this document. From a file: of an address that holds a document with a script itself (`data:`) Chromium 148
     /// often prints nothing.
     pub(crate) fn open_document(&self, html: &str) -> Result<Seen> {
-        let path = self.directory.join("document.html");
+        let path = self.folder.join("document.html");
         fs::write(&path, html).with_context(|| format!("failed to write {}", path.display()))?;
         self.open(&format!("file://{}", path.display()))
     }
 
     /// What the page looks like, as a PNG.
     pub(crate) fn picture(&self, url: &str, flags: &[&str]) -> Result<Vec<u8>> {
-        let path = self.directory.join("picture.png");
+        let path = self.folder.join("picture.png");
         let to = format!("--screenshot={}", path.display());
         self.run(&[flags, &["--window-size=800,1200", &to, url]].concat())?;
         let picture = fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
@@ -88,19 +81,11 @@ impl Browser {
     }
 
     fn run(&self, arguments: &[&str]) -> Result<Finished> {
-        let profile = format!("--user-data-dir={}", self.directory.join("profile").display());
+        let profile = format!("--user-data-dir={}", self.folder.join("profile").display());
         let arguments = [&FLAGS[..], &[&profile], arguments].concat();
         let finished = daemon::run(Path::new("chromium"), &arguments, PATIENCE)
             .context("install Debian's package chromium, or run `cargo xtask test`")?;
         ensure!(finished.status.success(), "chromium ended with {}: {}", finished.status, finished.stderr);
         Ok(finished)
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.directory) {
-            eprintln!("failed to remove {}: {error}", self.directory.display());
-        }
     }
 }

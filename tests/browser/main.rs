@@ -10,22 +10,18 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use support::cilium::MapName;
+use support::config::{self, SMB};
 use support::daemon::{self, Daemon};
 use support::http;
 use support::node::{Node, PATIENCE};
+use support::objects::between;
 use support::player::Player;
 use support::simulate::phase::Phase;
 
 use chromium::{Browser, Seen};
 
 /// One alert that is active from the first snapshot on: the simulated node has some 5,000 entries.
-const CONFIG: &str = "
-listen: '127.0.0.1:0'
-interval: 1s
-targets_from_host: false
-targets: [{name: qnap, addresses: [192.168.100.180], services: [{name: smb, ports: [445]}]}]
-thresholds: {EntriesHigh: {warning: {value: 1000}}}
-";
+const THRESHOLDS: &str = "thresholds: {EntriesHigh: {warning: {value: 1000}}}\n";
 
 /// The daemon on a node of the incident.
 struct Scene {
@@ -38,7 +34,7 @@ struct Scene {
 
 impl Scene {
     fn start() -> Result<Self> {
-        let node = Node::new(CONFIG)?;
+        let node = Node::new(&config::daemon(&format!("{SMB}{THRESHOLDS}")))?;
         let player = Player::start(&node.bpffs, 1.0, Phase::HalfClosing)?;
         let mut command = Command::new(daemon::ctmon()?);
         command.args(node.arguments(&["run", "--log-format", "json"])?);
@@ -53,11 +49,6 @@ impl Scene {
     fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
-}
-
-/// What stands between two marks, as often as it occurs.
-fn between<'a>(text: &'a str, open: &'a str, close: &'a str) -> impl Iterator<Item = &'a str> {
-    text.split(open).skip(1).filter_map(move |rest| rest.split_once(close)).map(|(inside, _)| inside)
 }
 
 #[test]

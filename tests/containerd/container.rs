@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use support::node::Node;
+use support::objects::at;
 
 use crate::runtime::Containerd;
 
@@ -108,11 +109,6 @@ impl Container {
         }
         flags
     }
-}
-
-/// The part at this JSON pointer; null where there is none.
-pub(crate) fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
-    value.pointer(pointer).unwrap_or(&Value::Null)
 }
 
 fn list<'a>(of: &'a Value, name: &str) -> Result<&'a [Value]> {

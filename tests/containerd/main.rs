@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use support::config::{QUICK, TARGETS};
 use support::daemon::Daemon;
 use support::http;
 use support::network;
@@ -24,11 +25,9 @@ use crate::container::Container;
 use crate::runtime::Containerd;
 
 /// What a node's own configuration would say; the manifest says where it listens.
-const CONFIG: &str = "
-interval: 1s
-targets_from_host: false
-targets: [{name: qnap, addresses: [192.168.100.180], services: [{name: smb, ports: [445]}, {name: iscsi, ports: [3260]}]}]
-";
+fn config() -> String {
+    format!("{QUICK}{TARGETS}")
+}
 
 /// A node on which nothing is wrong, until the value is gone.
 fn simulated(node: &Node) -> Result<Daemon> {
@@ -46,7 +45,7 @@ fn simulated(node: &Node) -> Result<Daemon> {
 fn a_runtime_runs_it_as_the_daemonset_asks() -> Result<()> {
     // A network of its own: the manifest's port is free there.
     network::alone(|| {
-        let node = Node::new(CONFIG)?;
+        let node = Node::new(&config())?;
         let _simulator = simulated(&node)?;
         let containerd = Containerd::start()?;
         let image = containerd.import(&released::at("ctmon")?.archive)?;
@@ -125,7 +124,7 @@ fn whole_node_is_seen(page: &Page) -> Result<()> {
 #[test]
 fn without_its_capabilities_the_runtime_refuses_what_it_needs() -> Result<()> {
     network::alone(|| {
-        let node = Node::new(CONFIG)?;
+        let node = Node::new(&config())?;
         let _simulator = simulated(&node)?;
         let containerd = Containerd::start()?;
         let image = containerd.import(&released::at("ctmon")?.archive)?;

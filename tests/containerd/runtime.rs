@@ -7,16 +7,17 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use support::daemon::{self, Daemon, Finished};
+use support::folder::Folder;
 use support::node::PATIENCE;
+use support::objects::at;
 use support::released;
 use support::sys::{self, Signal};
 
-use crate::container::{Container, at};
+use crate::container::Container;
 
 /// Where the kubelet keeps its images.
 const NAMESPACE: &str = "k8s.io";
@@ -38,16 +39,6 @@ pub(crate) struct Containerd {
     // In this order they end.
     server: Daemon,
     folder: Folder,
-}
-
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("failed to remove {}: {error}", self.0.display());
-        }
-    }
 }
 
 impl Drop for Containerd {
@@ -76,19 +67,15 @@ fn group(id: &str) -> String {
 
 impl Containerd {
     pub(crate) fn start() -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = env::temp_dir().join(format!("ctmon-containerd-{}-{number}", process::id()));
-        fs::create_dir_all(path.join("proc"))
-            .with_context(|| format!("failed to create {}", path.display()))?;
-        let folder = Folder(path);
+        let folder = Folder::new("containerd")?;
+        let proc = folder.join("proc");
+        fs::create_dir(&proc).with_context(|| format!("failed to create {}", proc.display()))?;
         let text = format!(
             "version = 2\nroot = '{0}/root'\nstate = '{0}/state'\ndisabled_plugins = ['io.containerd.grpc.v1.cri', \
              'io.containerd.internal.v1.opt']\n[grpc]\naddress = '{0}/socket'\n[ttrpc]\naddress = '{0}/ttrpc'\n",
-            folder.0.display()
+            folder.path().display()
         );
-        fs::write(folder.0.join("config.toml"), text)
-            .context("failed to write containerd's configuration")?;
+        fs::write(folder.join("config.toml"), text).context("failed to write containerd's configuration")?;
         released::program("runc", "runc")?;
         let program = released::program("containerd", "containerd")?;
         let mut command = Command::new("setpriv");
@@ -102,7 +89,7 @@ impl Containerd {
             "--pid",
             "--fork",
         ]);
-        command.args(["--kill-child=KILL", "sh", "-c", INSIDE, "sh"]).arg(&folder.0).arg(program);
+        command.args(["--kill-child=KILL", "sh", "-c", INSIDE, "sh"]).arg(folder.path()).arg(program);
         command.env("PATH", released::search_path()?);
         let mut server = Daemon::start_command(&mut command)?;
         server.wait_for_output("containerd successfully booted", PATIENCE)?;
@@ -111,12 +98,12 @@ impl Containerd {
 
     /// Where the machine's /proc is seen from inside.
     pub(crate) fn proc(&self) -> PathBuf {
-        self.folder.0.join("proc")
+        self.folder.join("proc")
     }
 
     /// A folder that ends with it.
     pub(crate) fn empty(&self, name: &str) -> Result<PathBuf> {
-        let path = self.folder.0.join(name);
+        let path = self.folder.join(name);
         fs::create_dir_all(&path).with_context(|| format!("failed to create {}", path.display()))?;
         Ok(path)
     }
@@ -135,7 +122,7 @@ impl Containerd {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.first_process()?.to_string(), "--mount", "--pid", "--"]);
         command.arg(released::program("ctr", "containerd")?);
-        command.arg("--address").arg(self.folder.0.join("socket")).args(["--namespace", NAMESPACE]);
+        command.arg("--address").arg(self.folder.join("socket")).args(["--namespace", NAMESPACE]);
         Ok(command)
     }
 

@@ -1,7 +1,7 @@
 //! Every expression of the dashboard, executed on a node that has something to show for each.
 //!
 //! In: `deploy/grafana/ctmon.json`, a node in the middle of the incident, with storage and Cilium's counters.
-//! Out: pass or fail. Must not: forgive an expression for staying empty, but those that are listed with the reason.
+//! Out: pass or fail. Must not: accept an expression that stays empty, but those that are listed with the reason.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,7 +22,7 @@ use support::sys::{Kind, Map, NO_COMMON_LRU, Spec};
 use crate::lab::Lab;
 use crate::prometheus::{CLUSTER, NODE};
 
-/// The founding tuning is expected, and pod logs are read.
+/// The tuning of the incident is expected, and pod logs are read.
 const CONFIG: &str = "
 expect: {preset: nas-tuning, gc_interval: {at_most: 5s}}
 logs: [{preset: trident-qnap}]

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use monitor_check::ALERTS;
 use monitor_model::alert::{Alert, Grade};
 use serde_json::{Map, Value, json};
+use support::config::TARGETS;
 use support::daemon::{self, Daemon};
 use support::host;
 use support::node::{Node, PATIENCE};
@@ -21,7 +22,7 @@ use support::simulate::phase::Phase;
 
 use crate::prometheus::Prometheus;
 
-/// Seconds of the rules, and of the collector, that pass in one real second: its 5 minutes are 1.25 s.
+/// Seconds of the rules, and of the gc, that pass in one real second: its 5 minutes are 1.25 s.
 pub(crate) const PACE: u32 = 240;
 /// Windows must hold two samples even if one scrape is missed.
 const SHORTEST_WINDOW: Duration = Duration::from_secs(5);
@@ -32,7 +33,7 @@ const DOWN_FOR: Duration = Duration::from_secs(15);
 pub(crate) const LONG: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(200);
 
-/// What every scene watches. The collector should come every 20 minutes, 5 s here: a repaired one comes four times as
+/// What every scene watches. The gc should come every 20 minutes, 5 s here: a repaired one comes four times as
 /// often, so that a machine that stalls for a moment is no finding.
 pub(crate) const CONFIG: &str = "
 listen: '127.0.0.1:0'
@@ -40,10 +41,6 @@ interval: 1s
 deep_interval: 5s
 # The shortest there is; as with the lifetimes of entries these are real seconds.
 stale_after: 20s
-targets:
-  - name: qnap
-    addresses: [192.168.100.180]
-    services: [{name: smb, ports: [445]}, {name: iscsi, ports: [3260]}, {name: api, ports: [8080, 443]}]
 ";
 pub(crate) const EXPECT: &str = "
 expect: {gc_interval: {at_most: 5s}}
@@ -142,7 +139,7 @@ impl Lab {
 
 /// A node whose rules are [`PACE`] times as fast.
 fn node(config: &str) -> Result<Node> {
-    Node::new(&format!("{CONFIG}{config}thresholds: {}\n", thresholds()?))
+    Node::new(&format!("{CONFIG}{TARGETS}{config}thresholds: {}\n", thresholds()?))
 }
 
 /// Every severity of every alert.

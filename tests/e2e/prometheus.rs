@@ -4,18 +4,17 @@
 //! Must not: listen or scrape anywhere but on loopback, or leave its data behind.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{self, Command};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use support::daemon::Daemon;
+use support::folder::Folder;
 use support::http;
 use support::node::PATIENCE;
 
@@ -27,7 +26,7 @@ pub(crate) const NODE: &str = "node-1";
 pub(crate) struct Prometheus {
     process: Daemon,
     address: SocketAddr,
-    directory: PathBuf,
+    _folder: Folder,
 }
 
 /// One rule as the server sees it.
@@ -43,11 +42,7 @@ pub(crate) struct Rule {
 impl Prometheus {
     /// Scrapes `target`, by two jobs, and evaluates `rules` once a second.
     pub(crate) fn start(target: SocketAddr, rules: &str) -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory = env::temp_dir().join(format!("ctmon-prometheus-{}-{number}", process::id()));
-        fs::create_dir_all(&directory)
-            .with_context(|| format!("failed to create {}", directory.display()))?;
+        let folder = Folder::new("prometheus")?;
         // Two jobs that find the same agent, as a PodMonitor beside the scrape annotation does: every rule must hold.
         let job = |name: &str| {
             let labels = json!({"cluster": CLUSTER, "node": NODE});
@@ -63,26 +58,26 @@ impl Prometheus {
         });
         // JSON is YAML.
         for (name, text) in [("prometheus.yaml", config.to_string().as_str()), ("rules.yaml", rules)] {
-            let path = directory.join(name);
+            let path = folder.join(name);
             fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
         }
         // It takes no port of the system's choice, and somebody else may take one that was free a moment ago.
         let mut refused = None;
         for _ in 0..5 {
-            match Self::listen(&directory) {
-                Ok((process, address)) => return Ok(Self { process, address, directory }),
+            match Self::listen(folder.path()) {
+                Ok((process, address)) => return Ok(Self { process, address, _folder: folder }),
                 Err(error) => refused = Some(error),
             }
         }
         Err(refused.context("it was never started")?)
     }
 
-    fn listen(directory: &Path) -> Result<(Daemon, SocketAddr)> {
+    fn listen(folder: &Path) -> Result<(Daemon, SocketAddr)> {
         let address = http::free_address()?;
         let mut command = Command::new("prometheus");
         command
-            .arg(format!("--config.file={}", directory.join("prometheus.yaml").display()))
-            .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))
+            .arg(format!("--config.file={}", folder.join("prometheus.yaml").display()))
+            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
             .arg(format!("--web.listen-address={address}"))
             .arg("--log.level=warn");
         let mut process = Daemon::start_command(&mut command)
@@ -160,12 +155,9 @@ impl Prometheus {
 
 impl Drop for Prometheus {
     fn drop(&mut self) {
-        // Its process writes there until it has ended.
+        // It writes to the folder until it has ended.
         if let Err(error) = self.process.stop(PATIENCE) {
             eprintln!("failed to stop Prometheus: {error:#}");
-        }
-        if let Err(error) = fs::remove_dir_all(&self.directory) {
-            eprintln!("failed to remove {}: {error}", self.directory.display());
         }
     }
 }

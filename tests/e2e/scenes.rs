@@ -1,4 +1,4 @@
-//! What fires while the founding incident happens, when it is repaired, and on a healthy node.
+//! What fires during the incident, when it is repaired, and on a healthy node.
 //!
 //! In: a laboratory. Out: pass or fail. Must not: wait for seconds where evaluations can be counted.
 
@@ -10,7 +10,7 @@ use support::simulate::phase::Phase;
 
 use crate::lab::{EXPECT, Lab};
 
-/// What the incident must raise, and nothing else. Fill is not its symptom (a tenth of the map), nor is a collector
+/// What the incident must raise, and nothing else. Fill is not its symptom (a tenth of the map), nor is a gc
 /// later than it ever may be: it only slowed itself down.
 const INCIDENT: [&str; 9] = [
     // Closed connections towards the NAS that nobody collects, and the size that they make.
@@ -29,10 +29,10 @@ const INCIDENT: [&str; 9] = [
 ];
 
 /// Companions of the IPv6 connections expire once, all at the same time: whether the next pass comes soon enough for
-/// no alert, or too late, is as with any pass of a slow collector.
+/// no alert, or too late, is as with any pass of a slow gc.
 const PERHAPS: &str = "CtmonCollectionSlow warning map_name=ct_any6_global";
 
-/// An interval of the collector, in its own time, with which closed entries linger between passes.
+/// An interval of the gc, in its own time, with which closed entries linger between passes.
 const DRIFTED: Duration = Duration::from_secs(80 * 60);
 
 /// Longer than the longest `for` and `keep_firing_for` here (15 s), at one evaluation a second.
@@ -45,7 +45,7 @@ fn the_incident_fires_what_it_should_and_nothing_else_and_its_repair_clears_it()
     lab.evaluations(3)?;
     assert_eq!(lab.prometheus.firing()?, BTreeSet::new(), "before anything happens");
     lab.player.play(Phase::PileUp)?;
-    lab.until("the collector's drift", |lab| Ok((lab.player.status().interval >= DRIFTED).then_some(())))?;
+    lab.until("the gc's drift", |lab| Ok((lab.player.status().interval >= DRIFTED).then_some(())))?;
     lab.player.play(Phase::HalfClosing)?;
     lab.evaluations(5)?;
     lab.player.play(Phase::Unanswered)?;

@@ -8,13 +8,14 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use support::daemon;
 use support::fixture::{self, Lifetimes};
+use support::folder::Folder;
 use support::node::{Node, PATIENCE, whole};
 use support::page::Page;
 use support::pod::{Host, Pod};
@@ -52,32 +53,23 @@ fn inspect(flags: &[&str]) -> Result<Value> {
 
 /// The image unpacked by umoci; gone with the value.
 struct Unpacked {
-    directory: PathBuf,
+    folder: Folder,
 }
 
 impl Unpacked {
-    fn new(name: &str) -> Result<Self> {
-        let directory = env::temp_dir().join(format!("ctmon-image-{}-{name}", process::id()));
-        let unpacked = Self { directory };
-        let layout = unpacked.directory.join("layout");
+    fn new() -> Result<Self> {
+        let unpacked = Self { folder: Folder::new("image")? };
+        let layout = unpacked.folder.join("layout");
         fs::create_dir_all(&layout).with_context(|| format!("failed to create {}", layout.display()))?;
         tool("tar", &[OsStr::new("-xf"), archive()?.as_os_str(), OsStr::new("-C"), layout.as_os_str()])?;
         let image = format!("{}:{VERSION}", layout.display());
-        let bundle = unpacked.directory.join("bundle");
+        let bundle = unpacked.folder.join("bundle");
         tool("umoci", &["unpack".as_ref(), "--image".as_ref(), OsStr::new(&image), bundle.as_os_str()])?;
         Ok(unpacked)
     }
 
     fn root(&self) -> PathBuf {
-        self.directory.join("bundle/rootfs")
-    }
-}
-
-impl Drop for Unpacked {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.directory) {
-            eprintln!("failed to remove {}: {error}", self.directory.display());
-        }
+        self.folder.join("bundle/rootfs")
     }
 }
 
@@ -128,7 +120,7 @@ fn it_says_what_it_is() -> Result<()> {
 
 #[test]
 fn it_holds_one_binary_and_the_folders_above_it() -> Result<()> {
-    let image = Unpacked::new("tree")?;
+    let image = Unpacked::new()?;
     let mut found = Vec::new();
     tree(&image.root(), &image.root(), &mut found)?;
     let folder = "folder 755 0:0".to_owned();
@@ -139,7 +131,7 @@ fn it_holds_one_binary_and_the_folders_above_it() -> Result<()> {
     ];
     assert_eq!(found, expected);
     // As umoci understood it for a runtime.
-    let spec: Value = serde_json::from_str(&fs::read_to_string(image.directory.join("bundle/config.json"))?)?;
+    let spec: Value = serde_json::from_str(&fs::read_to_string(image.folder.join("bundle/config.json"))?)?;
     assert_eq!(spec["process"]["args"], json!(["/usr/bin/ctmon"]));
     assert_eq!((&spec["process"]["user"]["uid"], &spec["process"]["user"]["gid"]), (&json!(0), &json!(0)));
     Ok(())
@@ -147,7 +139,7 @@ fn it_holds_one_binary_and_the_folders_above_it() -> Result<()> {
 
 #[test]
 fn its_file_system_alone_runs_the_binary() -> Result<()> {
-    let image = Unpacked::new("version")?;
+    let image = Unpacked::new()?;
     // No mount at all, not even /proc: a library or a loader that was missing would be missed.
     let mut command: Command = Container::new(&image.root()).command("/usr/bin/ctmon")?;
     let finished = daemon::run_command(command.arg("--version"), PATIENCE)?;
@@ -158,7 +150,7 @@ fn its_file_system_alone_runs_the_binary() -> Result<()> {
 
 #[test]
 fn it_scrapes_a_node_from_the_pod_of_the_manifest() -> Result<()> {
-    let image = Unpacked::new("scrape")?;
+    let image = Unpacked::new()?;
     let node = Node::new(
         "
 targets_from_host: false

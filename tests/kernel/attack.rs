@@ -14,14 +14,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use support::cilium::Maps;
+use support::config::QUICK;
 use support::daemon;
 use support::fixture::{self, Lifetimes};
 use support::http;
 use support::network::{self, Plugged};
 use support::node::{Node, PATIENCE};
 use support::page::Page;
+use support::wait::wait_until;
 
-use crate::daemon::{END, start_command};
+use crate::daemon::{END, Running, start_command};
 
 /// The password is `sesame`, the cost 12.
 pub(crate) const WEB: &str =
@@ -41,7 +44,7 @@ const IDLE: usize = 64;
 const GUESSERS: u64 = 50;
 
 const ROUNDS: usize = 20;
-/// The promise. Held by the median: on a machine that is busy with other things single answers take what they take.
+/// What is promised. The median is held to it: on a busy machine a single answer may take longer.
 const SOON: Duration = Duration::from_secs(1);
 const MOST_MEMORY_KIB: u64 = 64 << 10;
 
@@ -66,7 +69,7 @@ impl Attack {
         attack
     }
 
-    /// Connections that begin with a word and never go on; the oldest give way to new ones.
+    /// Connections that send the beginning of something and never go on; the oldest are closed for new ones.
     fn slowly(&mut self, to: SocketAddr, addresses: Vec<IpAddr>, word: Vec<u8>) {
         let (over, slow) = (Arc::clone(&self.over), Arc::clone(&self.slow));
         self.threads.push(thread::spawn(move || {
@@ -84,7 +87,7 @@ impl Attack {
                 if held.len() > SLOW {
                     held.pop_front();
                 }
-                // The attackers leave the machine to others now and then.
+                // The pace of the attack: it must not take the processors from those who are answered beside it.
                 if number % 100 == 99 {
                     thread::sleep(Duration::from_millis(10));
                 }
@@ -92,7 +95,7 @@ impl Attack {
         }));
     }
 
-    /// Connections without a word, made anew when they are closed.
+    /// Connections that send nothing, made anew when they are closed.
     fn idly(&mut self, to: SocketAddr, address: IpAddr) {
         let over = Arc::clone(&self.over);
         self.threads.push(thread::spawn(move || {
@@ -162,18 +165,44 @@ fn addresses(plugged: &Plugged) -> Result<Vec<IpAddr>> {
     Ok([IpAddr::from(THERE)].into_iter().chain(attackers).collect())
 }
 
+/// A daemon on the captured maps, ready, that listens on every address, and the network its attackers are in.
+struct Attacked {
+    running: Running,
+    plugged: Plugged,
+    addresses: Vec<IpAddr>,
+    local: SocketAddr,
+    outside: SocketAddr,
+    maps: Maps,
+    node: Node,
+}
+
+impl Attacked {
+    /// `web` gives the web configuration, and writes beside it what that names.
+    fn start(web: impl FnOnce(&Node) -> Result<String>) -> Result<Self> {
+        let (here, there) = (IpAddr::from(HERE), IpAddr::from(THERE));
+        let plugged = Plugged::new(&format!("{here}/24"), &format!("{there}/24"))?;
+        let addresses = addresses(&plugged)?;
+        let node = Node::new(&format!("listen: '0.0.0.0:0'\n{QUICK}"))?;
+        let maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
+        let path = node.config().with_file_name("web.yaml");
+        fs::write(&path, web(&node)?)?;
+        let mut command = Command::new(daemon::ctmon()?);
+        command.args(node.arguments(&["run", "--log-format", "json"])?).arg("--web.config.file").arg(&path);
+        let mut running = start_command(&mut command)?;
+        let port = running.address.port();
+        let (local, outside) = (SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::new(here, port));
+        running.daemon.wait_for_http(local, "/readyz", PATIENCE)?;
+        Ok(Self { running, plugged, addresses, local, outside, maps, node })
+    }
+}
+
 /// Waits until so many slow connections have come.
 fn under_way(slow: &AtomicU64) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
-    while slow.load(Ordering::Relaxed) < SLOW_IN_ALL {
-        ensure!(Instant::now() < end, "the attack did not get under way: {slow:?} slow");
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
+    wait_until("attack under way", || Ok(slow.load(Ordering::Relaxed) >= SLOW_IN_ALL))
 }
 
 /// How long an answer took, which must be the one expected.
-fn timed(answer: impl FnOnce() -> Result<http::Response>) -> Result<Duration> {
+fn answer_time(answer: impl FnOnce() -> Result<http::Response>) -> Result<Duration> {
     let began = Instant::now();
     let answer = answer()?;
     ensure!(answer.status == 200, "{}: {:?}", answer.status, answer.text());
@@ -195,47 +224,33 @@ fn peak_memory_kib(pid: u32) -> Result<u64> {
 #[test]
 fn beside_slow_idle_and_guessing_clients_others_are_answered_and_memory_stays_small() -> Result<()> {
     network::alone(|| {
-        let (here, there) = (IpAddr::from(HERE), IpAddr::from(THERE));
-        let plugged = Plugged::new(&format!("{here}/24"), &format!("{there}/24"))?;
-        let addresses = addresses(&plugged)?;
-        let node = Node::new("listen: '0.0.0.0:0'\ninterval: 1s\ntargets_from_host: false\n")?;
-        let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
-        let web = node.config().with_file_name("web.yaml");
-        fs::write(&web, WEB)?;
-        let mut command = Command::new(daemon::ctmon()?);
-        command.args(node.arguments(&["run", "--log-format", "json"])?).arg("--web.config.file").arg(&web);
-        let mut running = start_command(&mut command)?;
-        let port = running.address.port();
-        let (local, outside) = (SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::new(here, port));
-        running.daemon.wait_for_http(local, "/readyz", PATIENCE)?;
-
+        let Attacked { plugged, addresses, node: _node, maps: _maps, mut running, local, outside } =
+            Attacked::start(|_| Ok(WEB.to_owned()))?;
         let remote = plugged.network.run(move || Ok(Attack::begin(outside, addresses)))?;
         let beside = Attack::begin(local, vec![[127, 0, 0, 2].into()]);
         under_way(&remote.slow)?;
         let guesses =
             || [&remote, &beside].iter().all(|attack| attack.guesses.load(Ordering::Relaxed) >= 100);
-        let end = Instant::now() + PATIENCE;
-        while !guesses() {
-            ensure!(Instant::now() < end, "nobody guesses");
-            thread::sleep(Duration::from_millis(20));
-        }
+        wait_until("guess at the password", || Ok(guesses()))?;
 
-        // Nobody has been right yet: the first ones wait for a guess under way, not for all of them.
+        // No password was verified yet: the first right one waits for the guess that is being verified, not for all
+        // that came before it.
         let scrape = move || http::get_from(SCRAPER.into(), outside, "/metrics", &[RIGHT]);
-        let first = timed(|| http::request(local, "GET", "/metrics", &[RIGHT]))
+        let first = answer_time(|| http::request(local, "GET", "/metrics", &[RIGHT]))
             .context("the right password beside guesses")?;
-        let second = timed(|| plugged.network.run(scrape)).context("the right password from elsewhere")?;
+        let second =
+            answer_time(|| plugged.network.run(scrape)).context("the right password from elsewhere")?;
         println!("the right password, when nobody knew it: {first:?}, from elsewhere {second:?}");
 
         let mut times: [Vec<Duration>; 5] = Default::default();
         for _ in 0..ROUNDS {
             let [health, ready, kubelet, metrics, elsewhere] = &mut times;
-            health.push(timed(|| http::get(local, "/healthz"))?);
-            ready.push(timed(|| http::get(local, "/readyz"))?);
+            health.push(answer_time(|| http::get(local, "/healthz"))?);
+            ready.push(answer_time(|| http::get(local, "/readyz"))?);
             // As the kubelet probes: from and to the node's own address.
-            kubelet.push(timed(|| http::get(outside, "/healthz"))?);
-            metrics.push(timed(|| http::request(local, "GET", "/metrics", &[RIGHT]))?);
-            elsewhere.push(timed(|| plugged.network.run(scrape))?);
+            kubelet.push(answer_time(|| http::get(outside, "/healthz"))?);
+            metrics.push(answer_time(|| http::request(local, "GET", "/metrics", &[RIGHT]))?);
+            elsewhere.push(answer_time(|| plugged.network.run(scrape))?);
         }
         let longest: Vec<_> = times.iter().filter_map(|times| times.iter().max()).collect();
         println!("longest of {ROUNDS} answers each: {longest:?}");
@@ -262,7 +277,7 @@ fn beside_slow_idle_and_guessing_clients_others_are_answered_and_memory_stays_sm
     })
 }
 
-/// What a client says first, whole: the server answers it with its certificate and waits.
+/// The first message of a TLS client, complete: the server answers with its certificate and waits.
 fn hello() -> Result<Vec<u8>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
@@ -278,23 +293,14 @@ fn hello() -> Result<Vec<u8>> {
 #[test]
 fn beside_handshakes_that_never_end_others_are_answered_and_memory_stays_small() -> Result<()> {
     network::alone(|| {
-        let (here, there) = (IpAddr::from(HERE), IpAddr::from(THERE));
-        let plugged = Plugged::new(&format!("{here}/24"), &format!("{there}/24"))?;
-        let addresses = addresses(&plugged)?;
-        let node = Node::new("listen: '0.0.0.0:0'\ninterval: 1s\ntargets_from_host: false\n")?;
-        let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
-        let web = node.config().with_file_name("web.yaml");
-        let pair = rcgen::generate_simple_self_signed(vec!["node".to_owned()])?;
-        fs::write(node.config().with_file_name("tls.crt"), pair.cert.pem())?;
-        fs::write(node.config().with_file_name("tls.key"), pair.signing_key.serialize_pem())?;
-        fs::write(&web, "tls_server_config: {cert_file: tls.crt, key_file: tls.key}\n")?;
-        let mut command = Command::new(daemon::ctmon()?);
-        command.args(node.arguments(&["run", "--log-format", "json"])?).arg("--web.config.file").arg(&web);
-        let mut running = start_command(&mut command)?;
-        let port = running.address.port();
-        let (local, outside) = (SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::new(here, port));
         // Processes of this host may ask without TLS.
-        running.daemon.wait_for_http(local, "/readyz", PATIENCE)?;
+        let Attacked { plugged, addresses, node: _node, maps: _maps, mut running, local, outside } =
+            Attacked::start(|node| {
+                let pair = rcgen::generate_simple_self_signed(vec!["node".to_owned()])?;
+                fs::write(node.config().with_file_name("tls.crt"), pair.cert.pem())?;
+                fs::write(node.config().with_file_name("tls.key"), pair.signing_key.serialize_pem())?;
+                Ok("tls_server_config: {cert_file: tls.crt, key_file: tls.key}\n".to_owned())
+            })?;
 
         let (whole, half) = (hello()?, hello()?.into_iter().take(40).collect());
         let remote = plugged.network.run(move || {
@@ -307,7 +313,7 @@ fn beside_handshakes_that_never_end_others_are_answered_and_memory_stays_small()
         beside.slowly(local, vec![[127, 0, 0, 2].into()], hello()?);
         under_way(&remote.slow)?;
         let answers =
-            (0..ROUNDS).map(|_| timed(|| http::get(local, "/metrics"))).collect::<Result<Vec<_>>>()?;
+            (0..ROUNDS).map(|_| answer_time(|| http::get(local, "/metrics"))).collect::<Result<Vec<_>>>()?;
         let longest = answers.iter().max().copied().unwrap_or_default();
         let median = median(answers);
         drop((remote, beside));

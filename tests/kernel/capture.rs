@@ -11,6 +11,7 @@ use monitor_model::snapshot::{Content, PresentMap, Snapshot, TargetState};
 use serde_json::Value;
 use support::cilium::MapName;
 use support::cli_text::{self, CtLine, ct_lines, nat_lines};
+use support::config::TARGETS;
 use support::fixture::{self, CT_LIST, CT_LIST_TIMEDIFF, Lifetimes, NAT_LIST};
 use support::node::{Node, second, whole};
 use support::page::Page;
@@ -24,54 +25,32 @@ const PROTOCOLS: [&str; 6] = ["tcp", "udp", "icmp", "icmpv6", "sctp", "other"];
 const DUES: [&str; 10] =
     ["overdue_12h", "overdue_1h", "overdue_10m", "overdue", "10s", "60s", "10m", "1h", "8000s", "later"];
 
-const CONFIG: &str = "
-targets_from_host: false
-targets:
-  - name: qnap
-    addresses: [192.168.100.180]
-    services: [{name: smb, ports: [445]}, {name: iscsi, ports: [3260]}, {name: api, ports: [8080, 443]}]
-  - name: second
-    addresses: [192.168.100.181, 'fd64::180']
-    services: [{name: smb, ports: [445]}, {name: mdns, ports: [5353], protocol: udp}]
+/// Behind the storage server a second one, with an address of each family.
+const SECOND: &str = "- name: second
+  addresses: [192.168.100.181, 'fd64::180']
+  services: [{name: smb, ports: [445]}, {name: mdns, ports: [5353], protocol: udp}]
 ";
 
 /// The same targets, for counting lines of text.
-fn targets() -> Vec<Target> {
-    let service = |name, ports: &[u16]| Service { name, ports: ports.to_vec(), protocol: None };
-    vec![
-        Target {
-            name: "qnap",
-            networks: vec![(IpAddr::from([192, 168, 100, 180]), 32)],
-            services: vec![service("smb", &[445]), service("iscsi", &[3260]), service("api", &[8080, 443])],
-        },
-        Target {
-            name: "second",
-            networks: vec![
-                (IpAddr::from([192, 168, 100, 181]), 32),
-                (IpAddr::from([0xfd64, 0, 0, 0, 0, 0, 0, 0x180]), 128),
-            ],
-            services: vec![
-                service("smb", &[445]),
-                Service { name: "mdns", ports: vec![5353], protocol: Some("udp") },
-            ],
-        },
-    ]
+fn targets() -> Result<Vec<Target>> {
+    let services = vec![Service::new("smb", &[445], None), Service::new("mdns", &[5353], Some("udp"))];
+    Ok(vec![Target::qnap()?, Target::new("second", &["192.168.100.181", "fd64::180"], services)?])
 }
 
 /// A node on which the capture was replayed.
 fn replayed(lifetimes: Lifetimes) -> Result<(Node, support::cilium::Maps)> {
-    let node = Node::new(CONFIG)?;
+    let node = Node::new(&format!("targets_from_host: false\n{TARGETS}{SECOND}"))?;
     let maps = fixture::replay(&node.bpffs, lifetimes)?;
     Ok((node, maps))
 }
 
 /// Target and service of a line: the first target with either address, the service by the port beside it.
-fn target_of(line: &CtLine<'_>) -> Option<(&'static str, &'static str)> {
+fn target_of(targets: &[Target], line: &CtLine<'_>) -> Option<(&'static str, &'static str)> {
     let has = |target: &Target| {
         let addresses = [line.responder.address, line.initiator.address];
         addresses.into_iter().find(|address| target.networks.iter().any(|(network, _)| network == address))
     };
-    let (address, target) = targets().into_iter().find_map(|target| Some((has(&target)?, target)))?;
+    let (address, target) = targets.iter().find_map(|target| Some((has(target)?, target)))?;
     // ICMP has identifiers where others have ports.
     let ports = !line.protocol.starts_with("ICMP");
     let named = line.ports_at(address).filter(|_| ports).find_map(|port| {
@@ -88,9 +67,9 @@ fn target_of(line: &CtLine<'_>) -> Option<(&'static str, &'static str)> {
 }
 
 /// Expected entries by target, service and state, zeros included.
-fn by_target(lines: &[CtLine<'_>]) -> BTreeMap<(String, String, String), u64> {
-    let mut expected = BTreeMap::new();
-    for target in targets() {
+fn by_target(lines: &[CtLine<'_>]) -> Result<BTreeMap<(String, String, String), u64>> {
+    let (targets, mut expected) = (targets()?, BTreeMap::new());
+    for target in &targets {
         let services = target.services.iter().map(|service| service.name).chain(["other"]);
         for service in services {
             for state in STATES {
@@ -99,11 +78,11 @@ fn by_target(lines: &[CtLine<'_>]) -> BTreeMap<(String, String, String), u64> {
         }
     }
     for line in lines {
-        if let Some((target, service)) = target_of(line) {
+        if let Some((target, service)) = target_of(&targets, line) {
             *expected.entry((target.into(), service.into(), line.state().into())).or_default() += 1;
         }
     }
-    expected
+    Ok(expected)
 }
 
 fn present(snapshot: &Snapshot, name: MapName) -> Result<&PresentMap> {
@@ -117,7 +96,7 @@ fn present(snapshot: &Snapshot, name: MapName) -> Result<&PresentMap> {
 #[test]
 fn every_count_of_a_walk_is_the_one_in_the_text() -> Result<()> {
     let (node, _maps) = replayed(Lifetimes::AsCaptured)?;
-    let snapshot = collector(&node, &targets())?.collect();
+    let snapshot = collector(&node, &targets()?)?.collect();
     let lines = ct_lines(CT_LIST)?;
     let counts = cli_text::count_states(&lines);
     let mut total = 0;
@@ -156,7 +135,7 @@ fn every_count_of_a_walk_is_the_one_in_the_text() -> Result<()> {
             *found.entry(key).or_default() += cell.entries;
         }
     }
-    assert_eq!(found, by_target(&lines));
+    assert_eq!(found, by_target(&lines)?);
     let stale: u64 =
         snapshot.targets.iter().filter(|state| state.target == "qnap").map(TargetState::stale).sum();
     assert_eq!(stale, 183, "the documents' grep");
@@ -189,7 +168,7 @@ fn the_scraped_page_says_what_the_text_says() -> Result<()> {
         assert_eq!(whole(page.sum("ctmon_map_problem", &[map]))?, 0);
     }
     assert_eq!(whole(page.sum("ctmon_ct_entries", &[]))?, 399);
-    for ((target, service, state), expected) in by_target(&lines) {
+    for ((target, service, state), expected) in by_target(&lines)? {
         let labels = [("target", &*target), ("target_service", &*service), ("state", &*state)];
         assert_eq!(whole(page.sum("ctmon_target_entries", &labels))?, expected);
     }
@@ -267,7 +246,8 @@ fn each_filter_selects_the_lines_the_text_has() -> Result<()> {
         address(line.initiator.address) || address(line.responder.address)
     };
     let in_lan = |address: IpAddr| address.to_string().starts_with("192.168.100.");
-    let mut collector = collector(&node, &targets())?;
+    let targets = targets()?;
+    let mut collector = collector(&node, &targets)?;
     let mut check = |filter: &[&str], expected: u64| -> Result<()> {
         ensure!(expected > 0, "{filter:?} would prove nothing");
         let found = listed(&mut collector, &[&["--count"], filter].concat())?;
@@ -280,15 +260,18 @@ fn each_filter_selects_the_lines_the_text_has() -> Result<()> {
     check(&["--stale"], count(&|line| line.is_stale()))?;
     check(&["--address", "192.168.100.180"], count(&|line| at(line, &|address| address == nas)))?;
     check(&["--address", "192.168.100.0/24"], count(&|line| at(line, &in_lan)))?;
-    check(&["--target", "qnap"], count(&|line| target_of(line).is_some_and(|(name, _)| name == "qnap")))?;
-    check(&["--target", "none"], count(&|line| target_of(line).is_none()))?;
+    check(
+        &["--target", "qnap"],
+        count(&|line| target_of(&targets, line).is_some_and(|(name, _)| name == "qnap")),
+    )?;
+    check(&["--target", "none"], count(&|line| target_of(&targets, line).is_none()))?;
     check(
         &["--target", "qnap", "--service", "smb"],
-        count(&|line| target_of(line) == Some(("qnap", "smb"))),
+        count(&|line| target_of(&targets, line) == Some(("qnap", "smb"))),
     )?;
     check(
         &["--target", "qnap", "--service", "other"],
-        count(&|line| target_of(line) == Some(("qnap", "other"))),
+        count(&|line| target_of(&targets, line) == Some(("qnap", "other"))),
     )?;
     for direction in DIRECTIONS {
         check(&["--direction", direction], count(&|line| line.direction() == direction))?;
@@ -346,7 +329,7 @@ fn text_row(line: &CtLine<'_>) -> Result<Vec<String>> {
     let hex = |name: &str| -> Result<String> {
         Ok(u64::from_str_radix(field(name)?.trim_start_matches("0x"), 16)?.to_string())
     };
-    let (target, service) = target_of(line).unwrap_or(("none", "other"));
+    let (target, service) = target_of(&targets()?, line).unwrap_or(("none", "other"));
     let service_of = |name: &str| if line.direction() == "service" { name.to_owned() } else { "null".into() };
     Ok(vec![
         line.map.label().into(),

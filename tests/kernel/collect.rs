@@ -50,7 +50,12 @@ pub(crate) fn listed(collector: &mut Collector, arguments: &[&str]) -> Result<St
 
 /// A collector in this process, for these targets.
 pub(crate) fn collector(node: &Node, targets: &[Target]) -> Result<Collector> {
-    Ok(Collector::new(Kernel::load_watching(Choice::Off)?, settings(node, targets)?)?)
+    collector_of(settings(node, targets)?)
+}
+
+/// Likewise, with other settings.
+pub(crate) fn collector_of(settings: CollectSettings) -> Result<Collector> {
+    Ok(Collector::new(Kernel::load_watching(settings.evictions)?, settings)?)
 }
 
 /// What such a collector follows.

@@ -9,17 +9,21 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use support::cilium::{self, MapName};
-use support::http;
-use support::node::{Node, PATIENCE, second};
+use support::config;
+use support::node::{Node, second};
 use support::page::Page;
 use support::simulate::entry::{CtValue, Facing, RX_CLOSING, SEEN_NON_SYN, TCP, TX_CLOSING, ct_key};
 use support::sys::{Map, counts_entries};
+use support::wait::wait_for;
 
 use crate::daemon::{END, start};
-use crate::storage::wait_for;
 
-const CONFIG: &str =
-    "{listen: '127.0.0.1:0', interval: 1s, clock: ktime, targets_from_host: false, evictions: off}";
+/// Walks this far apart, in seconds.
+fn config(interval: u32) -> String {
+    config::daemon("clock: ktime\nevictions: off\n")
+        .replace("interval: 1s", &format!("interval: {interval}s"))
+}
+
 /// `BPF_F_NO_COMMON_LRU`.
 const PER_CPU: u32 = 2;
 /// Whether this kernel counts.
@@ -54,7 +58,7 @@ fn ensure_counted(page: &Page, map: &Map, name: &str, tells: bool) -> Result<()>
 #[test]
 fn the_kernels_count_is_what_the_map_holds_filled_emptied_and_overfilled() -> Result<()> {
     let tells = tells()?;
-    let node = Node::new(CONFIG)?;
+    let node = Node::new(&config(1))?;
     let flags = [(MapName::Ct4, 0), (MapName::CtAny4, PER_CPU), (MapName::Ct6, PER_CPU), (MapName::Snat4, 0)];
     let create = |(shape, flags): (MapName, u32)| {
         Ok((shape, cilium::create(&node.bpffs, shape, shape.pin(), 4_096, flags)?))
@@ -84,23 +88,26 @@ fn the_daemon_reads_the_count_between_its_walks() -> Result<()> {
     if !tells()? {
         return Ok(());
     }
-    // So long that everything happens between two walks.
-    let node = Node::new(&CONFIG.replace("interval: 1s", "interval: 20s"))?;
+    // So long that entries come and go between two walks.
+    let node = Node::new(&config(6))?;
     let map = cilium::create(&node.bpffs, MapName::Ct4, MapName::Ct4.pin(), 4_096, 0)?;
     let mut running = start(&node)?;
-    running.daemon.wait_for_http(running.address, "/readyz", PATIENCE)?;
-    // Entries that come and go: sooner or later they are there when the kernel is asked, and gone when the map is walked.
-    wait_for("a count higher than any walk saw", || {
+    let scans = |page: &Page| page.value("ctmon_scans_total", &[]).unwrap_or(0.0);
+    let of_map = |page: &Page, name| page.value(name, &[("map_name", "ct4_global")]);
+    // Where the machine stalls for so long that they are there at the walk, or gone before they are counted, once more.
+    wait_for("count higher than any walk saw", || {
+        let before = scans(&running.page(|page| scans(page) > 0.0)?);
+        // Right after a walk, so that the next one is as far away as can be.
+        running.page(|page| scans(page) > before)?;
         let keys = insert(&map, 0..500)?;
-        sleep(Duration::from_secs(2));
+        // The kernel is asked once a second: that time is what is tested, and no page tells of it before the walk.
+        sleep(Duration::from_millis(2_500));
         for key in &keys {
             map.delete(key)?;
         }
-        sleep(Duration::from_secs(2));
-        let page = Page::parse(http::get(running.address, "/metrics")?.text()?)?;
-        let of_map = |name| page.value(name, &[("map_name", "ct4_global")]);
-        let seen =
-            of_map("ctmon_map_entries") == Some(0.0) && of_map("ctmon_map_peak_entries") == Some(500.0);
+        let page = running.page(|page| scans(page) > before + 1.0)?;
+        let seen = of_map(&page, "ctmon_map_entries") == Some(0.0)
+            && of_map(&page, "ctmon_map_peak_entries") == Some(500.0);
         Ok(seen.then_some(()))
     })?;
     ensure!(running.daemon.stop(END)?.success(), "{}", running.daemon.output());
@@ -120,7 +127,7 @@ fn fill(map: &Map, numbers: Range<u16>, flags: u16, lifetime: u32) -> Result<Vec
 #[test]
 fn a_deleted_pod_is_no_pass_and_a_pass_is_one() -> Result<()> {
     const CLOSED: u16 = SEEN_NON_SYN | RX_CLOSING | TX_CLOSING;
-    let node = Node::new(&CONFIG.replace("interval: 1s", "interval: 3s"))?;
+    let node = Node::new(&config(3))?;
     let map = cilium::create(&node.bpffs, MapName::Ct4, MapName::Ct4.pin(), 4_096, 0)?;
     let now = second()?;
     let dead = fill(&map, 1_024..1_224, CLOSED, now.saturating_sub(10))?;

@@ -8,34 +8,25 @@ use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use flate2::read::GzDecoder;
 use serde_json::Value;
 use support::cilium::{self, MapName};
+use support::config::{self, SMB};
 use support::daemon::{self, Daemon};
 use support::fixture::{self, Lifetimes};
 use support::http;
+use support::node::{Node, PATIENCE, whole};
 use support::page::Page;
 use support::sys::{self, Capability, Signal};
-
-use support::node::{Node, PATIENCE, whole};
+use support::wait::wait_until;
 
 use crate::counts;
 
 /// How long an end may take. One second is the promise; the rest is for emulated processors on busy machines.
 pub(crate) const END: Duration = Duration::from_secs(30);
-
-const CONFIG: &str = "
-listen: '127.0.0.1:0'
-interval: 1s
-targets_from_host: false
-";
-
-const TARGET: &str = "
-targets: [{name: qnap, addresses: [192.168.100.180], services: [{name: smb, ports: [445]}]}]
-";
 
 /// A running daemon and where it listens.
 pub(crate) struct Running {
@@ -96,7 +87,7 @@ fn entries(page: &Page) -> Option<f64> {
 
 #[test]
 fn pages_are_served_as_promised() -> Result<()> {
-    let node = Node::new(CONFIG)?;
+    let node = Node::new(&config::daemon(""))?;
     let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
     let mut running = start(&node)?;
     running.daemon.wait_for_http(running.address, "/readyz", PATIENCE)?;
@@ -133,7 +124,7 @@ fn pages_are_served_as_promised() -> Result<()> {
 
 #[test]
 fn without_pins_it_waits_and_picks_them_up() -> Result<()> {
-    let node = Node::new(CONFIG)?;
+    let node = Node::new(&config::daemon(""))?;
     let mut running = start(&node)?;
     // Ready: there is a snapshot, and it says that nothing is there.
     running.daemon.wait_for_http(running.address, "/readyz", PATIENCE)?;
@@ -161,26 +152,26 @@ fn without_pins_it_waits_and_picks_them_up() -> Result<()> {
 #[test]
 fn a_changed_configuration_is_followed_and_a_bad_one_refused() -> Result<()> {
     const STALE: (&str, &[(&str, &str)]) = ("ctmon_target_stale_entries", &[("target", "qnap")]);
-    let node = Node::new(CONFIG)?;
+    let node = Node::new(&config::daemon(""))?;
     let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
     let mut running = start(&node)?;
     let page = running.page(|page| entries(page).is_some())?;
     assert_eq!(page.sum(STALE.0, STALE.1), None);
 
-    node.configure(&format!("{CONFIG}{TARGET}"))?;
+    node.configure(&config::daemon(SMB))?;
     let page = running.page(|page| page.sum(STALE.0, STALE.1).is_some())?;
     assert_eq!(whole(page.sum(STALE.0, STALE.1))?, 183);
     assert_eq!(page.value("ctmon_config_last_reload_successful", &[]), Some(1.0));
 
-    node.configure(&format!("{CONFIG}{TARGET}\nintervall: 15s\n"))?;
+    node.configure(&config::daemon(&format!("{SMB}intervall: 15s\n")))?;
     let page = running.page(|page| page.value("ctmon_config_last_reload_successful", &[]) == Some(0.0))?;
     assert_eq!(whole(page.sum(STALE.0, STALE.1))?, 183, "the old settings stay in force");
     let refusal = logged(&running.daemon, "failed to reload the configuration")?;
     let said = refusal.first().map(|line| text(line, "message")).context("nothing was logged")?;
-    assert!(said.contains("`intervall`") && said.contains("line 8"), "{said}");
+    assert!(said.contains("`intervall`") && said.contains("line 5"), "{said}");
     assert_eq!(refusal.len(), 1, "once, not at every look at the file");
 
-    node.configure(&format!("{CONFIG}{}", TARGET.replace("qnap", "nas")))?;
+    node.configure(&config::daemon(&SMB.replace("qnap", "nas")))?;
     let page = running.page(|page| page.value("ctmon_config_last_reload_successful", &[]) == Some(1.0))?;
     assert_eq!(page.sum(STALE.0, STALE.1), None, "a target that is not configured any more has no series");
     assert_eq!(whole(page.sum("ctmon_target_stale_entries", &[("target", "nas")]))?, 183);
@@ -191,7 +182,7 @@ fn a_changed_configuration_is_followed_and_a_bad_one_refused() -> Result<()> {
     running.daemon.signal(Signal::Hangup)?;
     running.page(|page| loaded(page).is_some_and(|loaded| loaded > before))?;
 
-    node.configure(&CONFIG.replace(":0'", ":1'"))?;
+    node.configure(&config::daemon("").replace(":0'", ":1'"))?;
     running.daemon.wait_for_output("`listen` needs a restart", PATIENCE)?;
     assert_eq!(running.get("GET", "/healthz", &[])?.status, 200);
     assert_eq!(running.daemon.stop(END)?.code(), Some(0));
@@ -214,9 +205,8 @@ fn an_address_of_the_command_line_stands_beside_any_configuration() -> Result<()
 
 #[test]
 fn a_threshold_is_logged_once_each_way_and_shown_as_active() -> Result<()> {
-    let node = Node::new(&format!(
-        "{CONFIG}thresholds: {{EntriesHigh: {{warning: {{value: 300}}}}, MapFilling: null}}\n"
-    ))?;
+    let thresholds = "thresholds: {EntriesHigh: {warning: {value: 300}}, MapFilling: null}\n";
+    let node = Node::new(&config::daemon(thresholds))?;
     let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
     let mut running = start(&node)?;
     let labels = [("alert", "CtmonEntriesHigh"), ("severity", "warning")];
@@ -246,7 +236,8 @@ fn a_threshold_is_logged_once_each_way_and_shown_as_active() -> Result<()> {
 #[test]
 fn both_signals_end_it_at_once_even_before_the_next_collection() -> Result<()> {
     for signal in [Signal::Terminate, Signal::Interrupt] {
-        let node = Node::new(&CONFIG.replace("interval: 1s", "interval: 10m\ndeep_interval: 0s"))?;
+        let node =
+            Node::new(&config::daemon("").replace("interval: 1s", "interval: 10m\ndeep_interval: 0s"))?;
         let mut running = start(&node)?;
         running.daemon.wait_for_http(running.address, "/readyz", PATIENCE)?;
         running.daemon.signal(signal)?;
@@ -261,7 +252,7 @@ fn both_signals_end_it_at_once_even_before_the_next_collection() -> Result<()> {
 fn the_first_process_of_a_pod_is_ended_by_a_signal_however_early_it_comes() -> Result<()> {
     /// What a pipe holds unless told otherwise.
     const PIPE: usize = 64 << 10;
-    let node = Node::new(CONFIG)?;
+    let node = Node::new(&config::daemon(""))?;
     // A log that nobody reads yet: the process stops at its first line, before it serves anything.
     let (log, mut full) = std::io::pipe()?;
     full.write_all(&vec![b'.'; PIPE])?;
@@ -284,31 +275,22 @@ fn the_first_process_of_a_pod_is_ended_by_a_signal_however_early_it_comes() -> R
 /// Sends SIGTERM while the log is full, then reads the log.
 fn terminate_early(child: &mut Child, mut log: PipeReader) -> Result<ExitStatus> {
     let status = format!("/proc/{}/status", child.id());
-    // Of a signal that the first process does not catch, the kernel keeps nothing.
-    wait_until("it catches SIGTERM", || {
+    // The first process of a namespace gets no signal before it has a handler for it: the kernel drops it.
+    wait_until("handler of SIGTERM", || {
         let status = std::fs::read_to_string(&status)?;
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).context("no SigCgt")?;
         Ok(u64::from_str_radix(caught.trim(), 16)? & (1 << 14) != 0)
     })?;
     sys::kill(child.id(), Signal::Terminate)?;
     let reader = thread::spawn(move || log.read_to_end(&mut Vec::new()));
-    wait_until("it ends", || Ok(child.try_wait()?.is_some()))?;
+    wait_until("end", || Ok(child.try_wait()?.is_some()))?;
     let _ = reader.join();
     Ok(child.wait()?)
 }
 
-fn wait_until(what: &str, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
-    while !condition()? {
-        ensure!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
-}
-
 #[test]
 fn a_file_without_an_end_in_the_place_of_the_configuration_holds_nobody() -> Result<()> {
-    let node = Node::new(CONFIG)?;
+    let node = Node::new(&config::daemon(""))?;
     let mut running = start(&node)?;
     running.daemon.wait_for_http(running.address, "/readyz", PATIENCE)?;
     let refused = |page: &Page| page.value("ctmon_config_last_reload_successful", &[]) == Some(0.0);
@@ -322,12 +304,12 @@ fn a_file_without_an_end_in_the_place_of_the_configuration_holds_nobody() -> Res
     assert_eq!(running.get("GET", "/healthz", &[])?.status, 200);
 
     // Half a file, and none: refused likewise, and said.
-    node.configure(&format!("{CONFIG}targets:\n"))?;
+    node.configure(&config::daemon("targets:\n"))?;
     running.daemon.wait_for_output("nothing follows `targets:`", PATIENCE)?;
     std::fs::remove_file(node.config())?;
     running.daemon.wait_for_output("is gone: put it back", PATIENCE)?;
     running.page(refused)?;
-    node.configure(&format!("{CONFIG}targets: []\n"))?;
+    node.configure(&config::daemon("targets: []\n"))?;
     running.page(|page| page.value("ctmon_config_last_reload_successful", &[]) == Some(1.0))?;
     assert_eq!(running.daemon.stop(END)?.code(), Some(0));
     Ok(())
@@ -345,7 +327,7 @@ fn refuses(finished: &daemon::Finished, words: &[&str]) -> Result<()> {
 
 #[test]
 fn without_a_bpffs_every_verb_that_reads_maps_says_so_and_ends() -> Result<()> {
-    let node = Node::new(CONFIG)?;
+    let node = Node::new(&config::daemon(""))?;
     let config = node.config();
     let config = config.to_str().context("a path that is not UTF-8")?;
     for verb in ["run", "scrape", "list", "nat", "top", "check"] {
@@ -367,7 +349,7 @@ fn run_with(node: &Node, verb: &[&str], capabilities: &[Capability]) -> Result<d
 
 #[test]
 fn without_capabilities_it_says_which_ones_it_needs_and_ends() -> Result<()> {
-    let node = Node::new(CONFIG)?;
+    let node = Node::new(&config::daemon(""))?;
     let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
     for verb in ["run", "scrape"] {
         refuses(&run_with(&node, &[verb], &[])?, &["CAP_BPF", "CAP_PERFMON"])?;
@@ -380,7 +362,7 @@ fn without_capabilities_it_says_which_ones_it_needs_and_ends() -> Result<()> {
 #[test]
 fn two_capabilities_are_enough() -> Result<()> {
     const TWO: [Capability; 2] = [Capability::Bpf, Capability::Perfmon];
-    let node = Node::new(&format!("{CONFIG}{TARGET}"))?;
+    let node = Node::new(&config::daemon(SMB))?;
     let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
     let mut command = Command::new(daemon::ctmon()?);
     command.args(node.arguments(&["run", "--log-format", "json"])?);

@@ -10,20 +10,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use monitor_model::clock::Clock as Mode;
-use monitor_model::eviction_plan::Choice;
 use monitor_model::snapshot::{Content, PresentMap, Snapshot};
-use monitor_source::bpf::Kernel;
 use monitor_source::collect::{CollectSettings, Collector};
 use support::cilium::{self, MapName};
 use support::clock::Clock;
 use support::fixture::Record;
 use support::generate::{self, Family, Generator, STALE_AFTER};
+use support::node::{Node, memory_mib, whole};
 use support::reference::{self, Class, Service, Target, classify};
 use support::sys::Map;
 
-use support::node::{Node, memory_mib, whole};
-
-use crate::collect::{collector, settings};
+use crate::collect::{collector, collector_of, settings};
 
 /// Classes of an entry, but for its target.
 type Cell = (&'static str, &'static str, bool, &'static str, &'static str);
@@ -49,11 +46,10 @@ struct SilentCounts {
     longest: BTreeMap<(String, String), i64>,
 }
 
-/// A collector to which an entry is silent for too long after [`STALE_AFTER`].
+/// A collector with [`STALE_AFTER`] in place of the default.
 fn impatient(node: &Node, targets: &[Target]) -> Result<Collector> {
     let stale_after = Duration::from_secs(STALE_AFTER.try_into()?);
-    let settings = CollectSettings { stale_after, ..settings(node, targets)? };
-    Ok(Collector::new(Kernel::load_watching(Choice::Off)?, settings)?)
+    collector_of(CollectSettings { stale_after, ..settings(node, targets)? })
 }
 
 /// A map and what was put into it.
@@ -65,37 +61,37 @@ struct Filled {
 
 /// Networks nested in both orders, single hosts, and wide ones that catch random addresses.
 fn targets() -> Result<Vec<Target>> {
-    let target = |name, networks: &[&str], services: Vec<Service>| -> Result<Target> {
-        let networks = networks.iter().map(|network| {
-            let (address, length) = network.split_once('/').context("no prefix length")?;
-            Ok((address.parse::<IpAddr>()?, length.parse()?))
-        });
-        Ok(Target { name, networks: networks.collect::<Result<_>>()?, services })
-    };
-    let service = |name, ports: &[u16], protocol| Service { name, ports: ports.to_vec(), protocol };
     Ok(vec![
-        target(
+        Target::new(
             "narrow_first",
             &["10.20.30.0/24", "fd00:3:4::/64"],
-            vec![service("smb", &[445], None), service("iscsi", &[3260], Some("tcp"))],
+            vec![Service::new("smb", &[445], None), Service::new("iscsi", &[3260], Some("tcp"))],
         )?,
-        target("then_wide", &["10.20.0.0/16", "fd00:3::/32"], vec![service("smb", &[445], Some("udp"))])?,
-        target(
+        Target::new(
+            "then_wide",
+            &["10.20.0.0/16", "fd00:3::/32"],
+            vec![Service::new("smb", &[445], Some("udp"))],
+        )?,
+        Target::new(
             "wide_first",
             &["172.20.0.0/16", "fd00:1::/32"],
             vec![
-                service("api", &[8080, 443], Some("tcp")),
-                service("quic", &[443], Some("udp")),
-                service("nfs", &[2049, 0], None),
+                Service::new("api", &[8080, 443], Some("tcp")),
+                Service::new("quic", &[443], Some("udp")),
+                Service::new("nfs", &[2049, 0], None),
             ],
         )?,
-        target("never_reached", &["172.20.5.0/24", "fd00:1:2::/48"], vec![service("smb", &[445], None)])?,
-        target(
+        Target::new(
+            "never_reached",
+            &["172.20.5.0/24", "fd00:1:2::/48"],
+            vec![Service::new("smb", &[445], None)],
+        )?,
+        Target::new(
             "host",
             &["192.168.100.180/32", "fd64::180/128"],
-            vec![service("mdns", &[5353], Some("udp")), service("smb", &[445], Some("tcp"))],
+            vec![Service::new("mdns", &[5353], Some("udp")), Service::new("smb", &[445], Some("tcp"))],
         )?,
-        target("half", &["96.0.0.0/3", "8000::/1"], Vec::new())?,
+        Target::new("half", &["96.0.0.0/3", "8000::/1"], Vec::new())?,
     ])
 }
 

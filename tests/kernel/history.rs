@@ -1,29 +1,27 @@
-//! What only time tells: `ctmon check` beside a running daemon, and without one.
+//! What several scans tell and one cannot: `ctmon check` beside a running daemon, and without one.
 //!
 //! In: a daemon on real maps that change under it. Out: pass or fail.
-//! Must not: judge by one moment what the daemon saw over many.
+//! Must not: expect of one scan what takes several.
 
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, ensure};
 use support::cilium::{self, MapName};
+use support::config::{self, SMB};
 use support::daemon::Finished;
 use support::http;
 use support::node::{Node, PATIENCE, second};
 use support::simulate::entry::{CtValue, Facing, RX_CLOSING, SEEN_NON_SYN, TCP, TX_CLOSING, ct_key};
 use support::sys::Map;
+use support::wait::wait_for;
 
 use crate::daemon::{END, start};
-use crate::storage::wait_for;
 
-const CONFIG: &str = "
-listen: '127.0.0.1:0'
-interval: 1s
-clock: ktime
-targets_from_host: false
-targets: [{name: qnap, addresses: [192.168.100.180], services: [{name: smb, ports: [445]}]}]
-thresholds: {TargetUnanswered: {critical: {window: 2s}}}
-";
+fn config() -> String {
+    config::daemon(&format!(
+        "clock: ktime\n{SMB}thresholds: {{TargetUnanswered: {{critical: {{window: 2s}}}}}}\n"
+    ))
+}
 
 /// A pod's connection to the server's share.
 fn insert(map: &Map, port: u16, flags: u16, lifetime: u32) -> Result<Vec<u8>> {
@@ -44,7 +42,7 @@ fn found(node: &Node, url: &str, check: &str) -> Result<Vec<String>> {
 
 #[test]
 fn connections_that_stay_unanswered_are_found_beside_the_daemon_only() -> Result<()> {
-    let node = Node::new(CONFIG)?;
+    let node = Node::new(&config())?;
     let map = cilium::create(&node.bpffs, MapName::Ct4, MapName::Ct4.pin(), 512, 0)?;
     let soon = second()? + 3_600;
     insert(&map, 40_001, 0, soon)?;
@@ -67,11 +65,11 @@ fn connections_that_stay_unanswered_are_found_beside_the_daemon_only() -> Result
     }
     ensure!(found(&node, &url, "history")?.is_empty(), "something is missing beside the daemon");
 
-    // One moment does not tell; that it does not is said.
+    // One scan cannot tell, and `check` says so.
     let nobody = "http://127.0.0.1:1";
     ensure!(
         found(&node, nobody, "CtmonTargetUnanswered")?.is_empty(),
-        "one moment was taken for three minutes"
+        "one scan was taken for three minutes"
     );
     let missing = found(&node, nobody, "history")?;
     ensure!(
@@ -80,7 +78,7 @@ fn connections_that_stay_unanswered_are_found_beside_the_daemon_only() -> Result
     );
 
     // Another node's daemon has nothing to say about this one.
-    let other = Node::new(CONFIG)?;
+    let other = Node::new(&config())?;
     let _map = cilium::create(&other.bpffs, MapName::Ct4, MapName::Ct4.pin(), 512, 0)?;
     ensure!(found(&other, &url, "CtmonTargetUnanswered")?.is_empty(), "taken from another node");
     let missing = found(&other, &url, "history")?;
@@ -93,8 +91,8 @@ fn connections_that_stay_unanswered_are_found_beside_the_daemon_only() -> Result
 }
 
 #[test]
-fn a_pass_of_the_collector_is_remembered() -> Result<()> {
-    let node = Node::new(CONFIG)?;
+fn a_pass_of_the_gc_is_shown_and_counted() -> Result<()> {
+    let node = Node::new(&config())?;
     let map = cilium::create(&node.bpffs, MapName::Ct4, MapName::Ct4.pin(), 4_096, 0)?;
     let now = second()?;
     let dead = (1_024..1_224_u16)

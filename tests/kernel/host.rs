@@ -7,10 +7,8 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use monitor_model::eviction_plan::Choice;
 use monitor_model::snapshot::TargetState;
-use monitor_source::bpf::Kernel;
-use monitor_source::collect::{CollectSettings, Collector};
+use monitor_source::collect::CollectSettings;
 use monitor_source::host::Host;
 use monitor_source::host::collect::Wanted;
 use support::daemon::Finished;
@@ -19,7 +17,7 @@ use support::node::{Node, whole};
 use support::page::Page;
 use support::{cli_text, host};
 
-use crate::collect::settings;
+use crate::collect::{collector_of, settings};
 
 /// The captured server's name, since the mounts name it by its address.
 const NAS: &str = "192-168-100-180";
@@ -70,12 +68,11 @@ fn targets_follow_the_mounts_and_stay_while_these_cannot_be_read() -> Result<()>
     let mount = |address: &str| format!("31 1 0:28 / /mnt rw - cifs //{address}/media rw,addr={address}\n");
     let (first, second) = ("192.168.100.180", "192.168.100.181");
     let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
-    let settings = CollectSettings {
+    let mut collector = collector_of(CollectSettings {
         host: Host { procfs: root.join("proc"), sysfs: root.join("sys"), ..Host::default() },
         wanted: Wanted { targets: true, ..Wanted::default() },
         ..settings(&node, &[])?
-    };
-    let mut collector = Collector::new(Kernel::load_watching(Choice::Off)?, settings)?;
+    })?;
     let mut stale = || -> Vec<(String, u64)> {
         let snapshot = collector.collect();
         let of = |name: &str| -> u64 {

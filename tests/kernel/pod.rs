@@ -9,6 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
+use support::config::{QUICK, SMB};
 use support::daemon;
 use support::fixture::{self, Lifetimes};
 use support::node::{Node, PATIENCE, whole};
@@ -18,11 +19,9 @@ use support::seccomp;
 
 use crate::daemon::{END, start_command};
 
-const CONFIG: &str = "
-interval: 1s
-targets_from_host: false
-targets: [{name: qnap, addresses: [192.168.100.180], services: [{name: smb, ports: [445]}]}]
-";
+fn config() -> String {
+    format!("{QUICK}{SMB}")
+}
 
 /// The image's file system, in the node's folder and gone with it.
 fn root(node: &Node) -> Result<PathBuf> {
@@ -41,7 +40,7 @@ fn field<'a>(status: &'a str, name: &str) -> Result<&'a str> {
 
 #[test]
 fn the_daemon_serves_right_numbers_from_its_pod() -> Result<()> {
-    let node = Node::new(CONFIG)?;
+    let node = Node::new(&config())?;
     let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
     let pod = Pod::of_the_manifest()?;
     let mut command = pod.command(&Host::of(&node)?, &root(&node)?)?;
@@ -94,7 +93,7 @@ fn check(page: &Page) -> Result<()> {
 
 #[test]
 fn a_scrape_in_the_pod_prints_the_same_page() -> Result<()> {
-    let node = Node::new(CONFIG)?;
+    let node = Node::new(&config())?;
     let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
     let mut command = Pod::of_the_manifest()?.command(&Host::of(&node)?, &root(&node)?)?;
     let finished = daemon::run_command(command.arg("scrape"), PATIENCE)?;
@@ -142,7 +141,7 @@ fn sockets_of_the_node_are_seen_from_the_pod() -> Result<()> {
 
 #[test]
 fn the_profile_is_in_force_and_needs_the_capabilities() -> Result<()> {
-    let node = Node::new(CONFIG)?;
+    let node = Node::new(&config())?;
     let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
     let pod = Pod::of_the_manifest()?;
     // The same pod under the profile of one without capabilities, where bpf(2) is refused.

@@ -1,7 +1,7 @@
 //! How long entries have been silent: the walk in the kernel, `list`, `check` and the page on the same maps.
 //!
 //! In: generated maps on both clocks, the capture, and entries that broke what was inferred before. Out: pass or fail.
-//! Must not: need an entry to be judged twice: everything here is known in the first scan.
+//! Must not: need a second scan: everything here is known after the first.
 
 use std::collections::BTreeMap;
 
@@ -17,9 +17,9 @@ use support::page::Page;
 use support::reference::{self, classify};
 use support::simulate::entry::{CtValue, Facing, RX_CLOSING, SEEN_NON_SYN, TCP, TX_CLOSING, ct_key};
 use support::sys::Map;
+use support::wait::wait_for;
 
 use crate::daemon::{END, start};
-use crate::storage::wait_for;
 
 const CLOSED: u16 = SEEN_NON_SYN | RX_CLOSING | TX_CLOSING;
 /// The default of `stale_after`, in seconds.
@@ -183,7 +183,7 @@ fn check_generated(clock: Clock, seed: u64, stale_after: i64, reports: &[Ago]) -
 }
 
 #[test]
-fn whoever_tells_what_is_silent_tells_the_same_of_generated_entries_in_jiffies() -> Result<()> {
+fn verbs_and_pages_agree_on_what_is_silent_in_generated_entries_in_jiffies() -> Result<()> {
     const AGO: [Ago; 6] = [
         [Some(100), None],
         [None, Some(100)],
@@ -196,7 +196,7 @@ fn whoever_tells_what_is_silent_tells_the_same_of_generated_entries_in_jiffies()
 }
 
 #[test]
-fn whoever_tells_what_is_silent_tells_the_same_of_generated_entries_in_seconds() -> Result<()> {
+fn verbs_and_pages_agree_on_what_is_silent_in_generated_entries_in_seconds() -> Result<()> {
     // The clock of seconds began when this machine did: whatever is in it is no older.
     let all = wait_for("a past of twice the silence", || {
         Ok(Some(i64::from(second()?) - 1).filter(|past| *past >= 2 * SOON))
@@ -214,7 +214,7 @@ fn whoever_tells_what_is_silent_tells_the_same_of_generated_entries_in_seconds()
 }
 
 #[test]
-fn whoever_tells_what_is_silent_tells_the_same_of_the_capture() -> Result<()> {
+fn verbs_and_pages_agree_on_what_is_silent_in_the_capture() -> Result<()> {
     let node = Node::new(&format!("{ALL}clock: jiffies\n"))?;
     let clock = Clock::jiffies()?;
     let clock = clock.units().reference(clock.now()?);

@@ -8,15 +8,15 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use support::config;
 use support::daemon;
 use support::fixture::{self, Lifetimes};
 use support::http;
 use support::node::{Node, PATIENCE};
+use support::wait::wait_until;
 
 use crate::attack::{RIGHT, WEB};
 use crate::daemon::{END, start_command};
-
-const CONFIG: &str = "listen: '127.0.0.1:0'\ninterval: 1s\ntargets_from_host: false\n";
 
 fn web(node: &Node) -> PathBuf {
     node.config().with_file_name("web.yaml")
@@ -25,7 +25,7 @@ fn web(node: &Node) -> PathBuf {
 #[test]
 fn a_web_configuration_that_protects_nothing_ends_the_start_with_one_line_that_says_what_to_do() -> Result<()>
 {
-    let node = Node::new(CONFIG)?;
+    let node = Node::new(&config::daemon(""))?;
     let path = web(&node);
     let path = path.to_str().context("a path that is not UTF-8")?;
     for (text, expected) in [
@@ -49,7 +49,7 @@ fn a_web_configuration_that_protects_nothing_ends_the_start_with_one_line_that_s
 
 #[test]
 fn a_web_configuration_cut_short_lets_nobody_in_and_is_told_as_metric_and_finding() -> Result<()> {
-    let node = Node::new(CONFIG)?;
+    let node = Node::new(&config::daemon(""))?;
     let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
     fs::write(web(&node), WEB)?;
     let mut command = Command::new(daemon::ctmon()?);
@@ -75,11 +75,7 @@ fn a_web_configuration_cut_short_lets_nobody_in_and_is_told_as_metric_and_findin
         Ok(node.ctmon(&verb)?.stdout)
     };
     let wait = |expected: Option<f64>| -> Result<()> {
-        let end = std::time::Instant::now() + PATIENCE;
-        while successful()? != expected {
-            ensure!(std::time::Instant::now() < end, "the metric never was {expected:?}");
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
+        wait_until(&format!("metric that is {expected:?}"), || Ok(successful()? == expected))?;
         closed()
     };
     wait(Some(1.0))?;

@@ -4,8 +4,9 @@ use anyhow::{Context, Result};
 use monitor_config::Settings;
 use monitor_output::rules::{self, Format, Group, Options};
 use serde_json::{Value, json};
+use support::objects::{at, documents};
 
-use crate::objects::{at, configuration, container, name, named, one, summary};
+use crate::objects::{configuration, container, name, named, one, summary};
 use crate::{render, tools};
 
 /// Labels that only a chart sets.
@@ -26,7 +27,7 @@ fn comparable(object: &Value, namespace: bool) -> Result<Value> {
     if let Some(data) = object.get_mut("data").and_then(Value::as_object_mut) {
         for text in data.values_mut() {
             let spelled = text.as_str().context("data is text")?;
-            *text = render::documents(spelled)?.into_iter().next().unwrap_or(Value::Null);
+            *text = documents(spelled)?.into_iter().next().unwrap_or(Value::Null);
         }
     }
     Ok(object)
@@ -103,7 +104,7 @@ fn its_label_and_runbooks_are_those_of_the_command() -> Result<()> {
             Format::Crd,
             &mut printed,
         )?;
-        let printed = render::documents(std::str::from_utf8(&printed)?)?;
+        let printed = documents(std::str::from_utf8(&printed)?)?;
         let expected = &printed.first().context("nothing printed")?["spec"];
         assert_eq!(&named(&objects, "PrometheusRule", name)?["spec"], expected, "{name}");
     }
@@ -122,7 +123,7 @@ fn the_agent_accepts_the_configuration_of_every_values_file() -> Result<()> {
     }
     // As it is once its reader has named an image.
     let release = tools::text("flux/chart/helmrelease.yaml")?.replace(render::PLACEHOLDER, render::IMAGE);
-    let release = render::documents(&release)?;
+    let release = documents(&release)?;
     let values = serde_json::to_string(&one(&release, "HelmRelease")?["spec"]["values"])?;
     monitor_config::parse::<monitor_check::Catalog>(configuration(&render::chart(&values)?)?)?;
     Ok(())
@@ -173,7 +174,7 @@ fn a_chart_that_was_fetched_without_its_links_renders_nothing_that_lacks_them() 
 
 #[test]
 fn a_value_it_does_not_know_is_an_error() {
-    // Each would otherwise be ignored in silence, as Cilium's chart ignored the tuning of the founding incident.
+    // Each would otherwise be ignored in silence, as Cilium's chart ignores values that it does not know.
     for (values, named) in [
         ("podmonitor: {enabled: true}", "podmonitor"),
         ("image: {tagg: 1.0.0}", "tagg"),

@@ -92,7 +92,7 @@ pub(crate) fn broken(expression: &str) -> Vec<String> {
 #[test]
 fn rules_read_only_metrics_and_labels_of_the_registry() -> Result<()> {
     for file in RULES {
-        let documents = render::documents(&tools::text(file)?)?;
+        let documents = support::objects::documents(&tools::text(file)?)?;
         let rules = documents.iter().flat_map(|file| file["groups"].as_array().into_iter().flatten());
         let rules: Vec<&Value> =
             rules.flat_map(|group| group["rules"].as_array().into_iter().flatten()).collect();

@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use monitor_check::ALERTS;
 use monitor_output::prometheus::{Metric, metrics};
 use serde_json::{Value, json};
+use support::objects::{at, between};
 
-use crate::objects::at;
 use crate::{contract, tools};
 
 fn dashboard() -> Result<Value> {
@@ -60,11 +60,6 @@ fn queries(dashboard: &Value) -> Result<Vec<Query>> {
         }
     }
     Ok(all)
-}
-
-/// What stands between two marks, as often as it occurs.
-fn between<'a>(text: &'a str, open: &'a str, close: &'a str) -> impl Iterator<Item = &'a str> {
-    text.split(open).skip(1).filter_map(move |rest| rest.split_once(close)).map(|(inside, _)| inside)
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use support::objects::documents;
 
 use crate::objects::{configuration, container, one, summary};
 use crate::{render, tools};
@@ -20,7 +21,7 @@ fn of_the_readme() -> Result<Vec<Value>> {
     let (_, section) = text.split_once("\n## Install on Talos in five minutes\n").context("no section")?;
     let (_, block) = section.split_once("```yaml\n").context("no YAML in it")?;
     let (block, _) = block.split_once("```\n").context("the YAML does not end")?;
-    render::documents(block)
+    documents(block)
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Base, components, overlays and examples build, alone and together.
 
-use std::path::Path;
-
 use anyhow::Result;
 use monitor_config::Settings;
 use monitor_output::rules::{self, Format, Group, Options};
 use serde_json::{Value, json};
+use support::folder::Folder;
+use support::objects;
 
 use crate::objects::{configuration, named, one, summary};
 use crate::{render, tools};
@@ -89,8 +89,7 @@ fn rules_printed_for_another_label_take_the_place_of_the_committed_ones() -> Res
         &mut printed,
     )?;
     let printed = String::from_utf8(printed)?;
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("patched-rules-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
+    let folder = Folder::new("manifests")?;
     for (file, text) in [
         ("kustomization.yaml", "resources: [committed.yaml]\npatches: [{path: ctmon.prometheusrule.yaml}]\n"),
         ("committed.yaml", &tools::text("prometheus/ctmon.prometheusrule.yaml")?),
@@ -98,11 +97,9 @@ fn rules_printed_for_another_label_take_the_place_of_the_committed_ones() -> Res
     ] {
         std::fs::write(folder.join(file), text)?;
     }
-    let objects = render::kustomize(&folder);
-    std::fs::remove_dir_all(&folder)?;
-    let objects = objects?;
+    let objects = render::kustomize(folder.path())?;
     let rule = one(&objects, "PrometheusRule")?;
-    assert_eq!(rule["spec"], render::documents(&printed)?.remove(0)["spec"]);
+    assert_eq!(rule["spec"], objects::documents(&printed)?.remove(0)["spec"]);
     assert!(rule.to_string().contains("on(k8s_cluster, instance)"));
     Ok(())
 }
@@ -152,7 +149,7 @@ fn the_agent_accepts_every_configuration_we_ship() -> Result<()> {
     assert_eq!(services, ["smb", "iscsi", "api"]);
     let flux = render::kustomize(&tools::deploy("flux/kustomization")?)?;
     let patch = &named(&flux, "Kustomization", "ctmon")?["spec"]["patches"][0]["patch"];
-    let patched = render::documents(patch.as_str().expect("a patch"))?;
+    let patched = objects::documents(patch.as_str().expect("a patch"))?;
     monitor_config::parse::<monitor_check::Catalog>(configuration(&patched)?)?;
     Ok(())
 }

@@ -1,9 +1,10 @@
-//! Nothing here points at a name that is not ours, and who has set his own gets it.
+//! Nothing in `deploy/` points at a name that others could register, and a name that a user sets is used everywhere.
 //!
 //! In: the files of `deploy/`, rendered. Out: pass or fail. Must not: know a registry or a forge.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use support::objects::documents;
 
 use crate::objects::{container, one};
 use crate::render::{IMAGE, PLACEHOLDER};
@@ -80,7 +81,7 @@ fn every_default_is_a_name_that_nobody_can_own() -> Result<()> {
         Ok(one(&objects, kind)?["spec"][field].as_str().context("no text")?.to_owned())
     };
     let base = render::kustomize(&tools::deploy("kustomize/base")?)?;
-    let values = render::documents(&tools::text("chart/values.yaml")?)?;
+    let values = documents(&tools::text("chart/values.yaml")?)?;
     let values = values.first().context("no values")?["image"]["repository"].as_str().context("no name")?;
     for name in [
         pulled(&base)?.to_owned(),

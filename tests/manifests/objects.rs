@@ -5,11 +5,7 @@
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-
-/// The part at this JSON pointer; null where there is none.
-pub(crate) fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
-    value.pointer(pointer).unwrap_or(&Value::Null)
-}
+use support::objects::at;
 
 /// The name of an object.
 pub(crate) fn name(object: &Value) -> &Value {

@@ -9,9 +9,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use support::folder::Folder;
 
 use crate::objects::{configuration, container, named, summary};
-use crate::render::{self, IMAGE, Scratch};
+use crate::render::{self, IMAGE};
 use crate::tools;
 
 /// As the example spells it, before the two slashes.
@@ -30,10 +31,10 @@ fn run<S: AsRef<OsStr>>(program: &str, folder: &Path, arguments: &[S]) -> Result
 }
 
 /// A repository that holds `deploy/` as it is in the checkout, with the tag of this version.
-fn published() -> Result<Scratch> {
-    let repository = Scratch::new()?;
-    run("cp", &repository.0, &["-a".as_ref(), tools::deploy("")?.as_os_str(), "deploy".as_ref()])?;
-    let git = |arguments: &[&str]| run("git", &repository.0, arguments);
+fn published() -> Result<Folder> {
+    let repository = Folder::new("manifests")?;
+    run("cp", repository.path(), &["-a".as_ref(), tools::deploy("")?.as_os_str(), "deploy".as_ref()])?;
+    let git = |arguments: &[&str]| run("git", repository.path(), arguments);
     git(&["init", "--quiet"])?;
     git(&["add", "deploy"])?;
     let author = ["-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"];
@@ -43,13 +44,13 @@ fn published() -> Result<Scratch> {
 }
 
 /// What a folder that holds only these files builds, with the repository in the place of [`HOME`].
-fn built(repository: &Scratch, files: &[(&str, &str)]) -> Result<Vec<Value>> {
-    let folder = Scratch::new()?;
-    let url = format!("file://{}", repository.0.display());
+fn built(repository: &Folder, files: &[(&str, &str)]) -> Result<Vec<Value>> {
+    let folder = Folder::new("manifests")?;
+    let url = format!("file://{}", repository.path().display());
     for (name, text) in files {
-        std::fs::write(folder.0.join(name), text.replace(HOME, &url))?;
+        std::fs::write(folder.join(name), text.replace(HOME, &url))?;
     }
-    render::kustomize(&folder.0)
+    render::kustomize(folder.path())
 }
 
 #[test]

@@ -5,17 +5,17 @@
 
 use std::fmt::Write;
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
 use serde_json::Value;
+use support::folder::Folder;
+use support::objects::documents;
 
 use crate::tools;
 
 /// Release and namespace that the chart is rendered with.
 pub(crate) const RELEASE: &str = "ctmon";
-/// What stands wherever an image has to be named: nobody's.
+/// The placeholder wherever an image has to be named.
 pub(crate) const PLACEHOLDER: &str = "registry.example/set-the-image/ctmon";
 /// What a user names instead.
 pub(crate) const IMAGE: &str = "registry.example.org/you/ctmon";
@@ -33,40 +33,18 @@ pub(crate) fn components(names: &[&str]) -> Result<Vec<Value>> {
 
 /// What an overlay over `deploy/kustomize/PARENT` builds: these components in this order, and more lines of YAML.
 pub(crate) fn overlay(parent: &str, components: &[&str], more: &str) -> Result<Vec<Value>> {
-    let folder = Scratch::new()?;
-    let parent = relative(&folder.0, &tools::deploy("kustomize")?.join(parent));
+    let folder = Folder::new("manifests")?;
+    let parent = relative(folder.path(), &tools::deploy("kustomize")?.join(parent));
     let mut text = format!("resources: [{}]\n", parent.display());
     if !components.is_empty() {
         text += "components:\n";
     }
     for name in components {
         let component = tools::deploy("kustomize/components")?.join(name);
-        writeln!(text, "  - {}", relative(&folder.0, &component).display())?;
+        writeln!(text, "  - {}", relative(folder.path(), &component).display())?;
     }
-    std::fs::write(folder.0.join("kustomization.yaml"), text + more)?;
-    kustomize(&folder.0)
-}
-
-/// A folder outside the checkout's `deploy/`, gone with the value.
-pub(crate) struct Scratch(pub(crate) PathBuf);
-
-impl Scratch {
-    pub(crate) fn new() -> Result<Self> {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("ctmon-manifests-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
-        // kustomize takes a path that leads through no link.
-        Ok(Self(folder.canonicalize()?))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("failed to remove {}: {error}", self.0.display());
-        }
-    }
+    std::fs::write(folder.join("kustomization.yaml"), text + more)?;
+    kustomize(folder.path())
 }
 
 /// What Helm makes of the chart and a values file, with [`IMAGE`] where the file names none; an error is Helm's.
@@ -76,20 +54,20 @@ pub(crate) fn chart(values: &str) -> Result<Vec<Value>> {
 
 /// The same of a copy of the chart without its `files/`, as it is where links are left out.
 pub(crate) fn chart_without_files(values: &str) -> Result<Vec<Value>> {
-    let folder = Scratch::new()?;
+    let folder = Folder::new("manifests")?;
     let chart = tools::deploy("chart")?;
     for entry in chart.read_dir()?.chain(chart.join("templates").read_dir()?) {
         let path = entry?.path();
         if path.is_file() {
-            let to = folder.0.join(path.strip_prefix(&chart)?);
+            let to = folder.join(path.strip_prefix(&chart)?);
             std::fs::create_dir_all(to.parent().context("no folder")?)?;
             std::fs::copy(&path, to)?;
         }
     }
-    helm(&folder.0, values, IMAGE)
+    helm(folder.path(), values, IMAGE)
 }
 
-/// The same as the chart is without anybody's image.
+/// The same with the placeholder: no image was named.
 pub(crate) fn chart_without_image(values: &str) -> Result<Vec<Value>> {
     helm(&tools::deploy("chart")?, values, PLACEHOLDER)
 }
@@ -123,18 +101,6 @@ print('\\n---\\n'.join(text for file, text in sorted(rendered.items()) if not fi
 ";
     let text = tools::python(PROGRAM, &[folder.as_os_str(), RELEASE.as_ref(), image.as_ref()], values)?;
     documents(&text)
-}
-
-/// The documents of a YAML stream, without the empty ones.
-pub(crate) fn documents(text: &str) -> Result<Vec<Value>> {
-    let mut objects = Vec::new();
-    for document in yaml_serde::Deserializer::from_str(text) {
-        let value = Value::deserialize(document)?;
-        if !value.is_null() {
-            objects.push(value);
-        }
-    }
-    Ok(objects)
 }
 
 /// kustomize takes relative paths only: up to the root and down again is always right.

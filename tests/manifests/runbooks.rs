@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use monitor_check::ALERTS;
 use serde_json::Value;
+use support::objects::{at, documents};
 
-use crate::objects::at;
-use crate::{render, tools};
+use crate::tools;
 
 /// In this order, so that whoever is woken up finds them.
 const SECTIONS: [&str; 4] = ["## What it means", "## How to look", "## What to do", "## When it is wrong"];
@@ -24,7 +24,7 @@ fn pages() -> Result<BTreeSet<String>> {
 fn alerts() -> Result<BTreeSet<String>> {
     let mut names: BTreeSet<String> = ALERTS.iter().map(|alert| alert.name.to_owned()).collect();
     for file in ["ctmon.prometheusrule.yaml", "cluster/ctmon-cluster.prometheusrule.yaml"] {
-        let rule = render::documents(&tools::text(&format!("prometheus/{file}"))?)?;
+        let rule = documents(&tools::text(&format!("prometheus/{file}"))?)?;
         for group in at(rule.first().context("no rules")?, "/spec/groups").as_array().context("no groups")? {
             for rule in group["rules"].as_array().context("no rules")? {
                 let Some(alert) = rule["alert"].as_str() else { continue };

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
+use support::objects::documents;
 
 use crate::{render, tools};
 
@@ -46,8 +47,8 @@ fn kubernetes_accepts_every_object() -> Result<()> {
     for file in tools::files("chart/ci", "yaml")? {
         objects.extend(render::chart(&std::fs::read_to_string(&file)?)?);
     }
-    objects.extend(render::documents(&tools::text("flux/chart/namespace.yaml")?)?);
-    objects.extend(render::documents(&tools::text("tuning/smb.yaml")?)?);
+    objects.extend(documents(&tools::text("flux/chart/namespace.yaml")?)?);
+    objects.extend(documents(&tools::text("tuning/smb.yaml")?)?);
     validate(&objects, &["1.29", "1.37"])?;
     validate(&render::kustomize(&tools::deploy("tuning/trident")?)?, &["1.36", "1.37"])
 }

@@ -5,8 +5,9 @@ use monitor_config::Bound;
 use monitor_model::host::mounts::Family;
 use monitor_model::map_name::Table;
 use serde_json::Value;
+use support::objects::documents;
 
-use crate::{render, tools};
+use crate::tools;
 
 fn preset() -> Result<monitor_config::Expect> {
     Ok(monitor_config::parse::<monitor_check::Catalog>(
@@ -16,7 +17,7 @@ fn preset() -> Result<monitor_config::Expect> {
 }
 
 fn only(file: &str) -> Result<Value> {
-    render::documents(&tools::text(file)?)?.into_iter().next().context("an empty file")
+    documents(&tools::text(file)?)?.into_iter().next().context("an empty file")
 }
 
 #[test]
@@ -73,7 +74,7 @@ fn no_fragment_uses_a_key_that_is_ignored() -> Result<()> {
 fn the_mounts_have_the_expected_options() -> Result<()> {
     let expected = preset()?.mount_options;
     let expected = expected.get(&Family::Cifs).context("no options")?;
-    let objects = render::documents(&tools::text("tuning/smb.yaml")?)?;
+    let objects = documents(&tools::text("tuning/smb.yaml")?)?;
     let class = &crate::objects::one(&objects, "StorageClass")?["mountOptions"];
     let volume = &crate::objects::one(&objects, "PersistentVolume")?["spec"]["mountOptions"];
     for options in [class, volume] {

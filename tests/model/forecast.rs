@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use monitor_check::gc::steady_state::{Inflow, Interval, steady_state};
-use support::simulate::collector::Collector;
 use support::simulate::gc::{ANY4, Kind, Node, TCP4};
+use support::simulate::gc_interval::GcInterval;
 
 /// The highest counts of both maps over the second half of this many seconds, step by step, and the interval half-way:
 /// where the tables settle depends on where they come from.
 fn played(
-    collector: Collector,
+    gc: GcInterval,
     sizes: [u64; 2],
     living: u64,
     rates: [u64; 2],
     seconds: u32,
 ) -> Result<([u64; 2], Duration)> {
     let [tcp, any] = sizes;
-    let mut node = Node::new(tcp, any, collector, 0.0);
+    let mut node = Node::new(tcp, any, gc, 0.0);
     node.add(TCP4, Kind::Open, 0, living, 0.0);
     let mut most = [0; 2];
     for second in 0..seconds {
@@ -40,17 +40,17 @@ fn played(
 fn the_forecast_is_where_the_tables_settle() -> Result<()> {
     let five = Duration::from_secs(300);
     let rules = [
-        (Interval::Adaptive, Collector::default()),
-        (Interval::Fixed(five), Collector::fixed(five)),
-        (Interval::Fixed(Duration::from_secs(30)), Collector::fixed(Duration::from_secs(30))),
-        (Interval::Capped(2 * five), Collector::capped(2 * five)),
+        (Interval::Adaptive, GcInterval::default()),
+        (Interval::Fixed(five), GcInterval::fixed(five)),
+        (Interval::Fixed(Duration::from_secs(30)), GcInterval::fixed(Duration::from_secs(30))),
+        (Interval::Capped(2 * five), GcInterval::capped(2 * five)),
     ];
-    for (rule, collector) in rules {
+    for (rule, gc) in rules {
         for (living, rates) in
             [(4_000, [20, 2]), (4_000, [266, 5]), (100_000, [500, 20]), (40, [3_150, 30]), (1_000, [90, 90])]
         {
             let sizes = [131_072, 65_536];
-            let (real, interval) = played(collector, sizes, living, rates, 40_000)?;
+            let (real, interval) = played(gc, sizes, living, rates, 40_000)?;
             let inflow = |living: u64, dying: u64, capacity: u64| Inflow {
                 living: living as f64,
                 dying: dying as f64,
@@ -79,7 +79,7 @@ fn the_forecast_is_where_the_tables_settle() -> Result<()> {
 fn the_branch_that_hurries_only_holds_less() -> Result<()> {
     for rates in [[20, 2], [500, 20], [3_150, 30]] {
         let sizes = [131_072, 65_536];
-        let (hurried, _) = played(Collector::hurried(), sizes, 40_000, rates, 40_000)?;
+        let (hurried, _) = played(GcInterval::hurried(), sizes, 40_000, rates, 40_000)?;
         let maps = [
             Inflow { living: 40_000.0 + 10.0 * rates[0] as f64, dying: rates[0] as f64, capacity: 131_072.0 },
             Inflow { living: 60.0 * rates[1] as f64, dying: rates[1] as f64, capacity: 65_536.0 },

@@ -1,4 +1,4 @@
-//! The simulated node's collector, recovered from nothing but counts every fifteen seconds, on both clocks.
+//! The simulated node's gc, recovered from nothing but counts every fifteen seconds, on both clocks.
 //!
 //! In: the simulated node, at any speed. Out: pass or fail. Must not: need a kernel: nothing is measured here.
 
@@ -95,7 +95,7 @@ fn recover(units: Units) -> Result<()> {
             ensure!(interval.abs_diff(expected) <= SCAN, "interval {interval} at {second}, passes {real:?}");
         }
     }
-    // 5 minutes, then 7.5, 11.25: the collector slows itself down.
+    // 5 minutes, then 7.5, 11.25: the gc slows itself down.
     ensure!(real.len() >= 4, "{real:?}");
     Ok(())
 }

@@ -19,7 +19,7 @@ const START: f64 = 50_000.0;
 
 /// How the node is watched.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Eyes {
+pub(crate) struct Watching {
     /// Seconds between two walks, and the first of them.
     pub scan: f64,
     pub phase: f64,
@@ -30,7 +30,7 @@ pub(crate) struct Eyes {
 /// The node and who watches it.
 pub(crate) struct Watched {
     pub node: Node,
-    eyes: Eyes,
+    watching: Watching,
     watch: GcWatch,
     names: [MapName; 4],
     step: u32,
@@ -48,17 +48,17 @@ pub(crate) struct Told {
 }
 
 impl Watched {
-    pub(crate) fn new(eyes: Eyes, node: Node) -> Result<Self> {
+    pub(crate) fn new(watching: Watching, node: Node) -> Result<Self> {
         let mut names = map_name::global_maps();
         names.truncate(4);
         let names = names.try_into().ok().context("four maps")?;
         Ok(Self {
             node,
-            eyes,
+            watching,
             watch: GcWatch::default(),
             names,
             step: 0,
-            next_scan: START + eyes.phase,
+            next_scan: START + watching.phase,
             next_count: START + 0.1,
             told: Vec::new(),
         })
@@ -79,14 +79,14 @@ impl Watched {
             self.node.advance(now);
             let walks = now >= self.next_scan;
             // The daemon reads the counts right before it walks, too.
-            if self.eyes.counted && (now >= self.next_count || walks) {
+            if self.watching.counted && (now >= self.next_count || walks) {
                 self.next_count = now + 1.0;
                 for (index, name) in self.names.iter().enumerate() {
                     self.watch.count(name, 1, at(now), self.node.count(index));
                 }
             }
             if walks {
-                self.next_scan += self.eyes.scan;
+                self.next_scan += self.watching.scan;
                 self.scan(now);
             }
             self.step += 1;
@@ -131,17 +131,17 @@ impl Watched {
 
     /// How far a told pass may be from the real one, in seconds.
     fn blur(&self) -> f64 {
-        if self.eyes.counted { 2.5 } else { self.eyes.scan + 2.0 }
+        if self.watching.counted { 2.5 } else { self.watching.scan + 2.0 }
     }
 
-    /// Nothing that is told is wrong: no pass that was none, no age of another one, no more removed than was there, no
-    /// interval that never was. What is not known may be left out.
+    /// No report is wrong: no pass that did not take place, no age of another pass, no more entries removed than
+    /// there were, no interval that never was in force. What is unknown may be missing.
     pub(crate) fn ensure_true(&self) -> Result<()> {
         for told in &self.told {
             for (map, facts) in told.facts.iter().enumerate() {
                 let Some(facts) = facts else { continue };
                 self.ensure_true_of(map, told.at, facts).with_context(|| {
-                    format!("map {map} at {}: {facts:?}, {:?}", told.at - START, self.eyes)
+                    format!("map {map} at {}: {facts:?}, {:?}", told.at - START, self.watching)
                 })?;
             }
         }
@@ -179,7 +179,8 @@ impl Watched {
         Ok(())
     }
 
-    /// Every pass that took at least so many from the map was told, and the last told removal is near the truth.
+    /// Every pass that removed at least so many entries from the map was reported, and the last number removed is
+    /// nearly right.
     pub(crate) fn ensure_found(&self, map: usize, at_least: u64) -> Result<()> {
         let told = self.told.last().context("never walked")?;
         let facts = told.facts.get(map).copied().flatten().context("nothing known")?;
@@ -196,7 +197,7 @@ impl Watched {
             facts.passes >= real.len() as u64,
             "{} passes of map {map} told, really {list:?}, {:?}",
             facts.passes,
-            self.eyes
+            self.watching
         );
         Ok(())
     }
@@ -245,13 +246,13 @@ fn at(seconds: f64) -> Duration {
 }
 
 /// Every way to watch: with and without the kernel's count, walks from 1 s to 60 s apart, at several phases.
-pub(crate) fn eyes() -> Vec<Eyes> {
+pub(crate) fn watching() -> Vec<Watching> {
     let mut all = Vec::new();
     for counted in [true, false] {
         for scan in [1.0, 5.0, 15.0, 30.0, 60.0] {
             for part in 0..4 {
                 let phase = scan * f64::from(part) / 4.0;
-                all.push(Eyes { scan, phase, counted });
+                all.push(Watching { scan, phase, counted });
             }
         }
     }

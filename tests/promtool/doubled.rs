@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use support::folder::Folder;
 use yaml_serde::Value;
 
 /// Rule files below `deploy/prometheus`, and the folder of their cases.
@@ -210,9 +211,7 @@ fn told(case: &mut Value, into: &mut BTreeSet<(String, String)>) -> Result<()> {
 
 /// Runs every case of these groups doubled in all of these ways; says which rules were expected to give something.
 fn run(name: &str, groups: &[(&str, &str)], doublings: &[&Doubling]) -> Result<BTreeSet<(String, String)>> {
-    let folder =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("doubled-{name}-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
+    let folder = Folder::new("promtool")?;
     let mut promtool = Command::new("promtool");
     promtool.args(["test", "rules"]);
     let (mut seen, mut cases_run) = (BTreeSet::new(), 0);
@@ -240,9 +239,7 @@ fn run(name: &str, groups: &[(&str, &str)], doublings: &[&Doubling]) -> Result<B
             }
         }
     }
-    let output = promtool.output().context("failed to run promtool: install Debian's package prometheus");
-    std::fs::remove_dir_all(&folder)?;
-    let output = output?;
+    let output = promtool.output().context("failed to run promtool: install Debian's package prometheus")?;
     let said = [output.stdout, output.stderr].concat();
     ensure!(output.status.success(), "{name}:\n{}", String::from_utf8_lossy(&said));
     println!("{name}: {cases_run} cases");

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use support::released;
+use support::{objects, released};
 
 use crate::server::Registry;
 use crate::tools;
@@ -33,7 +33,7 @@ print(json.dumps({
 #[test]
 fn helm_pulls_it_and_renders_this_releases_image_without_a_value() -> Result<()> {
     let registry = Registry::with_everything()?;
-    let folder = registry.scratch.path().to_str().context("a path that is not UTF-8")?;
+    let folder = registry.folder.path().to_str().context("a path that is not UTF-8")?;
     let name = format!("oci://{}/charts/ctmon", registry.name);
     let said = tools::json(&tools::python(PULL_AND_RENDER, &[&name, tools::VERSION, folder])?)?;
     assert_eq!(said["resolved"]["digest"], Value::from(released::at("charts/ctmon")?.digest));
@@ -52,11 +52,11 @@ fn helm_pulls_it_and_renders_this_releases_image_without_a_value() -> Result<()>
 
     // The page of the release has the same package.
     let package = format!("ctmon-{}.tgz", tools::VERSION);
-    let pulled = fs::read(registry.scratch.path().join(&package))?;
+    let pulled = fs::read(registry.folder.join(&package))?;
     assert!(pulled == fs::read(released::artefacts()?.join(&package))?, "Helm pulled another package");
 
     let text = said["objects"].as_str().context("no objects")?;
-    let objects = tools::objects(text)?;
+    let objects = objects::documents(text)?;
     let image = format!("{}/ctmon:{}", released::REGISTRY, tools::VERSION);
     assert_eq!(tools::image_of(&objects)?, image);
     let runbooks = format!("{}/blob/v{}/deploy/runbooks", released::HOME, tools::VERSION);

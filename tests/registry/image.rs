@@ -5,9 +5,10 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use support::folder::Folder;
 use support::released;
 
-use crate::server::{Registry, Scratch};
+use crate::server::Registry;
 use crate::tools;
 
 /// What the machine field of an ELF file says.
@@ -36,7 +37,7 @@ fn architectures() -> Result<Vec<String>> {
 fn one_name_serves_every_architecture_its_own_binary() -> Result<()> {
     let registry = Registry::with_everything()?;
     let index = registry.inspect("ctmon", &["--raw"])?;
-    let raw = registry.scratch.path().join("index");
+    let raw = registry.folder.join("index");
     fs::write(&raw, &index)?;
     assert_eq!(tools::digest(&raw)?, released::at("ctmon")?.digest);
     let index = tools::json(&index)?;
@@ -54,7 +55,7 @@ fn one_name_serves_every_architecture_its_own_binary() -> Result<()> {
         assert_eq!((&seen["Architecture"], &seen["Os"]), (&arch.clone().into(), &"linux".into()));
         assert_eq!(seen["Labels"]["org.opencontainers.image.source"], released::HOME);
         let layout = registry.pull("ctmon", &flags)?;
-        let unpacked = registry.scratch.path().join(format!("bundle-{arch}"));
+        let unpacked = registry.folder.join(format!("bundle-{arch}"));
         let image = format!("{}:{}", layout.display(), tools::VERSION);
         tools::run("umoci", &["unpack", "--image", &image, unpacked.to_str().context("a path")?])?;
         let binary = fs::read(unpacked.join("rootfs/usr/bin/ctmon"))?;
@@ -68,21 +69,20 @@ fn one_name_serves_every_architecture_its_own_binary() -> Result<()> {
 fn of_the_archive(arch: &str) -> Result<Vec<u8>> {
     let name = format!("ctmon-{}-linux-{arch}", tools::VERSION);
     let archive = released::artefacts()?.join(format!("{name}.tar.gz"));
-    let scratch = Scratch::new()?;
-    let to = scratch.path().to_str().context("a path that is not UTF-8")?;
+    let folder = Folder::new("registry")?;
+    let to = folder.path().to_str().context("a path that is not UTF-8")?;
     tools::run("tar", &["-xf", archive.to_str().context("a path that is not UTF-8")?, "-C", to])?;
     for text in ["README.md", "LICENSE-MIT", "LICENSE-APACHE", "LICENSE-GPL-2.0", "THIRD-PARTY-LICENSES.txt"]
     {
-        let length =
-            fs::metadata(scratch.path().join(&name).join(text)).with_context(|| format!("no {text}"))?.len();
+        let length = fs::metadata(folder.join(&name).join(text)).with_context(|| format!("no {text}"))?.len();
         assert!(length > 500, "{text}");
     }
-    Ok(fs::read(scratch.path().join(name).join("ctmon"))?)
+    Ok(fs::read(folder.join(name).join("ctmon"))?)
 }
 
 #[test]
 fn a_registry_that_keeps_something_else_ends_the_push() -> Result<()> {
-    let (registry, altered) = (Registry::start()?, Scratch::new()?);
+    let (registry, altered) = (Registry::start()?, Folder::new("registry")?);
     let folder = released::artefacts()?;
     for one in released::listed()? {
         let name = one.archive.file_name().context("no name")?;

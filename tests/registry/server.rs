@@ -3,14 +3,13 @@
 //! In: Debian's docker-registry. Out: its address; gone with the value, with all that it keeps.
 //! Must not: listen elsewhere than on loopback.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use support::daemon::{self, Daemon, Finished};
+use support::folder::Folder;
 use support::node::PATIENCE;
 use support::released;
 
@@ -19,35 +18,10 @@ use crate::tools;
 /// How it says on which port.
 const LISTENING: &str = "listening on 127.0.0.1:";
 
-/// A folder that is gone with the value.
-pub(crate) struct Scratch(PathBuf);
-
-impl Scratch {
-    pub(crate) fn new() -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let folder = env::temp_dir().join(format!("ctmon-registry-{}-{number}", process::id()));
-        fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
-        Ok(Self(folder))
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("failed to remove {}: {error}", self.0.display());
-        }
-    }
-}
-
 pub(crate) struct Registry {
     // In this order they end.
     _server: Daemon,
-    pub(crate) scratch: Scratch,
+    pub(crate) folder: Folder,
     /// Host, port and an owner, as `CTMON_REGISTRY` names them.
     pub(crate) name: String,
 }
@@ -55,8 +29,8 @@ pub(crate) struct Registry {
 impl Registry {
     /// An empty one, on a port that was free.
     pub(crate) fn start() -> Result<Self> {
-        let scratch = Scratch::new()?;
-        let (config, store) = (scratch.path().join("config.yml"), scratch.path().join("store"));
+        let folder = Folder::new("registry")?;
+        let (config, store) = (folder.join("config.yml"), folder.join("store"));
         let text = format!(
             "version: 0.1\nlog: {{level: info, formatter: json}}\nhttp: {{addr: '127.0.0.1:0'}}\n\
              storage: {{filesystem: {{rootdirectory: '{}'}}}}\n",
@@ -69,7 +43,7 @@ impl Registry {
         let said = server.output();
         let port = said.split(LISTENING).nth(1).context("no port")?;
         let port: String = port.chars().take_while(char::is_ascii_digit).collect();
-        Ok(Self { _server: server, scratch, name: format!("127.0.0.1:{port}/owner") })
+        Ok(Self { _server: server, folder, name: format!("127.0.0.1:{port}/owner") })
     }
 
     /// Everything that a release uploads, by its own script.
@@ -102,7 +76,7 @@ impl Registry {
 
     /// A layout of something in it, copied by skopeo.
     pub(crate) fn pull(&self, place: &str, flags: &[&str]) -> Result<PathBuf> {
-        let folder = self.scratch.path().join(format!("{}{}", place.replace('/', "-"), flags.concat()));
+        let folder = self.folder.join(format!("{}{}", place.replace('/', "-"), flags.concat()));
         let from = format!("docker://{}/{place}:{}", self.name, tools::VERSION);
         let to = format!("oci:{}:{}", folder.display(), tools::VERSION);
         let copy = ["copy", "--quiet", "--src-tls-verify=false", from.as_str(), to.as_str()];

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use support::daemon;
 use support::node::PATIENCE;
+use support::objects::at;
 
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -32,19 +33,6 @@ pub(crate) fn python(program: &str, arguments: &[&str]) -> Result<String> {
 
 pub(crate) fn json(text: &str) -> Result<Value> {
     serde_json::from_str(text).with_context(|| format!("not JSON: {text}"))
-}
-
-/// The part at this JSON pointer; null where there is none.
-pub(crate) fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
-    value.pointer(pointer).unwrap_or(&Value::Null)
-}
-
-/// The documents of a YAML stream.
-pub(crate) fn objects(text: &str) -> Result<Vec<Value>> {
-    use serde::Deserialize as _;
-    let documents = yaml_serde::Deserializer::from_str(text).map(|one| Ok(Value::deserialize(one)?));
-    let objects = documents.collect::<Result<Vec<_>>>()?;
-    Ok(objects.into_iter().filter(|object| !object.is_null()).collect())
 }
 
 /// The image of the one `DaemonSet`.

@@ -13,7 +13,7 @@ const PHASES: &str = "\
 Phases of the incident, at its default length of 10 minutes (each is a share of --duration):
   calm           20 s  live connections of pods, services, DNS and NAS mounts; hardly any closing
   pile-up       105 s  260 connections a second to the NAS come and go; closed entries stay until the next pass,
-                       and passes get rarer: Cilium's collector waits 1.5 times longer whenever it deleted less
+                       and passes get rarer: Cilium's gc waits 1.5 times longer whenever it deleted less
                        than 5 % of a map's max_entries
   half-closing   25 s  the same, and some ends no longer answer a FIN: RxClosing or TxClosing alone
   unanswered    330 s  the same, and SYNs to SMB and iSCSI get no answer: entries stay opening, kept alive by
@@ -22,13 +22,13 @@ Phases of the incident, at its default length of 10 minutes (each is a share of 
   healthy        60 s  and then for good, or everything again with --loop
 
 Time: lifetimes are stamped with the real clock (60 s after a SYN, 8000 s while established, 10 s after both
-FINs). Only the collector's interval is scaled: it runs by Cilium's own rule, starting at 5 minutes, on a clock
+FINs). Only the gc's interval is scaled: it runs by Cilium's own rule, starting at 5 minutes, on a clock
 that is --speed times as fast, so that hours of drift fit into minutes. The summary prints its own time.
 Seconds overdue are therefore real ones: to see lingering entries, give ctmon a short stale_after, 30s say. A
 shorter incident has more arrivals a second, and ends before the alert on unanswered SYNs can fire.";
 
 /// Plays a Cilium node: creates the six LRU maps of conntrack and NAT and writes them as the datapath and the agent
-/// would while the founding incident happens.
+/// would during the incident described below.
 #[derive(Debug, Parser)]
 #[command(name = "ctmon-sim", version, after_long_help = PHASES)]
 pub(crate) struct Arguments {
@@ -48,7 +48,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     pub(crate) duration: Duration,
 
-    /// How many seconds of the collector pass in a real one [default: 80, and more for a shorter incident]
+    /// How many seconds of the gc pass in a real one [default: 80, and more for a shorter incident]
     #[arg(long, value_name = "N", value_parser = speed)]
     pub(crate) speed: Option<f64>,
 
@@ -62,7 +62,7 @@ pub(crate) struct Arguments {
 
     /// `max_entries` of the TCP and NAT maps; the others get half [default: a 32 GB node's 295414]
     ///
-    /// It steers the collector, whose rule compares with it. Below 50000 the kernel evicts entries at the incident's
+    /// It steers the gc, whose rule compares with it. Below 50000 the kernel evicts entries at the incident's
     /// height; the summary then tells what was written, not what the kernel kept.
     #[arg(long, value_name = "ENTRIES", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub(crate) capacity: Option<u32>,
@@ -79,7 +79,7 @@ pub(crate) struct Arguments {
 /// What to play.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scenario {
-    /// The founding incident, then its repair
+    /// The incident, then its repair
     Incident,
     /// A node on which nothing is wrong
     Healthy,

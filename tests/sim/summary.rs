@@ -56,7 +56,7 @@ impl Summary {
 fn line(elapsed: Duration, status: &Status) -> String {
     let Status { phase, counts, interval, passes, removed, dropped: _ } = status;
     format!(
-        "{:>4} s  {:<12}  {:>6} entries  {:>6} stale  {:>4} opening  {:>6} nat  collector every {} ({passes} passes, \
+        "{:>4} s  {:<12}  {:>6} entries  {:>6} stale  {:>4} opening  {:>6} nat  gc every {} ({passes} passes, \
          last removed {removed})",
         elapsed.as_secs(),
         phase.name(),
@@ -93,7 +93,7 @@ mod tests {
         };
         assert_eq!(
             line(Duration::from_secs(170), &status),
-            " 170 s  unanswered     22519 entries   17000 stale    40 opening   30000 nat  collector every 16m53s \
+            " 170 s  unanswered     22519 entries   17000 stale    40 opening   30000 nat  gc every 16m53s \
              (9 passes, last removed 120)"
         );
         assert_eq!(minutes(Duration::from_secs(300)), "5m");

@@ -3,18 +3,16 @@
 //! In: YAML. Out: what the binary said.
 //! Must not: read the machine's own configuration or bpffs.
 
-use std::env;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::bpffs::Bpffs;
 use crate::daemon::{self, Finished};
+use crate::folder::Folder;
 use crate::page::Page;
 use crate::sys;
 
@@ -26,7 +24,7 @@ pub const PATIENCE: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub struct Node {
     pub bpffs: Bpffs,
-    directory: PathBuf,
+    folder: Folder,
     /// Of a node whose network is the test's own.
     procfs: Option<PathBuf>,
 }
@@ -34,20 +32,15 @@ pub struct Node {
 impl Node {
     /// A node without pins, and a configuration.
     pub fn new(config: &str) -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory = env::temp_dir().join(format!("ctmon-node-{}-{number}", process::id()));
-        fs::create_dir_all(&directory)
-            .with_context(|| format!("failed to create {}", directory.display()))?;
-        let node = Self { bpffs: Bpffs::mount()?, directory, procfs: None };
+        let node = Self { bpffs: Bpffs::mount()?, folder: Folder::new("node")?, procfs: None };
         node.configure(config)?;
         Ok(node)
     }
 
-    /// Likewise, with the network namespace of whoever reads as the node's: without this it would be pid 1's.
+    /// Likewise, on a node whose network namespace is that of the thread that reads, instead of the first process's.
     pub fn with_our_network(config: &str) -> Result<Self> {
         let mut node = Self::new(config)?;
-        let procfs = node.directory.join("proc");
+        let procfs = node.folder.join("proc");
         fs::create_dir(&procfs).with_context(|| format!("failed to create {}", procfs.display()))?;
         for (name, shown) in [
             ("1", "/proc/thread-self"),
@@ -69,7 +62,7 @@ impl Node {
 
     /// Replaces the configuration file in one step, as a `ConfigMap` is.
     pub fn configure(&self, config: &str) -> Result<()> {
-        let (path, new) = (self.config(), self.directory.join("new.yaml"));
+        let (path, new) = (self.config(), self.folder.join("new.yaml"));
         fs::write(&new, config).with_context(|| format!("failed to write {}", new.display()))?;
         fs::rename(&new, &path).with_context(|| format!("failed to replace {}", path.display()))
     }
@@ -77,7 +70,7 @@ impl Node {
     /// The path of the configuration.
     #[must_use]
     pub fn config(&self) -> PathBuf {
-        self.directory.join("config.yaml")
+        self.folder.join("config.yaml")
     }
 
     /// The arguments of a verb on this node.
@@ -117,14 +110,6 @@ impl Node {
     pub fn count(&self, verb: &[&str]) -> Result<u64> {
         let said = self.said(verb)?;
         said.trim().parse().with_context(|| format!("{verb:?} printed {said:?}"))
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.directory) {
-            eprintln!("failed to remove {}: {error}", self.directory.display());
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A small, independent reader of Prometheus' text format 0.0.4.
 //!
-//! In: a page. Out: its samples and the types it declares. Must not: forgive: a line that is neither a comment nor
-//! a sample is an error, and so is a series that stands there twice.
+//! In: a page. Out: its samples and the types it declares. Must not: accept a line that is neither a comment nor a
+//! sample, or a series that stands there twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 

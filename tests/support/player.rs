@@ -37,7 +37,7 @@ struct Stage {
 }
 
 impl Player {
-    /// Creates the maps, fills them with what lives on the node in this phase, and goes on with it. The collector's
+    /// Creates the maps, fills them with what lives on the node in this phase, and goes on with it. The gc's
     /// seconds pass `speed` times as fast as real ones.
     pub fn start(bpffs: &Bpffs, speed: f64, phase: Phase) -> Result<Self> {
         let clock = Clock::ktime();

@@ -1,4 +1,5 @@
-//! What an entry is, written down plainly from DESIGN.md's words: the measure for the kernel's own classes.
+//! What an entry is, written down plainly from Cilium's own rules: what the kernel programs' classes are compared
+//! with.
 //!
 //! In: raw key and value, a clock, targets. Out: words. Must not: be fast, or share code with what it checks:
 //! fields are read by offset here, and classes are the label values themselves.
@@ -66,6 +67,37 @@ pub struct Target {
     pub name: &'static str,
     pub networks: Vec<(IpAddr, u8)>,
     pub services: Vec<Service>,
+}
+
+impl Service {
+    /// A service by its ports; of one protocol, or of every one that has ports.
+    #[must_use]
+    pub fn new(name: &'static str, ports: &[u16], protocol: Option<&'static str>) -> Self {
+        Self { name, ports: ports.to_vec(), protocol }
+    }
+}
+
+impl Target {
+    /// A target by its networks, written as in a configuration: an address alone stands for itself.
+    pub fn new(name: &'static str, networks: &[&str], services: Vec<Service>) -> Result<Self> {
+        let networks = networks.iter().map(|network| read_network(network)).collect::<Result<_>>()?;
+        Ok(Self { name, networks, services })
+    }
+
+    /// The storage server of [`crate::config::TARGETS`].
+    pub fn qnap() -> Result<Self> {
+        let service = |name, ports: &[u16]| Service::new(name, ports, None);
+        let services = vec![service("smb", &[445]), service("iscsi", &[3260]), service("api", &[8080, 443])];
+        Self::new("qnap", &["192.168.100.180"], services)
+    }
+}
+
+fn read_network(text: &str) -> Result<(IpAddr, u8)> {
+    let (address, length) =
+        text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
+    let address: IpAddr = address.parse().with_context(|| format!("bad address {text}"))?;
+    let whole = if address.is_ipv6() { 128 } else { 32 };
+    Ok((address, length.map_or(Ok(whole), str::parse).with_context(|| format!("bad length {text}"))?))
 }
 
 /// A conntrack entry in words.

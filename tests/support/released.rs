@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-/// The fork that these artefacts are of: nobody's.
+/// The owner that these artefacts are made for: one that does not exist.
 pub const HOME: &str = "https://forge.example/owner/ctmon";
 pub const REGISTRY: &str = "registry.example.org/owner";
 

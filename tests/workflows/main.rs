@@ -1,4 +1,4 @@
-//! What a forge runs: does it say what the forge understands, does it name nobody, does it build nothing by itself.
+//! The workflows are valid for their forge, name no owner, and build nothing but by `cargo xtask`.
 //!
 //! In: `.github/workflows`, the linter at target/tools/npm, node. Out: pass or fail. Must not: reach the network.
 
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use support::daemon;
+use support::folder::Folder;
 use support::node::PATIENCE;
 
 fn root() -> PathBuf {
@@ -74,20 +75,10 @@ fn the_linter_finds_nothing_in_them() -> Result<()> {
     Ok(())
 }
 
-/// Gone with the value.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 #[test]
 fn the_linter_finds_what_is_wrong() -> Result<()> {
     let (text, _) = release()?;
-    let broken = Scratch(std::env::temp_dir().join(format!("ctmon-workflows-{}", std::process::id())));
-    fs::create_dir_all(&broken.0)?;
+    let broken = Folder::new("workflows")?;
     let mistakes = [
         ("github.server_url", "github.serverurl"),
         ("attestations: write", "attestation: write"),
@@ -95,9 +86,9 @@ fn the_linter_finds_what_is_wrong() -> Result<()> {
     ];
     for (number, (right, wrong)) in mistakes.iter().enumerate() {
         ensure!(text.contains(right), "the workflow has no {right}");
-        fs::write(broken.0.join(format!("{number}.yml")), text.replacen(right, wrong, 1))?;
+        fs::write(broken.join(format!("{number}.yml")), text.replacen(right, wrong, 1))?;
     }
-    let (fine, said) = lint(&broken.0)?;
+    let (fine, said) = lint(broken.path())?;
     assert!(!fine, "{said}");
     for (number, kind) in ["[ expression ]", "[ permissions ]", "[ runner-label ]"].iter().enumerate() {
         let line = said.lines().find(|line| line.contains(&format!("{number}.yml")));

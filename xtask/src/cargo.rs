@@ -1,7 +1,7 @@
 //! Cargo inside cargo.
 //!
 //! In: what to build. Out: commands whose environment is that of the user's shell, not of `cargo run`.
-//! Must not: know what is built.
+//! Must not: know what is built, or how cargo writes its messages.
 //!
 //! `cargo xtask` leaves `CARGO`, `CARGO_PKG_*`, `RUSTUP_TOOLCHAIN`, `LD_LIBRARY_PATH` and more behind in our
 //! environment. A build with another compiler would pick up the wrong one or rebuild what is up to date.
@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
+use cargo_metadata::{Artifact, Message, TargetKind};
 use serde::{Deserialize, Serialize};
 
 use crate::build;
@@ -123,49 +124,32 @@ pub(crate) enum Kind {
     Other,
 }
 
-#[derive(Deserialize)]
-struct Message {
-    reason: String,
-    manifest_path: Option<PathBuf>,
-    target: Option<Target>,
-    profile: Option<Profile>,
-    executable: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct Profile {
-    test: bool,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-    kind: Vec<String>,
-}
-
-impl Target {
-    fn kind(&self, test: bool) -> Kind {
-        match self.kind.first().map(String::as_str) {
-            Some("bin") if !test => Kind::Binary,
-            Some("bin" | "lib") if test => Kind::Unit,
-            Some("test") => Kind::Test,
-            _ => Kind::Other,
+impl Kind {
+    fn of(artifact: &Artifact) -> Self {
+        match (artifact.target.kind.first(), artifact.profile.test) {
+            (Some(TargetKind::Bin), false) => Self::Binary,
+            (Some(TargetKind::Bin | TargetKind::Lib), true) => Self::Unit,
+            (Some(TargetKind::Test), _) => Self::Test,
+            _ => Self::Other,
         }
+    }
+}
+
+impl Executable {
+    /// `None` for a library: nothing of it can be run.
+    fn of(artifact: Artifact) -> Option<Self> {
+        let kind = Kind::of(&artifact);
+        let package = artifact.manifest_path.parent()?.into();
+        Some(Self { package, target: artifact.target.name, kind, path: artifact.executable?.into() })
     }
 }
 
 /// The executables among cargo's messages, in its order.
 pub(crate) fn executables(messages: &str) -> Result<Vec<Executable>> {
     let mut found = Vec::new();
-    for line in messages.lines().filter(|line| line.starts_with('{')) {
-        let message: Message = serde_json::from_str(line).context("failed to read a message of cargo")?;
-        if message.reason != "compiler-artifact" {
-            continue;
-        }
-        if let (Some(target), Some(path)) = (message.target, message.executable) {
-            let kind = target.kind(message.profile.is_some_and(|profile| profile.test));
-            let package = message.manifest_path.and_then(|path| Some(path.parent()?.to_owned()));
-            found.push(Executable { package: package.unwrap_or_default(), kind, target: target.name, path });
+    for message in Message::parse_stream(messages.as_bytes()) {
+        if let Message::CompilerArtifact(artifact) = message.context("failed to read a message of cargo")? {
+            found.extend(Executable::of(artifact));
         }
     }
     Ok(found)
@@ -188,35 +172,50 @@ fn starts_with_any(name: &str, prefixes: &[&str]) -> bool {
 mod tests {
     use super::*;
 
-    const MESSAGES: &str = concat!(
-        r#"{"reason":"compiler-artifact","target":{"name":"libc","kind":["lib"]},"executable":null}"#,
-        "\n",
-        r#"{"reason":"compiler-artifact","manifest_path":"/w/tests/Cargo.toml","target":{"name":"kernel","kind":["test"]},"profile":{"test":true},"executable":"/t/kernel-1f"}"#,
-        "\n",
-        r#"{"reason":"compiler-artifact","manifest_path":"/w/tests/Cargo.toml","target":{"name":"ctmon-sim","kind":["bin"]},"profile":{"test":true},"executable":"/t/sim-1f"}"#,
-        "\n",
-        r#"{"reason":"compiler-artifact","manifest_path":"/w/tests/Cargo.toml","target":{"name":"ctmon-sim","kind":["bin"]},"profile":{"test":false},"executable":"/t/sim"}"#,
-        "\nwarning: not a message\n",
-        r#"{"reason":"build-finished","success":true}"#,
-        "\n",
-    );
+    /// As cargo 1.95 writes it, without what nobody here reads of features and file names.
+    fn artifact(package: &str, target: &str, kind: &str, test: bool, executable: &str) -> String {
+        format!(
+            r#"{{"reason":"compiler-artifact","package_id":"path+file:///w/{package}#{package}@0.1.0","manifest_path":"/w/{package}/Cargo.toml","target":{{"kind":["{kind}"],"crate_types":["{kind}"],"name":"{target}","src_path":"/w/{package}/main.rs","edition":"2024","doc":true,"doctest":false,"test":true}},"profile":{{"opt_level":"0","debuginfo":0,"debug_assertions":true,"overflow_checks":true,"test":{test}}},"features":[],"filenames":[],"executable":{executable},"fresh":true}}"#
+        )
+    }
+
+    fn messages() -> String {
+        let lines = [
+            artifact("libc", "libc", "lib", false, "null"),
+            artifact("tests", "kernel", "test", true, r#""/t/kernel-1f""#),
+            artifact("tests", "ctmon-sim", "bin", true, r#""/t/sim-1f""#),
+            artifact("tests", "ctmon-sim", "bin", false, r#""/t/sim""#),
+            artifact("tests", "build-script-build", "custom-build", false, r#""/t/build""#),
+            "warning: not a message".to_owned(),
+            r#"{"reason":"build-finished","success":true}"#.to_owned(),
+        ];
+        lines.join("\n")
+    }
 
     #[test]
     fn libraries_and_stray_lines_are_no_executables() {
-        let found = executables(MESSAGES).unwrap();
+        let found = executables(&messages()).unwrap();
         let seen: Vec<_> = found.iter().map(|found| (found.target.as_str(), found.kind)).collect();
-        assert_eq!(seen, [("kernel", Kind::Test), ("ctmon-sim", Kind::Unit), ("ctmon-sim", Kind::Binary)]);
+        assert_eq!(
+            seen,
+            [
+                ("kernel", Kind::Test),
+                ("ctmon-sim", Kind::Unit),
+                ("ctmon-sim", Kind::Binary),
+                ("build-script-build", Kind::Other)
+            ]
+        );
         assert!(found.iter().all(|found| found.package == std::path::Path::new("/w/tests")));
     }
 
     #[test]
     fn an_executable_is_not_taken_for_its_own_tests() {
-        assert_eq!(executable(MESSAGES, "ctmon-sim").unwrap(), std::path::Path::new("/t/sim"));
+        assert_eq!(executable(&messages(), "ctmon-sim").unwrap(), std::path::Path::new("/t/sim"));
     }
 
     #[test]
     fn an_executable_that_was_not_built_is_an_error_naming_it() {
-        let error = executable(MESSAGES, "ctmon").unwrap_err();
+        let error = executable(&messages(), "ctmon").unwrap_err();
         assert!(error.to_string().contains("ctmon"), "{error}");
     }
 }

@@ -62,7 +62,7 @@ pub(crate) const IMAGE: &str = "ctmon";
 pub(crate) const CHART: &str = "charts/ctmon";
 pub(crate) const MANIFESTS: &str = "manifests/ctmon";
 
-/// Such as YAML, JSON and a shell take without quotation marks.
+/// Names that YAML, JSON and a shell take without quotation marks.
 fn is_plain(text: &str, others: &str) -> bool {
     text.chars().all(|letter| letter.is_ascii_alphanumeric() || others.contains(letter))
 }

@@ -105,18 +105,18 @@ pub(crate) fn ensure(paths: &Paths, needs: &[Need], purpose: &str) -> Result<()>
     // One call of apt for all, and no need twice.
     let of_apt: Vec<&str> = needs.iter().flat_map(Need::packages).copied().collect();
     let mut missing = 0;
-    let mut judge = |done: Result<()>| match done {
+    let mut note = |done: Result<()>| match done {
         Err(error) if is_refusal(&error) => {
             missing += 1;
             Ok(())
         }
         done => done,
     };
-    judge(apt::ensure(&of_apt, purpose))?;
+    note(apt::ensure(&of_apt, purpose))?;
     for (index, need) in needs.iter().enumerate() {
         let (before, _) = needs.split_at(index);
         if need.packages().is_empty() && !before.contains(need) {
-            judge(need.ensure(paths, purpose))?;
+            note(need.ensure(paths, purpose))?;
         }
     }
     if missing > 0 {

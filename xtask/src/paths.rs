@@ -72,7 +72,7 @@ impl Paths {
         self.target().join("release-artefacts")
     }
 
-    /// The same for tests, of a home that is nobody's.
+    /// The same for tests, made for an owner that does not exist.
     pub(crate) fn suite_artefacts(&self) -> PathBuf {
         self.target().join("suite-artefacts")
     }

@@ -36,7 +36,7 @@ pub(crate) struct Args {
     /// Length of the simulated incident, like 90s or 10m [default: 10m, what its critical alert needs to fire]
     #[arg(long, value_name = "TIME")]
     duration: Option<String>,
-    /// How many seconds of the simulated collector pass in a real one
+    /// How many seconds of the simulated gc pass in a real one
     #[arg(long, value_name = "N")]
     speed: Option<String>,
     /// Play the simulated incident again and again
@@ -143,7 +143,7 @@ fn introduce(paths: &Paths, bpffs: &Path, args: &Args) {
     say("watch it in the series");
     say("  ctmon_target_stale_entries      closed connections towards the NAS pile up");
     say("  ctmon_target_lingering_entries  those that nothing will collect in time");
-    say("  ctmon_ct_oldest_expired_seconds the collector falls behind");
+    say("  ctmon_ct_oldest_expired_seconds the gc falls behind");
     say("  ctmon_target_unanswered_entries new connections are not answered any more");
     say("  ctmon_alert_active              what of it is worth waking somebody for");
     say(

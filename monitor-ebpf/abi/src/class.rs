@@ -55,7 +55,7 @@ dense_enum! {
         RxClosing = 0 => "rx_closing",
         /// Only `TxClosing`: the local endpoint sent a FIN or RST.
         TxClosing = 1 => "tx_closing",
-        /// Both bits: closed, and waiting for the collector.
+        /// Both bits: closed, and waiting for Cilium's gc.
         Closed = 2 => "closed",
         /// Not TCP, or RELATED.
         Stateless = 3 => "stateless",
@@ -81,7 +81,7 @@ dense_enum! {
     /// When the entry falls due: a strict partition of the seconds left. `Unknown` while the clock is.
     Due {
         Unknown = 0 => "unknown",
-        /// Overdue by more than any collector waits: a sign that the clock is misread. Shown as `overdue_12h`.
+        /// Overdue by more than Cilium's gc ever waits: a sign that the clock is misread. Shown as `overdue_12h`.
         Ancient = 1 => "ancient",
         Overdue12h = 2 => "overdue_12h",
         Overdue1h = 3 => "overdue_1h",

@@ -1,7 +1,7 @@
 //! How long an entry has been silent, by the two reports it carries.
 //!
 //! In: the word of a value that holds both reports, the clock they are on. Out: units of silence, and whether they are
-//! too many. Must not: need a timeout: what an entry was kept for and when it last heard something are two things.
+//! too many. Must not: need a timeout: how long an entry is kept and when its last packet came are different things.
 //!
 //! Cilium's datapath writes a report when an entry is created, when a packet brings a TCP flag not seen before in its
 //! direction, and when the last report of that direction is older than the report interval (`bpf.monitorInterval`,

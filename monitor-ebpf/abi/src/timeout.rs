@@ -1,7 +1,7 @@
-//! How long Cilium keeps entries, as they say themselves: lifetime less the last report, counted value by value.
+//! How long Cilium keeps entries, by what they show: lifetime less the last report, counted value by value.
 //!
 //! In: the class of an entry, the value it shows. Out: places in a bounded table, and the words that stand there.
-//! Must not: forget that a table ends: what finds no place is counted as lost.
+//! Must not: drop a value in silence: what finds no place in the table is counted as lost.
 //!
 //! A packet sets the lifetime to now and the timeout, and the report at most a report interval before: an entry shows its
 //! timeout, or up to that interval more. Whatever breaks the rule shows another value and counts there.

@@ -1,7 +1,7 @@
 //! Storage servers that fail: real ones, behind a cable that is cut.
 //!
 //! In: Samba, an iSCSI target, the kernel's own clients of both, ctmon on the real /proc and /sys. Out: pass or
-//! fail. Where these parts are not, one counted line says so; the 6.12 virtual machine has them.
+//! fail. Where these parts are not, one counted line says so; the virtual machine 6.12-storage has them.
 //! Must not: mount or log in anywhere but in that virtual machine.
 
 mod iscsi;
@@ -12,13 +12,11 @@ mod sockets;
 use std::env;
 use std::fs;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use support::daemon::Finished;
 use support::network::Plugged;
-use support::node::{Node, PATIENCE};
+use support::node::Node;
 use support::page::Page;
 
 /// The node and the server, as in the captures.
@@ -33,7 +31,9 @@ const CONFIG: &str = "listen: '127.0.0.1:0'\ninterval: 1s\nexpect: {preset: nas-
 fn has_servers() -> bool {
     let here = env::var_os("CTMON_VM_STORAGE").is_some();
     if !here {
-        println!("ctmon-skip: storage servers that fail need the virtual machine of `cargo xtask vm 6.12`");
+        println!(
+            "ctmon-skip: storage servers that fail need the virtual machine of `cargo xtask vm 6.12-storage`"
+        );
     }
     here
 }
@@ -41,20 +41,6 @@ fn has_servers() -> bool {
 /// The server's own network.
 fn plug() -> Result<Plugged> {
     Plugged::new(&format!("{NODE}/24"), &format!("{NAS}/24"))
-}
-
-/// Waits until `condition` gives something.
-pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = condition()? {
-            return Ok(found);
-        }
-        if Instant::now() > end {
-            bail!("no {what} within {PATIENCE:?}");
-        }
-        thread::sleep(Duration::from_millis(200));
-    }
 }
 
 /// The findings of one alert on this node, as told; `None` if there are none.

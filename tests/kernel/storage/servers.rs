@@ -12,8 +12,9 @@ use anyhow::{Context, Result, ensure};
 use support::daemon::{self, Daemon};
 use support::network::Network;
 use support::node::PATIENCE;
+use support::wait::wait_for;
 
-use super::{NAS, wait_for, write};
+use super::{NAS, write};
 
 /// What Samba serves; the server's side of every share.
 pub(super) const SHARES: [&str; 2] = ["media", "downloads"];

@@ -11,6 +11,7 @@ use support::daemon::Daemon;
 use support::fixture::{self, Lifetimes};
 use support::node::{Node, PATIENCE};
 use support::page::Page;
+use support::wait::wait_for;
 
 use super::servers::{Mounted, SHARES, Server, served};
 use super::{CONFIG, TARGET, found, has_servers, is_active, must_find, of_target, plug, write};
@@ -54,7 +55,7 @@ fn the_keepalive_question_is_answered(node: &Node, running: &mut Running) -> Res
     let page = running.page(|page| page.sum("ctmon_target_sockets", &established) == Some(1.0))?;
     assert_eq!(of_target(&page, "ctmon_target_keepalive_sockets"), Some(0.0));
     // While something is unacknowledged another timer hides the answer.
-    let told = super::wait_for("answer to the keepalive question", || {
+    let told = wait_for("answer to the keepalive question", || {
         let told = node.ctmon(&["check"])?.stdout;
         Ok(told.contains("sockets to 192-168-100-180 use keepalive").then_some(told))
     })?;
@@ -134,11 +135,11 @@ fn a_samba_server_that_falls_silent_and_is_killed_is_told_and_all_is_well_again(
     while now - before <= threshold {
         drop(server);
         let lost = |told: &str| told.contains("SMB client to 192.168.100.180: need");
-        super::wait_for("lost session", || Ok(lost(&node.ctmon(&["check"])?.stdout).then_some(())))?;
+        wait_for("lost session", || Ok(lost(&node.ctmon(&["check"])?.stdout).then_some(())))?;
         server = Server::samba(&plugged.network)?;
         // Errors until the session is back.
-        super::wait_for("mount that answers", || Ok(fs::read_dir(tuned.file("")).ok()))?;
-        super::wait_for("file that is read", || Ok(fs::read(plain.file("last")).ok()))?;
+        wait_for("mount that answers", || Ok(fs::read_dir(tuned.file("")).ok()))?;
+        wait_for("file that is read", || Ok(fs::read(plain.file("last")).ok()))?;
         now = reconnects(&running.page(|page| reconnects(page) > now)?);
     }
 

@@ -13,8 +13,9 @@ use support::network::{self, Plugged};
 use support::node::Node;
 use support::page::Page;
 use support::sys;
+use support::wait::wait_for;
 
-use super::{found, must_find, wait_for};
+use super::{found, must_find};
 
 const ALERT: &str = "CtmonStoragePathStalled";
 const CONFIG: &str = "{targets_from_host: false, targets: [{name: own, addresses: [192.168.100.180], \
@@ -28,7 +29,9 @@ fn of_own(page: &Page, name: &str) -> Option<f64> {
 fn has_cables() -> bool {
     let here = env::var_os("CTMON_VM").is_none() || env::var_os("CTMON_VM_STORAGE").is_some();
     if !here {
-        println!("ctmon-skip: a cable to cut needs module veth and iproute2, which only the 6.12 boot has");
+        println!(
+            "ctmon-skip: a cable to cut needs module veth and iproute2, which only the machine 6.12-storage has"
+        );
     }
     here
 }

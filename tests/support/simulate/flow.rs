@@ -48,12 +48,12 @@ pub enum Stage {
 
 /// When something is written: the clock's reading and its units.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct Stamp {
     pub now: u32,
     pub units: Units,
 }
 
-impl Moment {
+impl Stamp {
     const fn after(self, seconds: u32) -> u32 {
         self.now + self.units.of(seconds)
     }
@@ -112,14 +112,14 @@ impl Flow {
     }
 
     /// The first packet: all entries are created, with companions and the NAT pair.
-    pub fn create(&self, stage: Stage, at: Moment, table: &mut Table) {
+    pub fn create(&self, stage: Stage, at: Stamp, table: &mut Table) {
         self.write(stage, at, table);
         self.write_related(at, table);
         self.write_nat(at, table);
     }
 
     /// A later packet: the entries of the connection itself are refreshed.
-    pub fn write(&self, stage: Stage, at: Moment, table: &mut Table) {
+    pub fn write(&self, stage: Stage, at: Stamp, table: &mut Table) {
         let map = self.ct_map();
         let (client_seen, server_seen) = self.seen(stage);
         let rev_nat = self.frontend.map_or(0, |frontend| frontend.rev_nat);
@@ -169,7 +169,7 @@ impl Flow {
     }
 
     /// The companion for ICMP errors; the host's own connections have none.
-    fn write_related(&self, at: Moment, table: &mut Table) {
+    fn write_related(&self, at: Stamp, table: &mut Table) {
         if self.is_host() {
             return;
         }
@@ -186,7 +186,7 @@ impl Flow {
     }
 
     /// The NAT pair: made once; a mapping that exists is used again.
-    fn write_nat(&self, at: Moment, table: &mut Table) {
+    fn write_nat(&self, at: Stamp, table: &mut Table) {
         let Some(translated) = self.translated else { return };
         let map = self.nat_map();
         let key = nat_out_key(self.client, self.server, self.protocol);
@@ -246,7 +246,7 @@ impl Flow {
 
 /// Writes an entry. One that is there keeps its reports, but where a flag is new or the last one is older than the report
 /// interval; a packet on a closed one opens it anew.
-fn put(map: MapName, key: Vec<u8>, value: CtValue, at: Moment, table: &mut Table) {
+fn put(map: MapName, key: Vec<u8>, value: CtValue, at: Stamp, table: &mut Table) {
     let before = table.ct(map, &key).filter(|before| !before.is_closed());
     let report = |now: u32, seen: u8, last: u32, seen_before: u8| {
         let is_due = seen & !seen_before != 0 || last + at.units.of(REPORT_INTERVAL) < at.now;
@@ -289,7 +289,7 @@ mod tests {
     use crate::reference;
     use std::collections::BTreeMap;
 
-    const AT: Moment = Moment { now: 1_000, units: Units::Seconds };
+    const AT: Stamp = Stamp { now: 1_000, units: Units::Seconds };
 
     /// Direction to state and seconds left, by the reference.
     fn written(flow: &Flow, stage: Stage) -> BTreeMap<&'static str, (&'static str, u32)> {
@@ -346,18 +346,18 @@ mod tests {
         let (flow, mut table) = (flow(false, false), Table::default());
         let mut told = Vec::new();
         for sent in [0, 1, 3, 7, 15, 31, 63] {
-            flow.write(Stage::Opening, Moment { now: 1_000 + sent, ..AT }, &mut table);
+            flow.write(Stage::Opening, Stamp { now: 1_000 + sent, ..AT }, &mut table);
             let value = table.ct(flow.ct_map(), &flow.out_key()).unwrap();
             assert_eq!(value.lifetime, 1_060 + sent);
             told.push((value.last_tx_report - 1_000, value.last_rx_report));
         }
         assert_eq!(told, [0, 0, 0, 7, 15, 31, 63].map(|report| (report, 0)));
-        flow.write(Stage::Established, Moment { now: 1_064, ..AT }, &mut table);
-        flow.write(Stage::Established, Moment { now: 1_069, ..AT }, &mut table);
+        flow.write(Stage::Established, Stamp { now: 1_064, ..AT }, &mut table);
+        flow.write(Stage::Established, Stamp { now: 1_069, ..AT }, &mut table);
         let value = table.ct(flow.ct_map(), &flow.out_key()).unwrap();
         // The answer brought flags that were new to both directions.
         assert_eq!((value.last_tx_report, value.last_rx_report), (1_064, 1_064));
-        flow.write(Stage::Closed, Moment { now: 1_070, ..AT }, &mut table);
+        flow.write(Stage::Closed, Stamp { now: 1_070, ..AT }, &mut table);
         let value = table.ct(flow.ct_map(), &flow.out_key()).unwrap();
         assert_eq!((value.last_tx_report, value.last_rx_report), (1_070, 1_070));
     }

@@ -1,6 +1,6 @@
-//! Conntrack tables with nothing but lifetimes in them, and Cilium's collector going through them.
+//! Conntrack tables with nothing but lifetimes in them, and Cilium's gc going through them.
 //!
-//! In: what connections and pods do, second by second; the collector's rule. Out: what the tables hold, and the truth
+//! In: what connections and pods do, second by second; the gc's rule. Out: what the tables hold, and the truth
 //! about every pass: when it was, over which address family, what it removed. Must not: know what ctmon makes of it.
 //!
 //! The loop is Cilium's (`Enable` in <https://github.com/cilium/cilium/blob/v1.18.0/pkg/maps/ctmap/gc/gc.go>): a pass goes
@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::collector::Collector;
+use super::gc_interval::GcInterval;
 
 /// Seconds a closed connection lives on, and what is no TCP.
 const CLOSED: u32 = 10;
@@ -49,7 +49,7 @@ struct Table {
     entries: u64,
 }
 
-/// What the collector did.
+/// What the gc did.
 #[derive(Clone, Copy, Debug)]
 pub struct Pass {
     pub at: f64,
@@ -64,7 +64,7 @@ pub struct Pass {
 #[derive(Clone, Debug)]
 pub struct Node {
     tables: [Table; 4],
-    collector: Collector,
+    gc: GcInterval,
     last_pass: Option<f64>,
     next_pass: f64,
     pub passes: Vec<Pass>,
@@ -72,13 +72,13 @@ pub struct Node {
 }
 
 impl Node {
-    /// Empty tables of this size; the collector's first pass is at this second.
+    /// Empty tables of this size; the gc's first pass is at this second.
     #[must_use]
-    pub fn new(tcp: u64, any: u64, collector: Collector, first_pass: f64) -> Self {
+    pub fn new(tcp: u64, any: u64, gc: GcInterval, first_pass: f64) -> Self {
         let table = |capacity| Table { capacity, ..Table::default() };
         Self {
             tables: [table(tcp), table(any), table(tcp), table(any)],
-            collector,
+            gc,
             last_pass: None,
             next_pass: first_pass,
             passes: Vec::new(),
@@ -161,7 +161,7 @@ impl Node {
             }
         }
         let waited = self.last_pass.map(|last| now - last);
-        let next = self.collector.finish_pass_after(most, waited, pressure).as_secs_f64();
+        let next = self.gc.finish_pass_after(most, waited, pressure).as_secs_f64();
         self.last_pass = Some(now);
         self.next_pass = now + next;
         self.passes.push(Pass { at: now, removed, families, next });

@@ -1,4 +1,4 @@
-//! The state machine of the simulated node: time passes, connections come and go, the collector runs.
+//! The state machine of the simulated node: time passes, connections come and go, the gc runs.
 //!
 //! In: a setup, then ticks: how long it has been, and the map clock's `now`. Out: changes, and a status.
 //! Must not: sleep, read a clock or make a system call.
@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::cilium::Capacities;
 use crate::clock::Units;
 
-use super::collector::Collector;
-use super::flow::{Flow, Moment, Stage};
+use super::flow::{Flow, Stage, Stamp};
+use super::gc_interval::GcInterval;
 use super::node::Node;
 use super::phase::{LENGTH, Phase, Scenario};
 use super::table::{Change, Counts, Table};
@@ -20,7 +20,7 @@ use super::table::{Change, Counts, Table};
 const REPAIRED_INTERVAL: Duration = Duration::from_secs(300);
 /// How many times Linux repeats a SYN before it gives up, each time after twice the wait.
 const SYN_RETRIES: u8 = 6;
-/// The collector's speed that fits an incident of [`LENGTH`].
+/// The gc's speed that fits an incident of [`LENGTH`].
 const SPEED: f64 = 80.0;
 
 /// What is simulated.
@@ -29,7 +29,7 @@ pub struct Setup {
     pub scenario: Scenario,
     /// How long the incident takes, up to the healthy phase's end.
     pub length: Duration,
-    /// The collector's seconds in one real second. Lifetimes always count real ones.
+    /// The gc's seconds in one real second. Lifetimes always count real ones.
     pub speed: f64,
     pub capacities: Capacities,
     pub units: Units,
@@ -39,7 +39,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// A setup of this length whose collector is as much faster as the incident is shorter.
+    /// A setup of this length whose gc is as much faster as the incident is shorter.
     #[must_use]
     pub fn new(scenario: Scenario, length: Duration, units: Units) -> Self {
         Self {
@@ -59,7 +59,7 @@ impl Setup {
 pub struct Status {
     pub phase: Phase,
     pub counts: Counts,
-    /// In the collector's own time.
+    /// In the gc's own time.
     pub interval: Duration,
     /// Passes so far.
     pub passes: u64,
@@ -87,7 +87,7 @@ pub struct Model {
     setup: Setup,
     node: Node,
     table: Table,
-    collector: Collector,
+    gc: GcInterval,
     flows: BTreeMap<u64, (Flow, Stage)>,
     schedule: BinaryHeap<Reverse<(Duration, u64, Event)>>,
     next_id: u64,
@@ -125,7 +125,7 @@ impl Model {
             setup,
             node: Node::new(setup.seed),
             table: Table::default(),
-            collector: Collector::default(),
+            gc: GcInterval::default(),
             flows: BTreeMap::new(),
             schedule: BinaryHeap::new(),
             next_id: 0,
@@ -142,7 +142,7 @@ impl Model {
 
     /// Lets time pass up to `elapsed` since the start, at which the map clock shows `now`; what changed.
     pub fn advance(&mut self, elapsed: Duration, now: u32) -> Vec<Change> {
-        let at = Moment { now, units: self.setup.units };
+        let at = Stamp { now, units: self.setup.units };
         let passed = elapsed.saturating_sub(self.elapsed);
         self.elapsed = elapsed;
         if self.phase.is_none() {
@@ -168,7 +168,7 @@ impl Model {
         Status {
             phase: self.phase(),
             counts: self.table.counts(now),
-            interval: self.collector.interval(),
+            interval: self.gc.interval(),
             passes: self.passes,
             removed: self.removed,
             dropped: self.dropped,
@@ -209,14 +209,14 @@ impl Model {
 
     fn enter(&mut self, phase: Phase) {
         match phase {
-            // The agent starts, with the collector's defaults, and makes its first pass.
+            // The agent starts, with the gc's defaults, and makes its first pass.
             Phase::Calm => {
-                self.collector = Collector::default();
+                self.gc = GcInterval::default();
                 self.next_pass = self.elapsed;
             }
             // The agent starts again with a fixed interval, and the NAS resets what it forgot.
             Phase::Repair => {
-                self.collector = Collector::fixed(REPAIRED_INTERVAL);
+                self.gc = GcInterval::fixed(REPAIRED_INTERVAL);
                 self.next_pass = self.elapsed;
                 let half_closed: Vec<u64> = self
                     .flows
@@ -230,7 +230,7 @@ impl Model {
             }
             // A node that was never anything else.
             Phase::Healthy if self.passes == 0 => {
-                self.collector = Collector::fixed(REPAIRED_INTERVAL);
+                self.gc = GcInterval::fixed(REPAIRED_INTERVAL);
                 self.next_pass = self.elapsed;
             }
             Phase::PileUp | Phase::HalfClosing | Phase::Unanswered | Phase::Healthy => {}
@@ -238,7 +238,7 @@ impl Model {
     }
 
     /// The connections that live through everything.
-    fn populate(&mut self, at: Moment) {
+    fn populate(&mut self, at: Stamp) {
         type Kind = fn(&mut Node, &Table) -> Option<Flow>;
         let kinds: [(Kind, usize); 6] = [
             (Node::between_pods, 1_000),
@@ -258,7 +258,7 @@ impl Model {
         }
     }
 
-    fn arrivals(&mut self, phase: Phase, passed: Duration, at: Moment) {
+    fn arrivals(&mut self, phase: Phase, passed: Duration, at: Stamp) {
         let rates = phase.rates();
         let faster = LENGTH.as_secs_f64() / self.setup.length.as_secs_f64().max(1.0);
         for (index, arrival) in Arrival::ALL.into_iter().enumerate() {
@@ -280,7 +280,7 @@ impl Model {
         }
     }
 
-    fn arrive(&mut self, arrival: Arrival, at: Moment) {
+    fn arrive(&mut self, arrival: Arrival, at: Stamp) {
         let seconds = Duration::from_secs;
         match arrival {
             Arrival::NasClosing | Arrival::WorldClosing => {
@@ -314,7 +314,7 @@ impl Model {
         }
     }
 
-    fn start(&mut self, flow: Option<Flow>, stage: Stage, at: Moment) -> Option<u64> {
+    fn start(&mut self, flow: Option<Flow>, stage: Stage, at: Stamp) -> Option<u64> {
         let Some(flow) = flow else {
             self.dropped += 1;
             return None;
@@ -332,7 +332,7 @@ impl Model {
         self.schedule.push(Reverse((self.elapsed + wait, id, event)));
     }
 
-    fn happen(&mut self, id: u64, event: Event, phase: Phase, at: Moment) {
+    fn happen(&mut self, id: u64, event: Event, phase: Phase, at: Stamp) {
         let Some((flow, stage)) = self.flows.get_mut(&id) else { return };
         let seconds = Duration::from_secs;
         match event {
@@ -363,14 +363,14 @@ impl Model {
                 flow.write(Stage::Opening, at, &mut self.table);
                 self.later(id, Event::Retry(count + 1), seconds(1 << count), Duration::ZERO);
             }
-            // The client gave up; the entry stays until the collector takes it.
+            // The client gave up; the entry stays until the gc takes it.
             Event::Retry(_) => {
                 self.flows.remove(&id);
             }
         }
     }
 
-    /// The collector's pass, when it is time for one.
+    /// The gc's pass, when it is time for one.
     fn collect(&mut self, now: u32) {
         if self.next_pass > self.elapsed {
             return;
@@ -382,8 +382,8 @@ impl Model {
             .fold(0.0, f64::max);
         self.removed = deleted.iter().map(|(_, count)| count).sum();
         self.passes += 1;
-        let interval = self.collector.finish_pass(ratio);
-        // A speed of 0 stops the collector for good.
+        let interval = self.gc.finish_pass(ratio);
+        // A speed of 0 stops the gc for good.
         let wait = Duration::try_from_secs_f64(interval.as_secs_f64() / self.setup.speed);
         self.next_pass = self.elapsed.saturating_add(wait.unwrap_or(Duration::MAX));
     }
@@ -452,7 +452,7 @@ mod tests {
         assert!(peak.counts.stale > 12_000, "{peak:?}");
         assert!(peak.counts.opening > 100, "{peak:?}");
         assert!((200..500).contains(&half_closed_at_peak), "{half_closed_at_peak}");
-        assert!(peak.interval > 8 * Duration::from_secs(300), "the collector drifted: {peak:?}");
+        assert!(peak.interval > 8 * Duration::from_secs(300), "the gc drifted: {peak:?}");
 
         let end = seconds[599];
         assert_eq!((end.phase, end.counts.opening), (Phase::Healthy, 0));

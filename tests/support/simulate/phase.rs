@@ -7,7 +7,7 @@ use std::time::Duration;
 /// What is played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
-    /// The founding incident and its repair.
+    /// The incident that ctmon was written for, and its repair.
     Incident,
     /// The node as it is after the repair, from the start.
     Healthy,
@@ -18,7 +18,7 @@ pub enum Scenario {
 pub enum Phase {
     /// Live connections, hardly any closing.
     Calm,
-    /// Connections to the NAS come and go; the collector drifts; closed entries pile up.
+    /// Connections to the NAS come and go; the gc drifts; closed entries pile up.
     PileUp,
     /// Some ends of NAS connections no longer answer a FIN.
     HalfClosing,
@@ -95,7 +95,7 @@ impl Phase {
             world_closing: 1.0,
             dns: 5.0,
         };
-        // 260 a second, while the collector runs 80 times as fast as a real one: 3 a second on a real node.
+        // 260 a second, while the gc runs 80 times as fast as a real one: 3 a second on a real node.
         let busy = Rates { nas_closing: 260.0, ..quiet };
         match self {
             Self::Calm | Self::Repair | Self::Healthy => quiet,

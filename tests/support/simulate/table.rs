@@ -1,6 +1,6 @@
 //! What the maps hold, as the datapath and the agent left it, and what changed since it was last asked.
 //!
-//! In: entries written by the model, and passes of the collector. Out: changes, one per key; counts.
+//! In: entries written by the model, and passes of the gc. Out: changes, one per key; counts.
 //! Must not: know why an entry is written.
 
 use std::collections::BTreeMap;
@@ -59,7 +59,7 @@ impl Table {
         self.nat.insert((map, key), value);
     }
 
-    /// One pass of the agent's collector: entries with a lifetime below `now` go, and with each OUT entry its NAT
+    /// One pass of the agent's gc: entries with a lifetime below `now` go, and with each OUT entry its NAT
     /// pair. Gives how many went, per conntrack map.
     pub fn collect(&mut self, now: u32) -> [(MapName, usize); 4] {
         let mut deleted = MapName::CT.map(|map| (map, 0));

@@ -1,7 +1,8 @@
 //! Writes the project's home into a copy of `deploy/`.
 //!
-//! In: the copy, whose names are nobody's, and what is known. Out: the copy, naming what this release uploads.
-//! Must not: leave a name of nobody's where the real one is known, or invent one where it is not.
+//! In: the copy, with placeholders for owner and registry; the real names, as far as they are known. Out: the copy
+//! with these.
+//! Must not: leave a placeholder where the real name is known, or invent a name where it is not.
 
 use std::path::Path;
 
@@ -23,7 +24,7 @@ pub(super) const RULES: &[(&str, &[&str])] = &[
 
 const DASHBOARD: &str = "grafana/ctmon.json";
 
-/// Examples that take the base from a tag of the repository, where the image is still called by nobody's name.
+/// Examples that take the base from a tag of the repository, where the image still has the placeholder's name.
 const FROM_GIT: &[&str] = &["flux/kustomization/", "kustomize/examples/"];
 
 /// Where the pages about alerts of this version are read.
@@ -77,7 +78,7 @@ fn put(deploy: &mut Tree, file: &str, text: String) -> Result<()> {
     Ok(())
 }
 
-/// Not in pages, which tell what a checkout says.
+/// Pages are left alone: they describe a checkout.
 fn replace(deploy: &mut Tree, nobodys: &str, real: &str) {
     for (path, bytes) in deploy.0.iter_mut().filter(|(path, _)| !is_page(path)) {
         let from_git = FROM_GIT.iter().any(|folder| path.starts_with(folder));
@@ -183,7 +184,7 @@ mod tests {
             let kept = is_page(path) || path.starts_with("kustomize/examples/");
             assert_eq!(text.contains("set-the-"), kept, "{path}: {text}");
         }
-        // The base that comes from a tag of the repository names nobody.
+        // The base that comes from a tag of the repository has the placeholder.
         let example = EXAMPLE
             .replace("https://git.example/set-the-home/ctmon", page)
             .replace("registry.example.org/you/ctmon", "registry.example.org/owner/ctmon");

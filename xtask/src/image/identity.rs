@@ -4,9 +4,10 @@
 //! Must not: know how an image is stored. `deploy/Containerfile` says the same; a test compares the two.
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use oci_spec::image::{
     ANNOTATION_CREATED, ANNOTATION_DESCRIPTION, ANNOTATION_LICENSES, ANNOTATION_REVISION, ANNOTATION_SOURCE,
     ANNOTATION_TITLE, ANNOTATION_VERSION,
@@ -15,9 +16,8 @@ use oci_spec::image::{
 use crate::home::Home;
 use crate::paths::Paths;
 use crate::revision;
-use crate::shell::Run as _;
 
-/// Where the binary lies in the image, and all that an engine starts. What it is to do is the container's to say.
+/// Where the binary lies in the image, and the whole entry point: arguments are given by the container.
 pub(super) const ENTRYPOINT: &str = "/usr/bin/ctmon";
 
 /// The pins are root's, see the `DaemonSet`. As a number: the image has no passwd that could translate a name.
@@ -77,10 +77,12 @@ impl Identity {
 }
 
 fn rfc3339(time: u64) -> Result<String> {
-    let date = Command::new("date")
-        .args(["--utc", &format!("--date=@{time}"), "+%Y-%m-%dT%H:%M:%SZ"])
-        .read("write a time")?;
-    Ok(date.trim().to_owned())
+    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(time));
+    let mut text = String::new();
+    // Refuses what lies after the year 9999.
+    time.and_then(|time| write!(text, "{}", humantime::format_rfc3339_seconds(time)).ok())
+        .context("failed to write a time: it is beyond the year 9999")?;
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -165,5 +167,7 @@ mod tests {
     #[test]
     fn a_time_is_written_as_the_specification_wants_it() {
         assert_eq!(rfc3339(TIME).unwrap(), "2023-11-14T22:13:20Z");
+        assert!(rfc3339(u64::MAX).is_err());
+        assert!(rfc3339(u64::from(u32::MAX) * 100).is_err());
     }
 }

@@ -88,7 +88,7 @@ pub(crate) fn run(paths: &Paths, args: &Args) -> Result<()> {
 }
 
 /// That of this machine, from a binary, twice: fails unless both are the same bytes. Another `name` leaves the image
-/// alone that a cluster would get. What differs from the verb's is that this binary was not told its commit.
+/// alone that a cluster would get. Its binary does not know its commit, as that of `cargo xtask image` does.
 pub(crate) fn pack_twice(paths: &Paths, binary: &Path, name: Option<&str>) -> Result<PathBuf> {
     let arch = Arch::of_this_machine()?;
     let name = name.unwrap_or(arch.name());

@@ -3,11 +3,11 @@
 //! In: the steps chosen. Out: their output, each kept together, a table of them, and `N passed, N failed` as the last line.
 //! Must not: stop at a failing test, or call it a success when nothing was tested.
 
-mod curtain;
 mod outcome;
 mod schedule;
 mod select;
 mod steps;
+mod terminal;
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use super::curtain::Curtain;
 use super::outcome::Outcome;
 use super::steps::{Kind, Lane, Step};
+use super::terminal::Terminal;
 use crate::paths::Paths;
 use crate::shell::ends_with_us;
 
@@ -39,15 +39,15 @@ pub(super) fn run<W: Write + Send>(
     command: impl Fn(&Step) -> Result<Command> + Sync,
     out: W,
 ) -> Vec<Row> {
-    let curtain = Curtain::new(out);
+    let terminal = Terminal::new(out);
     let board = Board::default();
     let mut rows: Vec<Row> = thread::scope(|scope| {
         let lanes = Lane::ALL.map(|lane| {
-            let (board, curtain, command) = (&board, &curtain, &command);
+            let (board, terminal, command) = (&board, &terminal, &command);
             let own: Vec<_> = steps.iter().copied().filter(|step| step.lane == lane).collect();
             scope.spawn(move || {
                 own.into_iter()
-                    .map(|step| run_one(paths, step, steps, board, curtain, command))
+                    .map(|step| run_one(paths, step, steps, board, terminal, command))
                     .collect::<Vec<_>>()
             })
         });
@@ -63,7 +63,7 @@ fn run_one<W: Write>(
     step: &'static Step,
     steps: &[&'static Step],
     board: &Board,
-    curtain: &Curtain<W>,
+    terminal: &Terminal<W>,
     command: &(impl Fn(&Step) -> Result<Command> + Sync),
 ) -> Row {
     // What was left out was asked to be left out: it is taken for granted.
@@ -73,20 +73,20 @@ fn run_one<W: Write>(
         return Row { step, end: End::NotRun(missing), took: Duration::ZERO };
     }
     let begun = Instant::now();
-    curtain.begin(step.name);
-    curtain.say(step.name, format!("\n== {}: {}\n", step.name, step.proves).as_bytes());
+    terminal.begin(step.name);
+    terminal.say(step.name, format!("\n== {}: {}\n", step.name, step.proves).as_bytes());
     Outcome::remove(paths, step.name);
-    let outcome = match command(step).and_then(|command| speak(command, step, curtain)) {
+    let outcome = match command(step).and_then(|command| speak(command, step, terminal)) {
         Ok(status) => Outcome::read(paths, step.name, status),
         Err(error) => Outcome::of(&Err(error)),
     };
-    curtain.end(step.name);
+    terminal.end(step.name);
     board.put(step.name, step.kind == Kind::Build && outcome.failed == 0);
     Row { step, end: End::Ran(outcome), took: begun.elapsed() }
 }
 
 /// Runs the process to its end and passes on what it says on both streams.
-fn speak<W: Write>(mut command: Command, step: &Step, curtain: &Curtain<W>) -> Result<ExitStatus> {
+fn speak<W: Write>(mut command: Command, step: &Step, terminal: &Terminal<W>) -> Result<ExitStatus> {
     let (mut said, stdout) = pipe().context("failed to make a pipe")?;
     let stderr = stdout.try_clone().context("failed to copy a pipe")?;
     let mut child = command
@@ -102,7 +102,7 @@ fn speak<W: Write>(mut command: Command, step: &Step, curtain: &Curtain<W>) -> R
         if count == 0 {
             break;
         }
-        curtain.say(step.name, buffer.get(..count).unwrap_or_default());
+        terminal.say(step.name, buffer.get(..count).unwrap_or_default());
     }
     child.wait().with_context(|| format!("failed to wait for the step {}", step.name))
 }

@@ -44,7 +44,7 @@ pub(super) enum Kind {
 pub(super) enum Lane {
     /// What computes.
     Main,
-    /// What mostly waits: servers that scrape, rules that hold.
+    /// What mostly waits: servers that scrape, rules that hold, daemons that follow maps.
     Waiting,
     /// Virtual machines.
     Machines,
@@ -110,16 +110,19 @@ const fn builds(name: &'static str, proves: &'static str, run: fn(&Context<'_>) 
     Step { kind: Kind::Build, ..step(name, proves, run) }
 }
 
-const KERNEL: Step = step(
-    "kernel",
-    "captures and generated maps, read by the running kernel, give the numbers of independent readers",
-    |context| run_tests(context, &["kernel*"], &["--test-threads=1"]),
-);
+const KERNEL: Step = Step {
+    lane: Lane::Waiting,
+    ..step(
+        "kernel",
+        "captures and generated maps, read by the running kernel, give the numbers of independent readers",
+        |context| run_tests(context, &["kernel*"], &["--test-threads=1"]),
+    )
+};
 const GOLDEN: Step = Step {
     wants: PROMETHEUS,
     ..step(
         "golden",
-        "the pages are those on file, Prometheus reads them, and a simulated collector's passes are recovered",
+        "the pages are those on file, Prometheus reads them, and the passes of a simulated gc are recovered",
         |context| run_tests(context, &["golden", "promtool", "model"], &[]),
     )
 };
@@ -426,14 +429,14 @@ fn test_command(context: &Context<'_>, programs: &Programs, program: &Executable
 fn run_test(command: &mut Command, program: &Executable) -> Result<Tally> {
     let package = program.package.file_name().unwrap_or_default().display();
     say(&format!("running the tests {} of {package}", program.target));
-    judge(command)
+    counted(command)
 }
 
 fn cargo_test(command: &mut Command) -> Result<Tally> {
-    judge(command.arg("--no-fail-fast"))
+    counted(command.arg("--no-fail-fast"))
 }
 
-fn judge(command: &mut Command) -> Result<Tally> {
+fn counted(command: &mut Command) -> Result<Tally> {
     let (status, output) = command.run_and_copy("run the tests")?;
     let tally = Tally::parse(&output).context("the tests did not build, or none printed a result")?;
     if !status.success() && tally.failed == 0 {

@@ -27,14 +27,14 @@ pub(super) struct Verdict {
     pub(super) notes: Vec<String>,
 }
 
-/// Judges `console`, in which each of `binaries` must have run to its end.
-pub(super) fn judge(console: &str, binaries: &[String]) -> Verdict {
+/// The verdict on `console`, in which each of `binaries` must have run to its end.
+pub(super) fn verdict_on(console: &str, binaries: &[String]) -> Verdict {
     let mut verdict = Verdict::default();
     if let Some(line) = console.lines().find(|line| KERNEL_TROUBLE.iter().any(|sign| line.contains(sign))) {
         verdict.problems.push(format!("the kernel broke: {}", line.trim()));
     }
     for binary in binaries {
-        judge_binary(console, binary, &mut verdict);
+        add_binary(console, binary, &mut verdict);
     }
     if !console.lines().any(|line| line.trim() == DONE) {
         let last = console.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("nothing");
@@ -46,7 +46,7 @@ pub(super) fn judge(console: &str, binaries: &[String]) -> Verdict {
     verdict
 }
 
-fn judge_binary(console: &str, binary: &str, verdict: &mut Verdict) {
+fn add_binary(console: &str, binary: &str, verdict: &mut Verdict) {
     let starts = |line: &&str| line.trim().strip_prefix(START) == Some(binary);
     let output: Vec<&str> = console.lines().skip_while(|line| !starts(line)).skip(1).collect();
     let end = output.iter().position(|line| line.trim().starts_with(EXIT));
@@ -89,24 +89,24 @@ mod tests {
         ctmon-vm: done\r\n\
         [   9.1] reboot: Power down\r\n";
 
-    fn judged(console: &str) -> Verdict {
-        judge(console, &["kernel".to_owned()])
+    fn verdict(console: &str) -> Verdict {
+        verdict_on(console, &["kernel".to_owned()])
     }
 
     fn problem(console: &str) -> String {
-        judged(console).problems.join("; ")
+        verdict(console).problems.join("; ")
     }
 
     #[test]
     fn a_clean_run_has_no_problem() {
         let expected = Verdict { tally: Tally { passed: 2, failed: 0 }, ..Verdict::default() };
-        assert_eq!(judged(GOOD), expected);
+        assert_eq!(verdict(GOOD), expected);
     }
 
     #[test]
     fn what_passing_tests_left_out_or_measured_is_kept() {
         let said = "successes:\r\n---- late_pins stdout ----\r\nctmon-skip: no memory\r\nanything else\r\ntest result: ok.";
-        let verdict = judged(&GOOD.replace("test result: ok.", said));
+        let verdict = verdict(&GOOD.replace("test result: ok.", said));
         assert_eq!(verdict.notes, ["ctmon-skip: no memory"]);
         assert_eq!((verdict.tally.passed, verdict.problems.len()), (2, 0));
     }
@@ -117,7 +117,7 @@ mod tests {
             .replace("late_pins ... ok", "late_pins ... FAILED")
             .replace("ok. 2 passed; 0 failed", "FAILED. 1 passed; 1 failed")
             .replace("kernel 0", "kernel 101");
-        let verdict = judged(&console);
+        let verdict = verdict(&console);
         assert_eq!(verdict.tally, Tally { passed: 1, failed: 1 });
         assert_eq!(verdict.failed, ["kernel: late_pins"]);
         assert_eq!(verdict.problems, Vec::<String>::new());
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn every_binary_has_to_run() {
-        let verdict = judge(GOOD, &["kernel".to_owned(), "kernel_evict".to_owned()]);
+        let verdict = verdict_on(GOOD, &["kernel".to_owned(), "kernel_evict".to_owned()]);
         assert_eq!(verdict.problems, ["kernel_evict printed no test result"]);
     }
 }

@@ -39,7 +39,8 @@ pub(crate) const PACKAGES: &[&str] = &["busybox-static", "cpio", "xz-utils"];
 /// Everything that booting calls.
 pub(crate) const NEEDS: &[Need] = &[Need::Packages(PACKAGES), Need::Machines];
 
-/// As many as the smallest machine has processors.
+/// Machines that compute, at a time: as many as the smallest host has processors. The one that mostly waits, for storage
+/// servers, runs beside them.
 const AT_A_TIME: usize = 2;
 
 /// Emulation on a busy machine is slow; a hang is none the worse for being found later.
@@ -128,6 +129,7 @@ pub(crate) fn boot_all(
     }
     let mut machines = kernels::select(&args.series)?;
     if args.lockdown {
+        machines.retain(|machine| !machine.storage);
         for machine in &mut machines {
             machine.command_line = LOCKDOWN;
         }
@@ -138,7 +140,7 @@ pub(crate) fn boot_all(
     let Downloads { qemu, machines, storage } = prepare(&dir, &machines, args.refresh)?;
     let tests = programs.tests(&["kernel*"])?;
     let helpers: Vec<_> = programs.helpers().collect();
-    let mut lab = Lab::pack(paths, args, qemu, &Cargo { ctmon, tests, helpers }, &machines)?;
+    let mut lab = Lab::pack(paths, args, qemu, &Payload { ctmon, tests, helpers }, &machines)?;
     lab.scope = scope;
     if let Some(packages) = storage {
         lab.add_storage(&packages, &dir, &machines)?;
@@ -155,7 +157,7 @@ pub(crate) fn ensure_machines(paths: &Paths) -> Result<()> {
 }
 
 /// What is packed for every boot.
-struct Cargo<'a> {
+struct Payload<'a> {
     ctmon: &'a Path,
     tests: Vec<&'a Executable>,
     helpers: Vec<&'a Executable>,
@@ -257,7 +259,7 @@ impl Lab {
         paths: &Paths,
         args: &Args,
         qemu: Qemu,
-        cargo: &Cargo<'_>,
+        payload: &Payload<'_>,
         machines: &[(Machine, Kernel)],
     ) -> Result<Self> {
         let dir = paths.target().join("vm");
@@ -266,7 +268,7 @@ impl Lab {
         let package = paths.root().join("tests");
         let modules = machines.iter().map(|(machine, kernel)| modules_of(&dir, machine, kernel));
         let modules: Vec<_> = modules.collect::<Result<_>>()?;
-        let Cargo { ctmon, tests, helpers } = cargo;
+        let Payload { ctmon, tests, helpers } = payload;
         let contents = initramfs::Contents { ctmon, tests, helpers, package: &package, modules: &modules };
         initramfs::pack(&contents, &tree, &initramfs)?;
         if !args.keep {
@@ -298,29 +300,37 @@ impl Lab {
     fn boot(&self, machines: &[(Machine, Kernel)]) -> Vec<Tally> {
         let names: Vec<_> = machines.iter().map(|(machine, _)| machine.name).collect();
         say(&format!("booting {}", names.join(", ")));
-        let waiting = Mutex::new(machines.iter());
+        let (storage, others): (Vec<_>, Vec<_>) = machines.iter().partition(|(machine, _)| machine.storage);
+        let (storage, others) = (Mutex::new(storage.into_iter()), Mutex::new(others.into_iter()));
         let done = Mutex::new(Vec::new());
         thread::scope(|scope| {
-            for _ in 0..AT_A_TIME {
-                scope.spawn(|| {
-                    loop {
-                        // A statement of its own: the lock must not be held during the boot.
-                        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-                        let Some((machine, kernel)) = next else { break };
-                        let tally = self.boot_one(machine, kernel);
-                        done.lock().unwrap_or_else(PoisonError::into_inner).push(tally);
-                    }
-                });
+            for queue in std::iter::once(&storage).chain([&others; AT_A_TIME]) {
+                scope.spawn(|| self.boot_each(queue, &done));
             }
         });
         done.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Boots, judges and reports.
+    /// Boots what is left in the queue, which others may take from too.
+    fn boot_each<'a>(
+        &self,
+        queue: &Mutex<impl Iterator<Item = &'a (Machine, Kernel)>>,
+        done: &Mutex<Vec<Tally>>,
+    ) {
+        loop {
+            // A statement of its own: the lock must not be held during the boot.
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((machine, kernel)) = next else { break };
+            let tally = self.boot_one(machine, kernel);
+            done.lock().unwrap_or_else(PoisonError::into_inner).push(tally);
+        }
+    }
+
+    /// Boots, and reports the verdict.
     fn boot_one(&self, machine: &Machine, kernel: &Kernel) -> Tally {
         let start = Instant::now();
         let verdict = self
-            .judge(machine, kernel)
+            .verdict(machine, kernel)
             .unwrap_or_else(|error| Verdict { problems: vec![format!("{error:#}")], ..Verdict::default() });
         let Verdict { mut tally, failed, problems, notes } = verdict;
         if !problems.is_empty() {
@@ -340,15 +350,15 @@ impl Lab {
         tally
     }
 
-    fn judge(&self, machine: &Machine, kernel: &Kernel) -> Result<Verdict> {
+    fn verdict(&self, machine: &Machine, kernel: &Kernel) -> Result<Verdict> {
         let console = self.logs.join(format!("{}.log", machine.name));
         // A log of an earlier boot must not be read as this one's.
         fs::write(&console, "").with_context(|| format!("failed to create {}", console.display()))?;
         let initramfs = self.with_storage.as_ref().filter(|_| machine.storage).unwrap_or(&self.initramfs);
         let filter = match (&self.filter, self.scope) {
             (Some(filter), _) => initramfs::filter(&[filter])?,
-            (None, Scope::Suite) => initramfs::filter(machine.suite)?,
-            (None, Scope::All) => String::new(),
+            (None, Scope::All) if !machine.storage => String::new(),
+            (None, _) => initramfs::filter(machine.suite)?,
         };
         let ending = self.qemu.boot(&Boot {
             kernel: &kernel.image,
@@ -357,7 +367,7 @@ impl Lab {
             console: &console,
             timeout: self.timeout,
         })?;
-        let mut verdict = console::judge(&qemu::read_console(&console)?, &self.binaries);
+        let mut verdict = console::verdict_on(&qemu::read_console(&console)?, &self.binaries);
         if let Ending::Hung(after) = ending {
             verdict.problems.insert(0, format!("it hung and was stopped after {} s", after.as_secs()));
         }

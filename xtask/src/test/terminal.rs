@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
-pub(super) struct Curtain<W> {
+pub(super) struct Terminal<W> {
     stage: Mutex<Stage<W>>,
 }
 
@@ -23,7 +23,7 @@ struct Turn {
     ended: bool,
 }
 
-impl<W: Write> Curtain<W> {
+impl<W: Write> Terminal<W> {
     pub(super) fn new(out: W) -> Self {
         Self { stage: Mutex::new(Stage { out, turns: VecDeque::new() }) }
     }
@@ -79,23 +79,23 @@ mod tests {
     #[test]
     fn the_first_speaks_at_once_and_the_others_in_their_turn() {
         let mut out = Vec::new();
-        let curtain = Curtain::new(&mut out);
-        let seen = |curtain: &Curtain<&mut Vec<u8>>| {
-            String::from_utf8(curtain.stage.lock().unwrap().out.clone()).unwrap()
+        let terminal = Terminal::new(&mut out);
+        let seen = |terminal: &Terminal<&mut Vec<u8>>| {
+            String::from_utf8(terminal.stage.lock().unwrap().out.clone()).unwrap()
         };
-        curtain.begin("one");
-        curtain.begin("two");
-        curtain.begin("three");
-        curtain.say("two", b"2a ");
-        curtain.say("one", b"1a ");
-        assert_eq!(seen(&curtain), "1a ");
-        curtain.say("three", b"3a ");
-        curtain.end("three");
-        curtain.say("two", b"2b ");
-        curtain.end("one");
-        assert_eq!(seen(&curtain), "1a 2a 2b ");
-        curtain.say("two", b"2c ");
-        curtain.end("two");
-        assert_eq!(seen(&curtain), "1a 2a 2b 2c 3a ");
+        terminal.begin("one");
+        terminal.begin("two");
+        terminal.begin("three");
+        terminal.say("two", b"2a ");
+        terminal.say("one", b"1a ");
+        assert_eq!(seen(&terminal), "1a ");
+        terminal.say("three", b"3a ");
+        terminal.end("three");
+        terminal.say("two", b"2b ");
+        terminal.end("one");
+        assert_eq!(seen(&terminal), "1a 2a 2b ");
+        terminal.say("two", b"2c ");
+        terminal.end("two");
+        assert_eq!(seen(&terminal), "1a 2a 2b 2c 3a ");
     }
 }

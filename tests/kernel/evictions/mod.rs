@@ -15,7 +15,6 @@ use anyhow::{Context, Result, ensure};
 use monitor_model::clock::Clock as Units;
 use monitor_model::eviction_plan::{Choice, Mode, Reason};
 use monitor_model::snapshot::{Content, EvictionCell, Snapshot};
-use monitor_source::bpf::Kernel;
 use monitor_source::collect::{CollectSettings, Collector};
 use support::cilium::{self, Capacities, MapName, Maps};
 use support::fixture::Record;
@@ -37,21 +36,10 @@ type Class = (String, String);
 type TargetClass = (String, String, String, String);
 
 fn targets() -> Result<Vec<Target>> {
-    let networks = |texts: [&str; 2]| -> Result<Vec<(IpAddr, u8)>> {
-        texts.iter().map(|text| Ok((text.parse()?, if text.contains(':') { 128 } else { 32 }))).collect()
-    };
-    let service = |name, ports: &[u16], protocol| Service { name, ports: ports.to_vec(), protocol };
+    let services = vec![Service::new("smb", &[445], Some("tcp")), Service::new("iscsi", &[3260], None)];
     Ok(vec![
-        Target {
-            name: "qnap",
-            networks: networks(["192.168.100.180", "fd64::180"])?,
-            services: vec![service("smb", &[445], Some("tcp")), service("iscsi", &[3260], None)],
-        },
-        Target {
-            name: "other_nas",
-            networks: networks(["192.168.100.181", "fd64::181"])?,
-            services: Vec::new(),
-        },
+        Target::new("qnap", &["192.168.100.180", "fd64::180"], services)?,
+        Target::new("other_nas", &["192.168.100.181", "fd64::181"], Vec::new())?,
     ])
 }
 
@@ -74,12 +62,8 @@ fn expected_mode(snapshot: &Snapshot) -> Result<Option<Mode>> {
 }
 
 fn collector(node: &Node, choice: Choice) -> Result<Collector> {
-    let settings = CollectSettings {
-        clock: Some(Units::Ktime),
-        evictions: choice,
-        ..collect::settings(node, &targets()?)?
-    };
-    Ok(Collector::new(Kernel::load_watching(choice)?, settings)?)
+    let settings = collect::settings(node, &targets()?)?;
+    collect::collector_of(CollectSettings { clock: Some(Units::Ktime), evictions: choice, ..settings })
 }
 
 /// Records whose expiry does not change during the test.

@@ -1,10 +1,10 @@
-//! Cilium's rule for how long its garbage collector waits between passes.
+//! Cilium's rule for how long its garbage collector (gc) waits between passes.
 //!
 //! In: how much a pass deleted. Out: the next interval. Must not: know what was deleted or when passes run.
 //!
 //! The rule of `GetInterval` and `calculateInterval` in
 //! <https://github.com/cilium/cilium/blob/v1.18.0/pkg/maps/ctmap/ctmap.go>: it compares with **`max_entries`**, so
-//! a big and lightly used table makes the collector slower and slower.
+//! a big and lightly used table makes the gc slower and slower.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ pub const SHORTEST: Duration = Duration::from_secs(10);
 /// `defaults.ConntrackGCMaxLRUInterval`.
 pub const LONGEST: Duration = Duration::from_secs(12 * 3600);
 
-/// The collector's interval and what configuration says of it.
+/// The gc's interval and what configuration says of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Collector {
+pub struct GcInterval {
     interval: Duration,
     fixed: Option<Duration>,
     cap: Option<Duration>,
@@ -25,13 +25,13 @@ pub struct Collector {
     hurried_above: Option<f64>,
 }
 
-impl Default for Collector {
+impl Default for GcInterval {
     fn default() -> Self {
         Self { interval: START, fixed: None, cap: None, hurried_above: None }
     }
 }
 
-impl Collector {
+impl GcInterval {
     /// `conntrack-gc-interval` set: the rule is off.
     #[must_use]
     pub const fn fixed(interval: Duration) -> Self {
@@ -88,17 +88,17 @@ fn rounded(interval: Duration, factor: f64) -> Duration {
 mod tests {
     use super::*;
 
-    fn after(collector: &mut Collector, ratio: f64) -> u64 {
-        collector.finish_pass(ratio).as_secs()
+    fn after(gc: &mut GcInterval, ratio: f64) -> u64 {
+        gc.finish_pass(ratio).as_secs()
     }
 
     #[test]
-    fn a_lightly_used_table_slows_the_collector_down_to_half_a_day() {
-        let mut collector = Collector::default();
-        let intervals: Vec<u64> = (0..13).map(|_| after(&mut collector, 0.01)).collect();
+    fn a_lightly_used_table_slows_the_gc_down_to_half_a_day() {
+        let mut gc = GcInterval::default();
+        let intervals: Vec<u64> = (0..13).map(|_| after(&mut gc, 0.01)).collect();
         assert_eq!(intervals[..5], [450, 675, 1013, 1520, 2280]);
         assert_eq!(intervals[12], 12 * 3600, "thirteen passes: {intervals:?}");
-        assert_eq!(after(&mut collector, 0.01), 12 * 3600);
+        assert_eq!(after(&mut gc, 0.01), 12 * 3600);
     }
 
     #[test]
@@ -113,32 +113,32 @@ mod tests {
             (0.9, 30),
             (1.0, 30),
         ] {
-            assert_eq!(after(&mut Collector::default(), ratio), expected, "{ratio}");
+            assert_eq!(after(&mut GcInterval::default(), ratio), expected, "{ratio}");
         }
-        let mut collector = Collector::default();
+        let mut gc = GcInterval::default();
         for _ in 0..5 {
-            collector.finish_pass(1.0);
+            gc.finish_pass(1.0);
         }
-        assert_eq!(collector.interval(), SHORTEST);
+        assert_eq!(gc.interval(), SHORTEST);
     }
 
     #[test]
     fn an_early_pass_is_scaled_and_pressure_halves_the_wait() {
-        let after = |collector: &mut Collector, ratio, waited, pressure| {
-            collector.finish_pass_after(ratio, waited, pressure).as_secs()
+        let after = |gc: &mut GcInterval, ratio, waited, pressure| {
+            gc.finish_pass_after(ratio, waited, pressure).as_secs()
         };
-        assert_eq!(after(&mut Collector::default(), 0.04, Some(30.0), 0.0), 180, "0.4 of the map in time");
-        assert_eq!(after(&mut Collector::default(), 0.04, Some(400.0), 0.9), 450, "late is not scaled");
-        assert_eq!(after(&mut Collector::hurried(), 0.1, None, 0.7), 300);
-        assert_eq!(after(&mut Collector::hurried(), 0.1, None, 0.8), 150);
+        assert_eq!(after(&mut GcInterval::default(), 0.04, Some(30.0), 0.0), 180, "0.4 of the map in time");
+        assert_eq!(after(&mut GcInterval::default(), 0.04, Some(400.0), 0.9), 450, "late is not scaled");
+        assert_eq!(after(&mut GcInterval::hurried(), 0.1, None, 0.7), 300);
+        assert_eq!(after(&mut GcInterval::hurried(), 0.1, None, 0.8), 150);
     }
 
     #[test]
     fn configuration_fixes_or_caps_the_interval() {
         let five = Duration::from_secs(300);
-        let mut fixed = Collector::fixed(five);
+        let mut fixed = GcInterval::fixed(five);
         assert_eq!((after(&mut fixed, 0.01), after(&mut fixed, 0.9)), (300, 300));
-        let mut capped = Collector::capped(Duration::from_secs(500));
+        let mut capped = GcInterval::capped(Duration::from_secs(500));
         assert_eq!(
             (after(&mut capped, 0.01), after(&mut capped, 0.01), after(&mut capped, 0.9)),
             (450, 500, 67)
