@@ -223,6 +223,9 @@ fn peak_memory_kib(pid: u32) -> Result<u64> {
 
 #[test]
 fn beside_slow_idle_and_guessing_clients_others_are_answered_and_memory_stays_small() -> Result<()> {
+    if !network::has_cables() {
+        return Ok(());
+    }
     network::alone(|| {
         let Attacked { plugged, addresses, node: _node, maps: _maps, mut running, local, outside } =
             Attacked::start(|_| Ok(WEB.to_owned()))?;
@@ -292,6 +295,9 @@ fn hello() -> Result<Vec<u8>> {
 
 #[test]
 fn beside_handshakes_that_never_end_others_are_answered_and_memory_stays_small() -> Result<()> {
+    if !network::has_cables() {
+        return Ok(());
+    }
     network::alone(|| {
         // Processes of this host may ask without TLS.
         let Attacked { plugged, addresses, node: _node, maps: _maps, mut running, local, outside } =

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use monitor_output::prometheus::metrics;
 use serde_json::Value;
 
-use crate::{render, tools};
+use crate::tools;
 
 /// Labels that a scrape adds.
 pub(crate) const SCRAPE: [&str; 4] = ["cluster", "node", "instance", "job"];

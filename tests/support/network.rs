@@ -4,6 +4,7 @@
 //! the file system. Must not: change the namespace of the calling thread, except by plugging the cable in.
 
 use std::any::Any;
+use std::env;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -115,6 +116,18 @@ fn enter() -> Result<PathBuf> {
 fn words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a word")
+}
+
+/// Whether a cable can be plugged in here; says so when not. Any machine can, but most of the virtual ones.
+#[must_use]
+pub fn has_cables() -> bool {
+    let here = env::var_os("CTMON_VM").is_none() || env::var_os("CTMON_VM_STORAGE").is_some();
+    if !here {
+        println!(
+            "ctmon-skip: a cable needs module veth and iproute2, which only the machine 6.12-storage has"
+        );
+    }
+    here
 }
 
 /// A server's network with a cable from the calling thread's namespace to it; unplugged when dropped.

@@ -3,7 +3,6 @@
 //! In: two namespaces and the cable between them, two connections. Out: pass or fail.
 //! Must not: touch the machine's own network.
 
-use std::env;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 
@@ -25,20 +24,9 @@ fn of_own(page: &Page, name: &str) -> Option<f64> {
     page.value(name, &[("target", "own")])
 }
 
-/// Whether a cable can be plugged in here; says so when not. Any machine can, but most of the virtual ones.
-fn has_cables() -> bool {
-    let here = env::var_os("CTMON_VM").is_none() || env::var_os("CTMON_VM_STORAGE").is_some();
-    if !here {
-        println!(
-            "ctmon-skip: a cable to cut needs module veth and iproute2, which only the machine 6.12-storage has"
-        );
-    }
-    here
-}
-
 #[test]
 fn a_connection_over_a_cut_cable_is_stalled_until_it_is_mended() -> Result<()> {
-    if !has_cables() {
+    if !network::has_cables() {
         return Ok(());
     }
     network::alone(|| {

@@ -61,8 +61,8 @@ fn no_string_names_an_alert_outside_its_own_file() {
         let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
         for alert in ALERTS {
             let own = path.file_stem().unwrap().to_str().unwrap().replace('_', "");
-            let named = product.contains(&format!("{}\"", alert.name))
-                || product.contains(&format!("\"{}", alert.short_name()));
+            let named =
+                [alert.name, alert.short_name()].iter().any(|name| product.contains(&format!("\"{name}\"")));
             assert!(
                 !named || own == alert.short_name().to_lowercase(),
                 "{} names {}",
