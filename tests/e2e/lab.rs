@@ -3,6 +3,7 @@
 //! In: a configuration, a phase. Out: all three, running, with rules whose minutes pass in moments.
 //! Must not: change what an alert compares with, but where the default is off.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -93,6 +94,22 @@ impl Lab {
             Ok((!found.is_empty()).then_some(()))
         })?;
         Ok(lab)
+    }
+
+    /// What fires on this host whatever happens on the node: where the kernel refuses tracing, evictions are not seen.
+    pub(crate) fn of_this_host(&self) -> Result<BTreeSet<String>> {
+        let blind = !self.prometheus.query("ctmon_eviction_tracking{mode=\"off\"}")?.is_empty();
+        Ok(blind.then(|| "CtmonBlind info".to_owned()).into_iter().collect())
+    }
+
+    /// What fires now because of the node.
+    pub(crate) fn firing(&self) -> Result<BTreeSet<String>> {
+        Ok(&self.prometheus.firing()? - &self.of_this_host()?)
+    }
+
+    /// What fired because of the node so far.
+    pub(crate) fn fired(&self) -> Result<BTreeSet<String>> {
+        Ok(&self.prometheus.fired()? - &self.of_this_host()?)
     }
 
     /// Looks again and again until there is an answer.

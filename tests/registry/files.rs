@@ -42,12 +42,12 @@ fn the_bill_of_materials_is_of_the_binary_in_the_archive() -> Result<()> {
         assert_eq!((&bom["bomFormat"], &bom["specVersion"]), (&"CycloneDX".into(), &"1.5".into()));
         let subject = &bom["metadata"]["component"];
         assert_eq!((&subject["name"], &subject["version"]), (&"ctmon".into(), &tools::VERSION.into()));
-        let folder = Folder::new("registry")?;
+        let unpacked = Folder::new("registry")?;
         let text =
             |path: &std::path::Path| path.to_str().map(str::to_owned).context("a path that is not UTF-8");
         let archive = text(&folder.join(format!("{name}.tar.gz")))?;
-        tools::run("tar", &["-xf".to_owned(), archive, "-C".to_owned(), text(folder.path())?])?;
-        let digest = tools::digest(&folder.join(name).join("ctmon"))?;
+        tools::run("tar", &["-xf".to_owned(), archive, "-C".to_owned(), text(unpacked.path())?])?;
+        let digest = tools::digest(&unpacked.join(name).join("ctmon"))?;
         assert_eq!(subject["hashes"][0]["content"], Value::from(digest.trim_start_matches("sha256:")));
         let components = bom["components"].as_array().context("no components")?;
         let known = |name: &str| components.iter().any(|component| component["name"] == name);
