@@ -158,17 +158,36 @@ fn every_switch_reaches_its_object() -> Result<()> {
     Ok(())
 }
 
+/// Each name once: a server-side apply refuses a list that has one twice.
 #[test]
-fn a_chart_that_was_fetched_without_its_links_renders_nothing_that_lacks_them() -> Result<()> {
+fn more_environment_takes_the_place_of_the_charts_own() -> Result<()> {
+    let values =
+        json!({"extraEnv": [{"name": "TZ", "value": "UTC"}, {"name": "CTMON_PROCFS", "value": "/proc"}]});
+    let usual = render::chart("{}")?;
+    let objects = render::chart(&values.to_string())?;
+    let mut expected = container(&usual)?["env"].as_array().context("no environment")?.clone();
+    for variable in &mut expected {
+        if variable["name"] == "CTMON_PROCFS" {
+            variable["value"] = json!("/proc");
+        }
+    }
+    expected.push(json!({"name": "TZ", "value": "UTC"}));
+    assert_eq!(container(&objects)?["env"], Value::Array(expected));
+    Ok(())
+}
+
+#[test]
+fn a_chart_that_lacks_a_file_renders_nothing_that_lacks_it() -> Result<()> {
     for (switch, file) in [
-        ("prometheusRule: {fleet: true}", "files/ctmon-fleet.prometheusrule.yaml"),
-        ("dashboard: {configMap: {enabled: true}}", "files/ctmon.json"),
+        ("{}", "values.yaml"),
+        ("prometheusRule: {fleet: true}", "ctmon-fleet.prometheusrule.yaml"),
+        ("dashboard: {configMap: {enabled: true}}", "ctmon.json"),
     ] {
         assert!(!render::chart(switch)?.is_empty());
-        let error = render::chart_without_files(switch).expect_err(switch).to_string();
-        assert!(error.contains(file), "{switch}: {error}");
+        let error = render::chart_without(file, switch).expect_err(switch).to_string();
+        assert!(error.contains(&format!("files/{file} is missing from this chart")), "{switch}: {error}");
     }
-    assert_eq!(render::chart_without_files("{}")?, render::chart("{}")?);
+    assert_eq!(render::chart_without("ctmon.json", "{}")?, render::chart("{}")?);
     Ok(())
 }
 

@@ -20,6 +20,10 @@ mod pod;
 
 mod chart;
 
+mod values;
+
+mod alerts;
+
 mod schema;
 
 mod contract;

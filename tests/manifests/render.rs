@@ -52,14 +52,16 @@ pub(crate) fn chart(values: &str) -> Result<Vec<Value>> {
     helm(&tools::deploy("chart")?, values, IMAGE)
 }
 
-/// The same of a copy of the chart without its `files/`, as it is where links are left out.
-pub(crate) fn chart_without_files(values: &str) -> Result<Vec<Value>> {
+/// The same of a copy of the chart that lacks one of its `files/`.
+pub(crate) fn chart_without(file: &str, values: &str) -> Result<Vec<Value>> {
     let folder = Folder::new("manifests")?;
     let chart = tools::deploy("chart")?;
-    for entry in chart.read_dir()?.chain(chart.join("templates").read_dir()?) {
+    let below = |name: &str| chart.join(name).read_dir();
+    for entry in chart.read_dir()?.chain(below("templates")?).chain(below("files")?) {
         let path = entry?.path();
-        if path.is_file() {
-            let to = folder.join(path.strip_prefix(&chart)?);
+        let to = path.strip_prefix(&chart)?;
+        if path.is_file() && to != Path::new("files").join(file) {
+            let to = folder.join(to);
             std::fs::create_dir_all(to.parent().context("no folder")?)?;
             std::fs::copy(&path, to)?;
         }
@@ -101,6 +103,30 @@ print('\\n---\\n'.join(text for file, text in sorted(rendered.items()) if not fi
 ";
     let text = tools::python(PROGRAM, &[folder.as_os_str(), RELEASE.as_ref(), image.as_ref()], values)?;
     documents(&text)
+}
+
+/// What Helm prints of each of these values, or its error, with [`IMAGE`] where a value names none: one process for all.
+pub(crate) fn attempts(values: &[Value]) -> Result<Vec<Result<String, String>>> {
+    const PROGRAM: &str = "
+import json, sys
+from helm_python import chart, errors
+loaded = chart.Chart.load(sys.argv[1])
+said = []
+for values in json.load(sys.stdin):
+    if 'image' not in values:
+        values['image'] = {'repository': sys.argv[3]}
+    elif isinstance(values['image'], dict):
+        values['image'].setdefault('repository', sys.argv[3])
+    try:
+        rendered = loaded.render(values, name=sys.argv[2], namespace=sys.argv[2])
+        said.append({'Ok': '\\n---\\n'.join(text for file, text in sorted(rendered.items()) if not file.endswith('.txt'))})
+    except errors.HelmError as error:
+        said.append({'Err': str(error)})
+print(json.dumps(said))
+";
+    let chart = tools::deploy("chart")?;
+    let arguments = [chart.as_os_str(), RELEASE.as_ref(), IMAGE.as_ref()];
+    Ok(serde_json::from_str(&tools::python(PROGRAM, &arguments, &serde_json::to_string(values)?)?)?)
 }
 
 /// kustomize takes relative paths only: up to the root and down again is always right.

@@ -18,7 +18,7 @@ const CUSTOM: [&str; 7] = [
 ];
 
 /// Validates all of them in one go; an error names kind, path and version.
-fn validate(objects: &[Value], versions: &[&str]) -> Result<()> {
+pub(crate) fn validate(objects: &[Value], versions: &[&str]) -> Result<()> {
     const PROGRAM: &str = "
 import json, sys
 import kubernetes_validate

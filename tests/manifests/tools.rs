@@ -27,6 +27,17 @@ pub(crate) fn text(path: &str) -> Result<String> {
     std::fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))
 }
 
+/// Compares with a file below `deploy/`; `CTMON_BLESS=1` writes it instead.
+pub(crate) fn committed(path: &str, expected: &str) -> Result<()> {
+    let file = deploy(path)?;
+    if std::env::var_os("CTMON_BLESS").is_some() {
+        std::fs::write(&file, expected)?;
+    }
+    let found = std::fs::read_to_string(&file).unwrap_or_default();
+    ensure!(found == expected, "{} is not what is made: run this test with CTMON_BLESS=1", file.display());
+    Ok(())
+}
+
 /// Every file below a folder of `deploy/` with this extension, sorted.
 pub(crate) fn files(folder: &str, extension: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();

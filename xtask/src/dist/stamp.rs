@@ -58,6 +58,7 @@ pub(super) fn stamp(
         for (file, line) in [
             ("kustomize/base/kustomization.yaml", format!("newName: {image}\n")),
             ("chart/values.yaml", format!("repository: {image}\n")),
+            ("chart/files/values.yaml", format!("repository: {image}\n")),
             ("flux/chart/ocirepository.yaml", format!("url: oci://{registry}/charts/ctmon\n")),
         ] {
             ensure!(deploy.text(file)?.contains(&line), "{file} does not say {line:?}: nothing to replace?");
@@ -66,14 +67,14 @@ pub(super) fn stamp(
     Ok(deploy)
 }
 
-/// Also where the chart has a link to the file.
+/// Also the chart's copy of the file.
 fn put(deploy: &mut Tree, file: &str, text: String) -> Result<()> {
     let name = file.rsplit('/').next().unwrap_or(file);
     let of_chart = format!("chart/files/{name}");
     let known = deploy.0.get_mut(file).with_context(|| format!("there is no deploy/{file}"))?;
     *known = text.clone().into_bytes();
-    if let Some(linked) = deploy.0.get_mut(&of_chart) {
-        *linked = text.into_bytes();
+    if let Some(copy) = deploy.0.get_mut(&of_chart) {
+        *copy = text.into_bytes();
     }
     Ok(())
 }
@@ -154,6 +155,7 @@ mod tests {
             file("chart/files/ctmon.prometheusrule.yaml", "groups: []\n"),
             file("chart/Chart.yaml", "name: ctmon\n"),
             file("chart/values.yaml", "image:\n  repository: registry.example/set-the-image/ctmon\n"),
+            file("chart/files/values.yaml", "image:\n  repository: registry.example/set-the-image/ctmon\n"),
             file("kustomize/base/kustomization.yaml", "    newName: registry.example/set-the-image/ctmon\n"),
             file("flux/chart/ocirepository.yaml", "  url: oci://registry.example/set-the-image/charts/ctmon\n"),
             file("flux/kustomization/gitrepository.yaml", "  url: https://git.example/set-the-home/ctmon\n"),

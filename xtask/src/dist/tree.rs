@@ -63,7 +63,6 @@ fn read_into(folder: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>)
         let name = path.file_name().and_then(|name| name.to_str());
         let name = name.with_context(|| format!("{} is not UTF-8", path.display()))?;
         let name = format!("{prefix}{name}");
-        // Follows the chart's links to the rules and the dashboard.
         if path.is_dir() {
             read_into(&path, &format!("{name}/"), files)?;
         } else {
