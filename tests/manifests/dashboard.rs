@@ -230,21 +230,30 @@ fn every_expression_holds_however_often_an_agent_is_scraped() -> Result<()> {
             assert!(list.starts_with("cluster, instance"), "{title}: on ({list})");
         }
     }
+    let mut scrapes = Vec::new();
+    for twin in 0..8 {
+        scrapes.push([1, 2, 4].map(|bit| if twin & bit == 0 { "a" } else { "b" }));
+    }
+    let inputs = scraped(&scrapes);
+    // A query of no data is checked by its own evaluation: what counts is that no rule ends in an error.
+    let recorded = "count({__name__=~\"dashboard:query:.+\"}) > bool 100";
+    let check = json!({"expr": recorded, "eval_time": "10m", "exp_samples": [{"labels": "{}", "value": 1}]});
+    judged(&as_rules(&queries, ".*"), &inputs, &[check])
+}
+
+/// Every metric of one agent as it is scraped for these clusters, by these jobs, from these pods.
+fn scraped(scrapes: &[[&str; 3]]) -> Vec<Value> {
     let mut inputs = Vec::new();
     for Metric { name: metric, labels, .. } in metrics() {
         let labels: Vec<_> = labels.iter().map(|label| format!("{label}=\"x\",")).collect();
         let labels = labels.concat();
-        for twin in 0..8 {
-            let [job, cluster, pod] = [1, 2, 4].map(|bit| if twin & bit == 0 { "a" } else { "b" });
+        for [cluster, job, pod] in scrapes {
             let scrape =
                 format!("instance=\"n1\",node=\"n1\",job=\"{job}\",cluster=\"{cluster}\",pod=\"{pod}\"");
             inputs.push(json!({"series": format!("{metric}{{{labels}{scrape}}}"), "values": "1+1x20"}));
         }
     }
-    // A query of no data is checked by its own evaluation: what counts is that no rule ends in an error.
-    let recorded = "count({__name__=~\"dashboard:query:.+\"}) > bool 100";
-    let check = json!({"expr": recorded, "eval_time": "10m", "exp_samples": [{"labels": "{}", "value": 1}]});
-    judged(&as_rules(&queries, ".*"), &inputs, &[check])
+    inputs
 }
 
 /// Evaluates the rules over these series, and holds the results against the checks.
@@ -269,16 +278,10 @@ fn no_number_depends_on_how_many_jobs_scrape_an_agent() -> Result<()> {
             rules.push(rule);
         }
     }
-    let mut inputs = Vec::new();
-    for Metric { name: metric, labels, .. } in metrics() {
-        let labels: String = labels.iter().map(|label| format!("{label}=\"x\",")).collect();
-        for (cluster, job, pod) in [("once", "a", "a"), ("twice", "a", "a"), ("twice", "b", "a"), ("twice", "a", "b")] {
-            let scrape =
-                format!("instance=\"n1\",node=\"n1\",job=\"{job}\",cluster=\"{cluster}\",pod=\"{pod}\"");
-            inputs.push(json!({"series": format!("{metric}{{{labels}{scrape}}}"), "values": "1+1x20"}));
-        }
-    }
-    let sum = |what: &str, scraped: &str| format!("{what} by (number) (dashboard:query{{scraped=\"{scraped}\"}})");
+    let inputs =
+        scraped(&[["once", "a", "a"], ["twice", "a", "a"], ["twice", "b", "a"], ["twice", "a", "b"]]);
+    let sum =
+        |what: &str, scraped: &str| format!("{what} by (number) (dashboard:query{{scraped=\"{scraped}\"}})");
     let nothing = |what: &str| {
         let differ = format!("{} != {}", sum(what, "once"), sum(what, "twice"));
         json!({"expr": differ, "eval_time": "10m", "exp_samples": []})

@@ -29,8 +29,20 @@ const MORE_FILTERS: [&str; 4] = ["wc", "cut", "tr", "ctmon"];
 const INSIDE: [(&str, &[&str]); 3] =
     [("agent", &["bpftool", "cilium-dbg"]), ("probe", &["nc"]), ("from_node", &["nc"])];
 /// What nobody can run on a node without a shell.
-const HOST: [&str; 12] =
-    ["bpftool", "uname", "nc", "ss", "ls", "cat", "ps", "dmesg", "netstat", "sysctl", "tcpdump", "journalctl"];
+const HOST: [&str; 12] = [
+    "bpftool",
+    "uname",
+    "nc",
+    "ss",
+    "ls",
+    "cat",
+    "ps",
+    "dmesg",
+    "netstat",
+    "sysctl",
+    "tcpdump",
+    "journalctl",
+];
 
 fn pages() -> Result<BTreeSet<String>> {
     let files = tools::files("runbooks", "md")?;
@@ -112,7 +124,9 @@ fn links_lead_to_files_that_exist() -> Result<()> {
 /// What somebody would type: the lines of blocks, without the index's definitions and comments.
 fn typed(text: &str) -> impl Iterator<Item = &str> {
     let lines = text.lines().filter_map(|line| line.strip_prefix("    "));
-    lines.filter(|line| !line.starts_with('#') && !line.split(' ').next().unwrap_or_default().contains(['=', '(']))
+    lines.filter(|line| {
+        !line.starts_with('#') && !line.split(' ').next().unwrap_or_default().contains(['=', '('])
+    })
 }
 
 /// Why this cannot be run as it stands; `None` if it can.
@@ -161,7 +175,8 @@ fn every_line_to_type_runs_without_a_shell_on_the_node() -> Result<()> {
 
 #[test]
 fn a_command_of_the_host_is_seen() {
-    let check = |line: &str, expected: Option<&str>| assert_eq!(unusable(line).as_deref(), expected, "{line}");
+    let check =
+        |line: &str, expected: Option<&str>| assert_eq!(unusable(line).as_deref(), expected, "{line}");
     check("uname -r", Some("uname is not there"));
     check("bpftool map show", Some("bpftool is not there"));
     check("agent bpftool map show", None);
@@ -234,9 +249,11 @@ fn threshold(value: f64, unit: Unit) -> Option<String> {
     match unit {
         Unit::Ratio => (value < 1.0).then(|| format!("{} %", (value * 100.0).round())),
         Unit::Seconds => Some(spelled(Duration::from_secs_f64(value))),
-        Unit::Times => ["nothing", "one", "twice", "three", "four"].iter().zip(0_u8..).find_map(|(word, times)| {
-            (f64::from(times).to_bits() == value.to_bits()).then(|| (*word).to_owned())
-        }),
+        Unit::Times => {
+            ["nothing", "one", "twice", "three", "four"].iter().zip(0_u8..).find_map(|(word, times)| {
+                (f64::from(times).to_bits() == value.to_bits()).then(|| (*word).to_owned())
+            })
+        }
         Unit::Count | Unit::Events | Unit::PerSecond => {
             (value > 0.0 && value.to_bits() != 1_f64.to_bits()).then(|| format!("more than {value}"))
         }

@@ -26,7 +26,8 @@ fn the_machine_patch_puts_the_expected_sysctls_in_force() -> Result<()> {
     let expected = preset()?.sysctls;
     // Those in comments are for nodes that need them.
     let text = tools::text("tuning/talos-sysctls.yaml")?;
-    let optional: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("    # ")?.split_once(": \"")).collect();
+    let optional: Vec<_> =
+        text.lines().filter_map(|line| line.strip_prefix("    # ")?.split_once(": \"")).collect();
     assert_eq!(optional, [("fs.file-max", "2097152\"")], "it lowers the limit of a big node");
     assert_eq!(sysctls.len() + optional.len(), expected.len());
     for (name, bound) in expected.iter().filter(|(name, _)| sysctls.contains_key(*name)) {
@@ -51,7 +52,10 @@ fn the_values_make_the_expected_interval_and_no_map_bigger() -> Result<()> {
     assert!(expect.map_capacity.is_empty() && values["bpf"].is_null(), "a bigger map makes it worse");
     let sizes = sizes()?;
     let size = |key: &str| sizes["bpf"][key].as_u64().with_context(|| key.to_owned());
-    assert!(size("natMax")? <= size("ctTcpMax")? + size("ctAnyMax")?, "Cilium refuses a larger NAT map at start");
+    assert!(
+        size("natMax")? <= size("ctTcpMax")? + size("ctAnyMax")?,
+        "Cilium refuses a larger NAT map at start"
+    );
     let interval = values["conntrackGCInterval"].as_str().context("no interval")?;
     let written = monitor_config::parse::<monitor_check::Catalog>(&format!(
         "expect: {{gc_interval: {{equals: {interval}}}}}"

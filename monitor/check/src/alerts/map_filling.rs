@@ -68,8 +68,8 @@ fn dead(scan: &MapScan) -> Option<u64> {
 fn alive(table: Table, percent: f64) -> String {
     let key = size_key(table);
     format!(
-        "{percent:.0} % of it is dead, the rest lives: `ctmon top` tells whose it is; where all of it has to be, fix \
-         `conntrackGCInterval: 5m` before you raise {key}, or the bigger map fills with dead entries"
+        "{percent:.0} % of it is dead, the rest lives: `ctmon top` tells whose it is; where all of it has to be, raise \
+         {key}, but not while Cilium sets its gc interval itself: the bigger map would fill with dead entries"
     )
 }
 

@@ -50,7 +50,7 @@ fn words(reading: &Reading, evidence: &Evidence<'_>) -> Words {
         format!("the map holds {} entries, expected at least {expected}{memory}", present.capacity),
         format!(
             "ask first whether living entries need it: with Cilium's own gc interval a bigger map holds more dead ones \
-             (`conntrackGCInterval: 5m` before any size); then set {key} in Cilium's Helm values: bpf.mapMax.* does not \
+             (fix the interval before any size); then set {key} in Cilium's Helm values: bpf.mapMax.* does not \
              exist and is silently ignored. Not needed: remove it from expect.map_capacity"
         ),
     )

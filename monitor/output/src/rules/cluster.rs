@@ -1,8 +1,8 @@
 //! Alerts on the storage driver and Cilium as Kubernetes sees them: series of kube-state-metrics and cAdvisor.
 //!
-//! NetApp's Trident and QNAP's build of it share the names that stand here: Deployment `trident-controller`, container `trident-main`,
-//! DaemonSet `trident-node-linux`. Their pods' label `app` and what else the controller runs differ, so that nothing matches by those.
-//! Both charts go into any namespace; the one both manuals name is `trident`.
+//! The Trident of `NetApp` and the one QNAP made of it share the names that stand here: Deployment `trident-controller`,
+//! container `trident-main`, node pods `trident-node-linux`. The label `app` of their pods and what else the controller runs
+//! differ, so that nothing matches by those. Both charts go into any namespace; the one both manuals name is `trident`.
 //!
 //! In: nothing. Out: [`ALERTS`].
 //! Must not: use a series of ctmon, which knows nodes and asks no Kubernetes API. Thresholds stand in the expressions
