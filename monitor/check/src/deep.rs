@@ -56,7 +56,7 @@ fn of_target(found: &TargetDeep) -> Vec<Finding> {
             format!(
                 "{broken} NAT entries have lost their other half: replies of these connections are dropped"
             ),
-            "the NAT map evicts: look at its fill, and at bpf.natMax",
+            "the NAT map evicts: look at how full it is and how many connections are dead, then at bpf.natMax",
         );
     }
     all

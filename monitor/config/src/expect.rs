@@ -148,9 +148,8 @@ impl Preset {
         match self {
             Self::NasTuning => Expect {
                 gc_interval: None,
-                map_capacity: [(Table::CtTcp, 524_288), (Table::CtAny, 262_144), (Table::Nat, 262_144)]
-                    .map(|(kind, entries)| (kind, Bound::AtLeast(entries)))
-                    .into(),
+                // No size: with Cilium's own gc interval a bigger map only holds more dead entries.
+                map_capacity: BTreeMap::new(),
                 ct_timeouts: BTreeMap::new(),
                 sysctls: [
                     ("net.ipv4.tcp_keepalive_time", Bound::Equals(600)),

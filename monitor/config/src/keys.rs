@@ -359,7 +359,8 @@ pub const SECTIONS: &[Section] = &[
                 kind: "`<bound>` of a number of entries, by map",
                 range: Range::Words(words::<Table>),
                 absent: Absent::Means("anything"),
-                meaning: "The size of Cilium's maps, IPv4 and IPv6 alike.",
+                meaning: "The size of Cilium's maps, IPv4 and IPv6 alike. With Cilium's own gc interval a bigger map holds more dead \
+                          entries: expect one only where living entries need it.",
                 example: "map_capacity: {ct_tcp: {at_least: 524288}}",
             },
             Key {
