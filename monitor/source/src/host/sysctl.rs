@@ -7,17 +7,18 @@
 use std::path::PathBuf;
 
 use monitor_decode::host::sysctl::{parse_file_nr, parse_sysctl};
-use monitor_model::host::sysctl::{FileHandles, Sysctl};
+use monitor_model::host::sysctl::{FileHandles, Sysctl, dotted, path_below_proc_sys};
 
 use super::net_scope::read_net_scope;
 use super::{Host, HostError, Sample, in_file, read_optional};
 
-/// One sysctl by its dotted name; `Ok(None)`: this kernel has none of that name.
+/// One sysctl by its name; `Ok(None)`: this kernel has none of that name.
 pub fn read_sysctl(host: &Host, name: &str) -> Sample<Sysctl> {
-    let Some(path) = sysctl_path(host, name) else { return Ok(None) };
+    let Some(name) = dotted(name) else { return Ok(None) };
+    let Some(path) = sysctl_path(host, &name) else { return Ok(None) };
     let Some(bytes) = read_optional(&path)? else { return Ok(None) };
     let scope = name.starts_with("net.").then(|| read_net_scope(host));
-    parse_sysctl(name, &bytes, scope).map(Some).map_err(in_file(&path))
+    parse_sysctl(&name, &bytes, scope).map(Some).map_err(in_file(&path))
 }
 
 /// Open file handles of the whole node and their limit.
@@ -27,18 +28,9 @@ pub fn read_file_handles(host: &Host) -> Sample<FileHandles> {
     parse_file_nr(&bytes).map(Some).map_err(in_file(&path))
 }
 
-/// Dots become slashes, and (as in sysctl(8)) a slash in the name stands for a dot of an interface's name:
-/// `net.ipv4.conf.eth0/100.rp_filter`. `None` for what is not a name: nothing may climb out of `/proc/sys`.
-fn sysctl_path(host: &Host, name: &str) -> Option<PathBuf> {
-    let mut path = host.proc("sys");
-    for part in name.split('.') {
-        let part = part.replace('/', ".");
-        if part.is_empty() || part == "." || part == ".." || part.contains('\0') {
-            return None;
-        }
-        path.push(part);
-    }
-    Some(path)
+/// Below `/proc/sys` by the dotted form of the name. `None` for what is not a name.
+fn sysctl_path(host: &Host, dotted: &str) -> Option<PathBuf> {
+    path_below_proc_sys(dotted).map(|path| host.proc("sys").join(path))
 }
 
 /// Reads many names: what is absent is left out of the values and named in `absent`.
@@ -105,6 +97,20 @@ mod tests {
         symlink("net:[1]", dir.path().join("proc/1/ns/net")).unwrap();
         assert_eq!(scope(), Some(NetScope::Node));
         assert_eq!(read_sysctl(&host, "fs.file-max").unwrap().unwrap().scope, None);
+    }
+
+    #[test]
+    fn an_interface_with_a_dot_is_read_by_either_spelling() {
+        let dir = TempDir::new();
+        dir.write("proc/sys/net/ipv4/conf/eth0.100/rp_filter", b"2\n");
+        for name in ["net.ipv4.conf.eth0/100.rp_filter", "net/ipv4/conf/eth0.100/rp_filter"] {
+            let sysctl = read_sysctl(&dir.host(), name).unwrap().unwrap();
+            assert_eq!(
+                (sysctl.name.as_str(), sysctl.text.as_str()),
+                ("net.ipv4.conf.eth0/100.rp_filter", "2")
+            );
+            assert!(sysctl.scope.is_some(), "{name}: whose network namespace answered is asked");
+        }
     }
 
     #[test]
