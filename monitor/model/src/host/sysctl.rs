@@ -11,12 +11,12 @@ use crate::host::net_scope::NetScope;
 pub fn dotted(name: &str) -> Option<String> {
     let slashes = name.chars().find(|c| matches!(c, '.' | '/')) == Some('/');
     let dotted = if slashes { name.chars().map(swapped).collect() } else { name.to_owned() };
-    path_below_proc_sys(&dotted).map(|_| dotted)
+    path_of_dotted(&dotted).map(|_| dotted)
 }
 
-/// `net/ipv4/conf/eth0.100/x` of the dotted form.
+/// `net/ipv4/conf/eth0.100/x` of the dotted form, below `/proc/sys`; names of files below `/sys` are written the same way.
 #[must_use]
-pub fn path_below_proc_sys(dotted: &str) -> Option<String> {
+pub fn path_of_dotted(dotted: &str) -> Option<String> {
     let path: String = dotted.chars().map(swapped).collect();
     let leads_on = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\0');
     path.split('/').all(leads_on).then_some(path)
@@ -68,7 +68,7 @@ mod tests {
     fn a_name_has_one_dotted_form_and_one_path_or_is_none() {
         let check = |name: &str, expected: Option<(&str, &str)>| {
             let dotted = dotted(name);
-            let path = dotted.as_deref().and_then(path_below_proc_sys);
+            let path = dotted.as_deref().and_then(path_of_dotted);
             assert_eq!(dotted.as_deref().zip(path.as_deref()), expected, "{name}");
         };
         let vlan = Some(("net.ipv4.conf.eth0/100.rp_filter", "net/ipv4/conf/eth0.100/rp_filter"));

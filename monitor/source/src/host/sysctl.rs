@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use monitor_decode::host::sysctl::{parse_file_nr, parse_sysctl};
-use monitor_model::host::sysctl::{FileHandles, Sysctl, dotted, path_below_proc_sys};
+use monitor_model::host::sysctl::{FileHandles, Sysctl, dotted, path_of_dotted};
 
 use super::net_scope::read_net_scope;
 use super::{Host, HostError, Sample, in_file, read_optional};
@@ -30,7 +30,13 @@ pub fn read_file_handles(host: &Host) -> Sample<FileHandles> {
 
 /// Below `/proc/sys` by the dotted form of the name. `None` for what is not a name.
 fn sysctl_path(host: &Host, dotted: &str) -> Option<PathBuf> {
-    path_below_proc_sys(dotted).map(|path| host.proc("sys").join(path))
+    path_of_dotted(dotted).map(|path| host.proc("sys").join(path))
+}
+
+/// Whether there is a file below `/sys` of this name, dotted like a sysctl's.
+#[must_use]
+pub fn has_sysfs(host: &Host, dotted: &str) -> bool {
+    path_of_dotted(dotted).is_some_and(|path| host.sys(&path).exists())
 }
 
 /// Reads many names: what is absent is left out of the values and named in `absent`.
@@ -66,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_becomes_a_path_below_proc_sys_or_nothing() {
+    fn a_name_becomes_a_path_of_dotted_or_nothing() {
         let host = Host { procfs: "/p".into(), ..Host::default() };
         let check = |name: &str, path: Option<&str>| {
             assert_eq!(sysctl_path(&host, name), path.map(PathBuf::from), "{name}");
@@ -111,6 +117,15 @@ mod tests {
             );
             assert!(sysctl.scope.is_some(), "{name}: whose network namespace answered is asked");
         }
+    }
+
+    #[test]
+    fn files_below_sys_are_looked_for_by_their_dotted_name() {
+        let dir = TempDir::new();
+        dir.write("sys/module/nfs/parameters/a", b"1\n");
+        assert!(has_sysfs(&dir.host(), "module.nfs.parameters.a"));
+        assert!(!has_sysfs(&dir.host(), "module.nfs.parameters.b"));
+        assert!(!has_sysfs(&dir.host(), "../../../etc.passwd"));
     }
 
     #[test]
