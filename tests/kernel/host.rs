@@ -15,7 +15,7 @@ use support::daemon::Finished;
 use support::fixture::{self, CT_LIST, Lifetimes};
 use support::node::{Node, whole};
 use support::page::Page;
-use support::{cli_text, host};
+use support::{cli_text, host, network};
 
 use crate::collect::{collector_of, settings};
 
@@ -175,6 +175,67 @@ fn manifests_are_checked_with_a_node_beside_them_or_without() -> Result<()> {
     assert_eq!(missing.status.code(), Some(2));
     assert!(missing.stderr.contains("failed to read manifest /nonexistent.yaml"), "{}", missing.stderr);
     Ok(())
+}
+
+#[test]
+fn a_machine_configuration_is_compared_with_the_node() -> Result<()> {
+    let node = Node::new("expect: {sysctls: {net.ipv4.tcp_keepalive_time: {equals: 600}}}")?;
+    let root = host::captured(&node)?;
+    let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
+    let manifest = node.config().with_file_name("machine.yaml");
+    let path = manifest.to_str().context("a path that is not UTF-8")?;
+    let told = |text: &str| -> Result<String> {
+        host::write(&manifest, text.as_bytes())?;
+        Ok(run(&node, &root, &["check", "-o", "json", "--manifest", path])?.stdout)
+    };
+    // The patch that is shipped, on a node that has 7200 and not all of its sysctls.
+    let shipped = told(include_str!("../../deploy/tuning/talos-sysctls.yaml"))?;
+    for expected in [
+        "MachineConfig patch: net.ipv4.tcp_keepalive_time is 600 here, this node has 7200",
+        "MachineConfig patch: net.core.netdev_max_backlog: this node has no such sysctl",
+    ] {
+        assert!(shipped.contains(expected), "{expected}: {shipped}");
+    }
+    let own = told(
+        "machine: {sysctls: {net.ipv4.tcp_keepalive_time: '7200'}, sysfs: {module.x: '1', class.iscsi_session: '1'}}",
+    )?;
+    assert!(own.contains("net.ipv4.tcp_keepalive_time is 7200 here, expected 600"), "{own}");
+    assert!(!own.contains("this node has 7200"), "{own}");
+    assert!(own.contains("module.x: this node has no such file below /sys"), "{own}");
+    assert!(!own.contains("class.iscsi_session:"), "{own}");
+    Ok(())
+}
+
+#[test]
+fn a_sysctl_of_an_interface_with_a_dot_is_read_exported_and_told() -> Result<()> {
+    if !network::has_cables() {
+        return Ok(());
+    }
+    let node = Node::new(
+        "expect: {sysctls: {net.ipv4.conf.lo/100.rp_filter: {equals: 2}, net/ipv4/conf/lo.100/forwarding: {equals: 1}}}",
+    )?;
+    let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
+    // The kernel's own /proc/sys below a procfs that does not say whose network namespace it is.
+    let root = host::captured(&node)?;
+    let sysctls = root.join("proc/sys");
+    std::fs::remove_dir_all(&sysctls)?;
+    std::os::unix::fs::symlink("/proc/sys", &sysctls)?;
+    network::alone(|| {
+        network::ip("link add lo.100 type veth peer name lo.101")?;
+        std::fs::write("/proc/sys/net/ipv4/conf/lo.100/rp_filter", "1")?;
+        std::fs::write("/proc/sys/net/ipv4/conf/lo.100/forwarding", "1")?;
+        let page = scrape(&node, &root)?;
+        let rp_filter = [("sysctl", "net.ipv4.conf.lo/100.rp_filter")];
+        assert_eq!(page.value("ctmon_sysctl_value", &rp_filter), Some(1.0));
+        assert_eq!(page.value("ctmon_sysctl_expected", &rp_filter), Some(2.0));
+        assert_eq!(page.value("ctmon_sysctl_in_force", &rp_filter), Some(0.0));
+        let forwarding = [("sysctl", "net.ipv4.conf.lo/100.forwarding")];
+        assert_eq!(page.value("ctmon_sysctl_in_force", &forwarding), Some(1.0));
+        let said = run(&node, &root, &["check", "--only", "TuningNotInForce"])?.stdout;
+        let told = "net.ipv4.conf.lo/100.rp_filter is 1, expected 2";
+        ensure!(said.contains(told) && !said.contains("forwarding"), "{said}");
+        Ok(())
+    })
 }
 
 #[test]
