@@ -9,26 +9,28 @@ mod folder;
 use std::fs;
 use std::process::Command;
 
+use anyhow::{Context as _, Result};
 use folder::Folder;
 
 const README: &str = include_str!("../../deploy/tuning/README.md");
 
 /// Ends with this code and tells these findings, `level check: evidence`; no node is near.
-fn check_with(config: &str, manifest: &str) -> (i32, Vec<String>) {
-    let folder = Folder::new().unwrap();
+fn check_with(config: &str, manifest: &str) -> Result<(i32, Vec<String>)> {
+    let folder = Folder::new()?;
     let (file, settings) = (folder.path().join("manifest.yaml"), folder.path().join("config.yaml"));
-    fs::write(&file, manifest).unwrap();
-    fs::write(&settings, config).unwrap();
+    fs::write(&file, manifest)?;
+    fs::write(&settings, config)?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_ctmon"));
     command.env_clear().args(["check", "-o", "json", "--bpffs", "/nowhere", "--config"]).arg(&settings);
-    let output = command.arg("--manifest").arg(&file).output().unwrap();
-    let stdout = String::from_utf8(output.stdout).unwrap();
-    let found = stdout.lines().map(|line| {
-        let finding: serde_json::Value = serde_json::from_str(line).unwrap();
-        let word = |key: &str| finding[key].as_str().unwrap().to_owned();
-        format!("{} {}: {}", word("level"), word("check"), word("evidence"))
-    });
-    (output.status.code().unwrap(), found.collect())
+    let output = command.arg("--manifest").arg(&file).output()?;
+    let found = String::from_utf8(output.stdout)?.lines().map(shown).collect::<Result<_>>()?;
+    Ok((output.status.code().context("a signal")?, found))
+}
+
+fn shown(line: &str) -> Result<String> {
+    let finding: serde_json::Value = serde_json::from_str(line)?;
+    let word = |key: &str| finding.get(key).and_then(serde_json::Value::as_str).context("a word is missing");
+    Ok(format!("{} {}: {}", word("level")?, word("check")?, word("evidence")?))
 }
 
 fn values(text: &str) -> String {
@@ -44,8 +46,10 @@ const EXPECTED: &str =
 const CONTROLLER: &str = "kind: Deployment\nmetadata: {name: trident-controller, namespace: trident}\nspec: {template: {spec: {containers: \
      [{name: csi-attacher, args: [--v=2], resources: {requests: {cpu: 1m}}}]}}}\n";
 
-/// A cell `written` of the table, with what somebody who wrote that is told.
-fn cases() -> Vec<(&'static str, Vec<(String, &'static str)>)> {
+/// A cell `written` of the table, with manifests of somebody who wrote that and what they are told.
+type Case = (&'static str, Vec<(String, &'static str)>);
+
+fn of_cilium() -> Vec<Case> {
     let ignored = |key: &str, told| (values(&format!("bpf: {{{key}}}")), told);
     vec![
         (
@@ -79,7 +83,10 @@ fn cases() -> Vec<(&'static str, Vec<(String, &'static str)>)> {
         ),
         (
             "`bpf.conntrackGCInterval`",
-            vec![ignored("conntrackGCInterval: 5m", "bpf.conntrackGCInterval: 5m is accepted and does nothing")],
+            vec![ignored(
+                "conntrackGCInterval: 5m",
+                "bpf.conntrackGCInterval: 5m is accepted and does nothing",
+            )],
         ),
         (
             "`conntrackGCMaxInterval` beside `conntrackGCInterval`",
@@ -99,7 +106,10 @@ fn cases() -> Vec<(&'static str, Vec<(String, &'static str)>)> {
         ),
         (
             "`bpf.preallocateMaps: true`",
-            vec![ignored("preallocateMaps: true", "info CiliumKeyWithoutEffect: values cilium: bpf.preallocateMaps: true")],
+            vec![ignored(
+                "preallocateMaps: true",
+                "info CiliumKeyWithoutEffect: values cilium: bpf.preallocateMaps: true",
+            )],
         ),
         (
             "`extraConfig.conntrack-gc-interval` beside `conntrackGCInterval`",
@@ -109,6 +119,11 @@ fn cases() -> Vec<(&'static str, Vec<(String, &'static str)>)> {
                  conntrackGCInterval: 5m, and is what counts",
             )],
         ),
+    ]
+}
+
+fn of_talos() -> Vec<Case> {
+    vec![
         (
             "`net.netfilter.nf_conntrack_max` and friends",
             vec![
@@ -169,6 +184,11 @@ fn cases() -> Vec<(&'static str, Vec<(String, &'static str)>)> {
                 "warning TalosPortClosed: NetworkDefaultActionConfig v1alpha1: ingress: block, and no rule given opens 10469/tcp",
             )],
         ),
+    ]
+}
+
+fn of_storage() -> Vec<Case> {
+    vec![
         (
             "`mountOptions` without those of `expect.mount_options`, or (on the node) of a volume that is mounted with others",
             vec![(
@@ -208,11 +228,11 @@ fn every_line_of_the_table_of_ignored_keys_is_told() {
         README.split("## Keys that are silently ignored").nth(1).unwrap().split("\n## ").next().unwrap();
     let rows = table.lines().filter(|line| line.starts_with('|')).skip(2);
     let written: Vec<&str> = rows.map(|row| row.split('|').nth(2).unwrap().trim()).collect();
-    let cases = cases();
+    let cases = [of_cilium(), of_talos(), of_storage()].concat();
     assert_eq!(written, cases.iter().map(|(cell, _)| *cell).collect::<Vec<_>>());
     for (cell, told) in cases {
         for (manifest, expected) in told {
-            let (code, found) = check_with(EXPECTED, &manifest);
+            let (code, found) = check_with(EXPECTED, &manifest).unwrap();
             assert!(found.iter().any(|finding| finding.contains(expected)), "{cell}\n{manifest}\n{found:#?}");
             let warns = found.iter().any(|finding| finding.starts_with("warning"));
             assert_eq!(code, i32::from(warns), "{cell}: {found:#?}");
@@ -230,11 +250,11 @@ fn the_files_that_are_shipped_give_no_reason_to_complain() {
         include_str!("../../deploy/tuning/trident/orchestrator.yaml"),
         include_str!("../../deploy/kustomize/overlays/talos/talos/ingress-firewall.yaml"),
     ] {
-        assert_eq!(check_with(expected, file), (0, vec![]), "{file}");
+        assert_eq!(check_with(expected, file).unwrap(), (0, vec![]), "{file}");
     }
     let blocked = "apiVersion: v1alpha1\nkind: NetworkDefaultActionConfig\ningress: block\n---\n";
     let opened = include_str!("../../deploy/kustomize/overlays/talos/talos/ingress-firewall.yaml");
-    assert_eq!(check_with("{}", &format!("{blocked}{opened}")), (0, vec![]));
+    assert_eq!(check_with("{}", &format!("{blocked}{opened}")).unwrap(), (0, vec![]));
 }
 
 #[test]
@@ -261,15 +281,13 @@ fn a_machine_configuration_is_read_in_each_of_its_forms() {
         format!(
             "metadata: {{type: MachineConfigs.config.talos.dev}}\nspec: |\n  machine:\n    sysctls: {{{sysctl}: '60'}}\n"
         ),
-        format!(
-            "version: v1alpha1\nmachine: {{type: worker, sysctls: {{net/ipv4/tcp_fin_timeout: '60'}}}}\n"
-        ),
+        "version: v1alpha1\nmachine: {type: worker, sysctls: {net/ipv4/tcp_fin_timeout: '60'}}\n".to_owned(),
     ] {
-        let (code, found) = check_with(EXPECTED, &form);
+        let (code, found) = check_with(EXPECTED, &form).unwrap();
         assert_eq!(code, 1, "{form}: {found:?}");
         assert!(found.len() == 1 && found[0].ends_with(told), "{form}: {found:?}");
     }
-    let (code, found) = check_with(EXPECTED, "machine: {type: worker, token: hunter2}\n");
+    let (code, found) = check_with(EXPECTED, "machine: {type: worker, token: hunter2}\n").unwrap();
     assert_eq!(code, 0);
     let unset = "machine.sysctls does not set net.ipv4.tcp_fin_timeout, of which something is expected";
     assert!(found.len() == 1 && found[0].ends_with(unset), "{found:?}");

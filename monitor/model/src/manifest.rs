@@ -66,7 +66,7 @@ pub enum Object {
         values: BTreeMap<String, String>,
     },
     /// A document or a patch of Talos.
-    Machine(MachineConfig),
+    Machine(Box<MachineConfig>),
 }
 
 /// What one document or patch of a Talos machine configuration sets; what it leaves alone is empty or `None`.

@@ -159,7 +159,7 @@ fn backend_without_limit(id: &ObjectId, driver: Option<&str>) -> ManifestFinding
     }
 }
 
-/// QNAP's operator keeps what NetApp's has fields for, and reads none of it.
+/// QNAP's operator keeps what the one of `NetApp` has fields for, and reads none of it.
 fn orchestrator(id: &ObjectId, api_version: &str, keys: &[String]) -> Option<ManifestFinding> {
     const NETAPPS: &[&str] = &["resources", "k8sAPIQPS"];
     let is_ignored =

@@ -29,7 +29,7 @@ pub fn sysfs_names(manifests: &[Manifest]) -> BTreeSet<String> {
 
 fn machines(manifests: &[Manifest]) -> impl Iterator<Item = &MachineConfig> {
     manifests.iter().flat_map(|manifest| &manifest.objects).filter_map(|object| match object {
-        Object::Machine(config) => Some(config),
+        Object::Machine(config) => Some(config.as_ref()),
         _ => None,
     })
 }

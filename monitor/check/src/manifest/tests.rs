@@ -302,13 +302,13 @@ proptest! {
         let manifest = Manifest {
             objects: vec![
                 Object::CiliumConfig { id: id.clone(), data: values.clone() },
-                Object::Machine(MachineConfig {
+                Object::Machine(Box::new(MachineConfig {
                     sysctls: values
                         .iter()
                         .map(|(name, value)| KernelParam { name: name.clone(), value: Written::Text(value.clone()) })
                         .collect(),
                     ..MachineConfig::default()
-                }),
+                })),
                 Object::CiliumValues { id, values },
             ],
             other: 0,

@@ -34,7 +34,7 @@ pub(super) fn machine(value: &Value) -> Option<Object> {
         disabled: at(root, &["cluster", "proxy", "disabled"]).and_then(Value::as_bool),
         extra_args: keys(at(root, &["cluster", "proxy", "extraArgs"])),
     };
-    Some(Object::Machine(MachineConfig {
+    Some(Object::Machine(Box::new(MachineConfig {
         id: ObjectId { kind: "MachineConfig".to_owned(), namespace: String::new(), name: name.to_owned() },
         whole,
         sysctls: params(at(root, &["machine", "sysctls"])),
@@ -44,7 +44,7 @@ pub(super) fn machine(value: &Value) -> Option<Object> {
         proxy,
         cni: text(root, &["cluster", "network", "cni", "name"]),
         ..MachineConfig::default()
-    }))
+    })))
 }
 
 /// A document of its own kind beside the v1alpha1 one.
@@ -62,7 +62,7 @@ pub(super) fn document(mut id: ObjectId, value: &Value) -> Option<Object> {
         "NetworkRuleConfig" => config.rule = Some(rule(value)),
         _ => return None,
     }
-    Some(Object::Machine(MachineConfig { id, ..config }))
+    Some(Object::Machine(Box::new(MachineConfig { id, ..config })))
 }
 
 /// Cilium's values have a key `cluster` too.
@@ -189,7 +189,7 @@ mod tests {
 
     fn configs(text: &[u8]) -> Vec<MachineConfig> {
         let machine = |object| match object {
-            Object::Machine(config) => Some(config),
+            Object::Machine(config) => Some(*config),
             _ => None,
         };
         parse_manifest(text).unwrap().objects.into_iter().filter_map(machine).collect()
