@@ -1,7 +1,7 @@
 //! Kubernetes objects and Talos machine configurations, as far as they say something about storage or conntrack.
 //!
-//! In: what `kubectl get ... -o json` prints, or YAML with any number of documents; lists are opened, and so is what
-//! `talosctl get machineconfig -o yaml` prints. Out: plain
+//! In: what `kubectl get ... -o json` prints, or YAML with any number of documents; lists are opened, and so are what
+//! `talosctl get machineconfig -o yaml` prints and the manifests inside. Out: plain
 //! [`Object`]s; kinds that say nothing here are counted. Must not: judge, or keep values that may be secret: of a
 //! Secret nothing is read.
 
@@ -51,6 +51,14 @@ fn add(manifest: &mut Manifest, value: &Value, depth: usize) {
             manifest.other += 1;
         }
         return;
+    }
+    // Not those of manifests inside manifests, which Talos does not open either.
+    let inlines = (depth + 1 >= DEPTH).then(|| talos::inline_manifests(value));
+    for inline in inlines.into_iter().flatten() {
+        // What cannot be read there is Talos's to refuse.
+        if add_documents(manifest, inline.as_bytes(), depth - 1).is_err() {
+            manifest.other += 1;
+        }
     }
     match object(value) {
         Some(object) => manifest.objects.push(object),

@@ -17,6 +17,14 @@ pub(super) fn resource(value: &Value) -> Option<String> {
     kind.starts_with("MachineConfigs.").then(|| text(value, &["spec"])).flatten()
 }
 
+/// The objects of Kubernetes that Talos applies when the cluster comes up, as text: Cilium may be among them.
+pub(super) fn inline_manifests(value: &Value) -> impl Iterator<Item = String> {
+    // Aliases make a long list of a short file.
+    const MOST: usize = 256;
+    let manifests = sequence(value, &["cluster", "inlineManifests"]).take(MOST);
+    manifests.filter_map(|manifest| text(manifest, &["contents"]))
+}
+
 /// A configuration or a patch of it: Talos gives these documents no kind.
 pub(super) fn machine(value: &Value) -> Option<Object> {
     let patched = json_patch(value);
@@ -281,6 +289,19 @@ mod tests {
                         machine:\n    type: worker\n    sysctls:\n      vm.a: '1'\n  ---\n  apiVersion: v1alpha1\n  kind: SysctlConfig\n  \
                         params: {vm.b: '2'}\n";
         assert_eq!(configs(printed).len(), 2);
+    }
+
+    #[test]
+    fn manifests_inside_are_opened() {
+        let text = "machine: {type: worker}\ncluster:\n  inlineManifests:\n  - name: cilium\n    contents: |\n      kind: \
+                    ConfigMap\n      metadata: {name: cilium-config}\n      data: {a: b}\n      ---\n      kind: Service\n  - {name: \
+                    broken, contents: '['}\n";
+        let manifest = parse_manifest(text.as_bytes()).unwrap();
+        assert!(
+            matches!(manifest.objects.as_slice(), [Object::CiliumConfig { .. }, Object::Machine(_)]),
+            "{manifest:?}"
+        );
+        assert_eq!(manifest.other, 2);
     }
 
     #[test]
