@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use monitor_model::duration;
 use monitor_model::host::mounts::Family;
+use monitor_model::host::sysctl::dotted;
 use monitor_model::map_name::Table;
 use monitor_model::timeouts::TimeoutClass;
 use serde::Deserialize;
@@ -23,7 +24,7 @@ pub struct Expect {
     /// Of the maps of both address families.
     pub map_capacity: BTreeMap<Table, Bound<u64>>,
     pub ct_timeouts: BTreeMap<TimeoutClass, Bound<Duration>>,
-    /// By dotted name.
+    /// By dotted name: `net.ipv4.conf.eth0/100.rp_filter` is of the interface `eth0.100`.
     pub sysctls: BTreeMap<String, Bound<SysctlValue>>,
     /// Options every mount of that kind must carry.
     pub mount_options: BTreeMap<Family, Vec<String>>,
@@ -266,13 +267,16 @@ impl Field for SysctlName {
     const EXPECTED: &'static str = "the name of a sysctl";
 
     fn check(raw: String) -> Result<Self, String> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
         // The name becomes a path below /proc/sys: no part of it may lead elsewhere.
-        let parts_fine = raw.split('.').all(|part| !part.is_empty() && part.chars().all(allowed));
-        if parts_fine && raw.contains('.') && raw.len() <= 128 {
-            Ok(Self(raw))
-        } else {
-            Err(format!("`{raw}` is not the name of a sysctl: write it like net.ipv4.tcp_keepalive_time"))
+        match dotted(&raw) {
+            Some(name) if raw.len() <= 128 && name.contains('.') && raw.chars().all(allowed) => {
+                Ok(Self(name))
+            }
+            _ => Err(format!(
+                "`{raw}` is not the name of a sysctl: write it like net.ipv4.tcp_keepalive_time, and a dot in the name of \
+                 an interface as a slash: net.ipv4.conf.eth0/100.rp_filter"
+            )),
         }
     }
 }

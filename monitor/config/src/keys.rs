@@ -373,10 +373,10 @@ pub const SECTIONS: &[Section] = &[
             },
             Key {
                 name: "sysctls",
-                kind: "`<bound>` of a number or of words, by dotted name",
+                kind: "`<bound>` of a number or of words, by name",
                 range: Range::AtMost(MAX_SYSCTLS, "sysctls; words only with `equals`"),
                 absent: Absent::Means("anything"),
-                meaning: "Sysctls of the node.",
+                meaning: "Sysctls of the node, named as sysctl(8) does: with dots, and a slash for a dot in the name of an interface (`net.ipv4.conf.eth0/100.rp_filter`), or the other way round (`net/ipv4/conf/eth0.100/rp_filter`).",
                 example: "sysctls: {net.ipv4.tcp_fin_timeout: {equals: 30}}",
             },
             Key {
@@ -461,7 +461,7 @@ pub const SECTIONS: &[Section] = &[
     },
     Section {
         parent: "logs[]",
-        meaning: "A preset: several patterns that come ready-made. A list beside it replaces the preset's own.",
+        meaning: "A preset: several patterns that come ready-made, each for the logs it is about. Of `trident-qnap`, what only the storage driver writes is looked for in its pods (`*trident*`), and failing mounts also in those of other CSI drivers (`*csi*`). What any application may write, `input/output error` and `database is locked`, is looked for in the driver's pods too, unless the lists beside the preset name pods or namespaces of applications: those are looked at instead.",
         wrapper: "logs: [{?}]",
         keys: &[
             Key {

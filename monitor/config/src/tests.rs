@@ -100,6 +100,7 @@ expect:
     net.ipv4.tcp_keepalive_time: {equals: 600}
     net.ipv4.tcp_rmem: {equals: 4096  131072 6291456}
     net.ipv4.tcp_congestion_control: {equals: "bbr"}
+    net.ipv4.conf.eth0/100.rp_filter: {equals: 2}
   mount_options: {cifs: {has: [cache=loose, actimeo=60]}}
 logs:
   - {name: oops, pattern: 'it''s (bad|"worse"): \d+', namespaces: [trident*]}
@@ -193,7 +194,15 @@ fn every_key_is_read() {
     assert!(rmem.holds_text("4096\t131072\t6291456\n"));
     assert!(!rmem.holds_text("4096\t131072\t6291457\n"));
     assert_eq!(read.logs.len(), 8);
-    assert!(read.logs.iter().skip(1).all(|log| log.namespaces == ["storage"]));
+    let of = |namespace: &str, pod: &str| -> Vec<&str> {
+        let there = read.logs.iter().filter(|log| log.selects(namespace, pod, "main"));
+        there.map(|log| log.name.as_str()).collect()
+    };
+    assert_eq!(of("storage", "database-0"), ["input_output_error", "lock_conflict"]);
+    assert_eq!(of("media", "sonarr-0"), [""; 0]);
+    assert_eq!(of("storage", "trident-controller-7").len(), 7);
+    let vlan = read.expect.sysctls.get("net.ipv4.conf.eth0/100.rp_filter");
+    assert_eq!(vlan, Some(&Bound::Equals(SysctlValue::Number(2))));
 }
 
 #[test]
@@ -430,6 +439,9 @@ fn wrong_expectations_and_patterns_are_refused() {
     check("expect: {ct_timeouts: {rst: {equals: 1s}}}", "service_tcp_grace");
     check("expect: {sysctls: {../../etc/passwd: {equals: 1}}}", "is not the name of a sysctl");
     check("expect: {sysctls: {net..x: {equals: 1}}}", "is not the name of a sysctl");
+    check("expect: {sysctls: {/net/x: {equals: 1}}}", "is not the name of a sysctl");
+    check("expect: {sysctls: {net./.y: {equals: 1}}}", "as a slash: net.ipv4.conf.eth0/100.rp_filter");
+    check("expect: {sysctls: {net.x/y.z: {equals: 1}, net/x.y/z: {equals: 2}}}", "given twice");
     check("expect: {sysctls: {net.x: {at_least: bbr}}}", "words have no order");
     check("expect: {sysctls: {net.x: {equals: 1}, net.x: {equals: 2}}}", "given twice");
     check("expect: {mount_options: {cifs: {has: ['a,b']}}}", "is not one mount option");

@@ -13,17 +13,20 @@ use std::time::Duration;
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use monitor_check::history::History;
-use monitor_check::manifest::{self, reference};
+use monitor_check::manifest::{self, KernelParams, reference};
 use monitor_check::{Finding, Level, findings, readings};
 use monitor_config::Settings;
 use monitor_model::host::mounts::Mount;
+use monitor_model::manifest::Manifest;
 use monitor_model::one_line::one_line;
-use monitor_model::snapshot::Snapshot;
+use monitor_model::snapshot::{Snapshot, SysctlState};
 use monitor_output::history::Document;
 use monitor_output::{json, table};
 use monitor_source::collect::Collector;
 use monitor_source::daemon;
 use monitor_source::deep::DeepScan;
+use monitor_source::host::Host;
+use monitor_source::host::sysctl::{Sysctls, has_sysfs, read_sysctls};
 use monitor_source::manifest::read_manifest;
 
 use super::format::ReportFormat;
@@ -44,9 +47,9 @@ pub struct CheckArgs {
     /// From which level on a finding makes the exit code 1
     #[arg(long, value_enum, default_value = "warning", value_name = "LEVEL", env = "CTMON_FAIL_ON")]
     pub fail_on: FailOn,
-    /// Check Kubernetes objects too: `kubectl get ... -o json` or YAML, Helm values for Cilium, `-` for standard
-    /// input; may be given more than once. Where this machine is no node with Cilium, or may not be read, only
-    /// the manifests are checked; on a node they are compared with its maps and mounts
+    /// Check Kubernetes objects too: `kubectl get ... -o json` or YAML, Helm values for Cilium, Talos machine configurations and
+    /// patches, `-` for standard input; may be given more than once. Where this machine is no node with Cilium, or may not be
+    /// read, only the manifests are checked; on a node they are compared with its maps, mounts and sysctls
     #[arg(long, value_name = "FILE", value_delimiter = ',', env = "CTMON_MANIFEST")]
     pub manifest: Vec<PathBuf>,
 }
@@ -167,16 +170,27 @@ fn with_manifests(
     let mut all = node.as_ref().map(|node| node.findings(settings)).unwrap_or_default();
     let snapshot = node.as_ref().map(|node| &node.snapshot);
     let mounts = snapshot.map(node_mounts).unwrap_or_default();
-    let reference = reference(settings, snapshot, &mounts);
+    let kernel = node.is_some().then(|| kernel_params(&node::host(global), &manifests));
+    let reference = reference(settings, snapshot, &mounts, kernel.as_ref());
     for (path, manifest) in paths.iter().zip(&manifests) {
         all.extend(manifest::findings(&path.display().to_string(), manifest, &reference));
     }
+    all.extend(manifest::of_all(&manifests, &reference));
     all.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     Ok(all)
 }
 
 fn node_mounts(snapshot: &Snapshot) -> Vec<Mount> {
     snapshot.host.mounts.iter().flat_map(|state| &state.mounts).map(|mount| mount.value.clone()).collect()
+}
+
+/// What the node has of the kernel parameters that manifests set; what cannot be read is left out.
+fn kernel_params(host: &Host, manifests: &[Manifest]) -> KernelParams {
+    let names = manifest::sysctl_names(manifests);
+    let Sysctls { values, absent, failed: _ } = read_sysctls(host, names.iter().map(String::as_str));
+    let files = manifest::sysfs_names(manifests);
+    let absent_sysfs = files.into_iter().filter(|name| !has_sysfs(host, name)).collect();
+    KernelParams { sysctls: SysctlState { values, absent }, absent_sysfs }
 }
 
 /// The name, with or without its prefix.

@@ -54,7 +54,7 @@ pub(super) fn collect_settings(global: &GlobalArgs, settings: &Settings) -> anyh
 }
 
 /// Where the node's files are, as the flags say.
-fn host(global: &GlobalArgs) -> Host {
+pub(super) fn host(global: &GlobalArgs) -> Host {
     Host {
         procfs: global.procfs.clone(),
         sysfs: global.sysfs.clone(),
