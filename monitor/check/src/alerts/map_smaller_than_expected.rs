@@ -2,7 +2,6 @@
 
 use monitor_config::Settings;
 use monitor_model::alert::{Alert, Grade, Severity, Side, Unit, minutes};
-use monitor_model::map_name::Table;
 use monitor_model::snapshot::{Snapshot, ratio};
 
 use super::definition::{Condition, Definition, Evidence, Series, Words};
@@ -45,13 +44,12 @@ fn words(reading: &Reading, evidence: &Evidence<'_>) -> Words {
         let (now, then) = (mebibytes(bytes), mebibytes(wanted));
         format!("; it takes {now} of memory, the expected size would take about {then}")
     });
-    let key = match map.map.table {
-        Table::CtTcp => "bpf.ctTcpMax",
-        Table::CtAny => "bpf.ctAnyMax",
-        Table::Nat => "bpf.natMax",
-    };
+    let (key, expectation) = (map.map.table.helm_value(), map.map.table.name());
     Words::new(
-        format!("the map holds {} entries, expected at least {expected}{memory}", present.capacity),
+        format!(
+            "the map holds {} entries, expected at least {expected} (expect.map_capacity.{expectation}){memory}",
+            present.capacity
+        ),
         format!(
             "set {key} in Cilium's Helm values: bpf.mapMax.*, bpf.ctTcpTimeout and the like do not exist and are \
              silently ignored"

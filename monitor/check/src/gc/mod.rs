@@ -381,10 +381,7 @@ impl Help {
                     .to_owned()
             }
             Self::Size => {
-                let key = match map.map(|map| map.table) {
-                    Some(Table::CtAny) => "bpf.ctAnyMax",
-                    _ => "bpf.ctTcpMax",
-                };
+                let key = map.map_or(Table::CtTcp, |map| map.table).helm_value();
                 let worse = map.is_some_and(|map| map.at_five > map.settles * WORTH + FEW);
                 let five = if worse { "a fixed 5m would make it worse" } else { "a fixed 5m would not help" };
                 format!(
