@@ -110,8 +110,13 @@ fn dispatch(Cli { global, verb }: &Cli, signals: Option<Signals>) -> anyhow::Res
     // A daemon logs what it does; the output of other verbs is their result.
     let usual_level = if matches!(verb, Verb::Run(_)) { "info" } else { "warn" };
     logging::init(global.log_level.as_deref().unwrap_or(usual_level), global.log_format)?;
-    let loaded = monitor_config::load::<Catalog>(global.config.as_deref(), config_file::read_text)?;
     let out = &mut terminal::stdout(verb.notation());
+    if let Verb::Check(args) = verb
+        && let Some(code) = check::explain(args, out)?
+    {
+        return Ok(code);
+    }
+    let loaded = monitor_config::load::<Catalog>(global.config.as_deref(), config_file::read_text)?;
     let settings = &loaded.settings;
     match verb {
         Verb::Run(args) => run::run(global, args, loaded, signals)?,
