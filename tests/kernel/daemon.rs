@@ -49,7 +49,7 @@ pub(crate) fn start_command(command: &mut Command) -> Result<Running> {
 }
 
 /// The log lines with this message; every line must be JSON.
-fn logged(daemon: &Daemon, message: &str) -> Result<Vec<Value>> {
+pub(crate) fn logged(daemon: &Daemon, message: &str) -> Result<Vec<Value>> {
     let output = daemon.output();
     let lines = output
         .lines()
@@ -59,7 +59,7 @@ fn logged(daemon: &Daemon, message: &str) -> Result<Vec<Value>> {
 }
 
 /// A field of a log line; empty if it has none of this name.
-fn text<'a>(line: &'a Value, field: &str) -> &'a str {
+pub(crate) fn text<'a>(line: &'a Value, field: &str) -> &'a str {
     line.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 

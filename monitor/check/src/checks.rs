@@ -27,7 +27,7 @@ const fn own(name: &'static str, levels: &'static [Level], about: &'static str) 
     Own { name, levels, about }
 }
 
-/// In the order of the alphabet; a test compares with the names that the sources give to findings.
+/// Those of a node, then those of manifests; a test compares with the names that the sources give to findings.
 const OWN: &[Own] = &[
     own("certificate", &[Level::WARNING], "the certificate that the daemon shows ends soon or has ended"),
     own("cifs_session", &[Level::INFO, Level::WARNING], "the SMB client lost a server, or reconnected to it"),
