@@ -7,7 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "environment and files are what it is for")]
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
@@ -27,9 +27,9 @@ fn runbooks() -> io::Result<()> {
     pages.sort_unstable();
     let mut list = "&[\n".to_owned();
     for page in pages {
-        let name = page.file_stem().unwrap_or_default();
+        let (name, path) = (page.file_stem().unwrap_or_default().to_string_lossy(), page.to_string_lossy());
         // Writing to a String cannot fail.
-        let _ = writeln!(list, "({name:?}, include_str!({page:?})),", page = Path::new(&page));
+        let _ = writeln!(list, "({name:?}, include_str!({path:?})),");
     }
     fs::write(variable("OUT_DIR")?.join("runbooks.rs"), list + "]")
 }

@@ -8,63 +8,67 @@ mod folder;
 use std::fs;
 use std::process::{Command, Output};
 
+use anyhow::{Result, ensure};
 use folder::Folder;
 
 /// What the binary says with these variables alone.
-fn ctmon(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
+fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Result<(Option<i32>, String, String)> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ctmon"));
     let Output { status, stdout, stderr } =
-        command.args(arguments).env_clear().envs(variables.iter().copied()).output().unwrap();
-    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+        command.args(arguments).env_clear().envs(variables.iter().copied()).output()?;
+    Ok((status.code(), String::from_utf8(stdout)?, String::from_utf8(stderr)?))
 }
 
 /// One line on standard error with all of these words, nothing else, and exit code 2.
-fn refused(arguments: &[&str], variables: &[(&str, &str)], words: &[&str]) {
-    let (code, stdout, stderr) = ctmon(arguments, variables);
-    assert_eq!((code, stdout.as_str()), (Some(2), ""), "{arguments:?}: {stderr}");
-    assert_eq!(stderr.lines().count(), 1, "{arguments:?}: {stderr}");
+fn refused(arguments: &[&str], variables: &[(&str, &str)], words: &[&str]) -> Result<()> {
+    let (code, stdout, stderr) = run(arguments, variables)?;
+    ensure!(code == Some(2) && stdout.is_empty(), "{arguments:?}: {code:?} {stdout} {stderr}");
+    ensure!(stderr.lines().count() == 1, "{arguments:?}: {stderr}");
     for word in words {
-        assert!(stderr.contains(word), "{arguments:?}: no {word:?} in {stderr}");
+        ensure!(stderr.contains(word), "{arguments:?}: no {word:?} in {stderr}");
     }
+    Ok(())
 }
 
 #[test]
 fn a_check_that_does_not_exist_is_refused_with_those_that_do() {
     for only in ["Foo", "CtmonMapFull,Foo", "CtmonStaleConnection"] {
         let wrong = only.rsplit(',').next().unwrap();
-        refused(&["check", "--only", only], &[], &[&format!("`{wrong}`"), "CtmonStaleConnections", "clock"]);
-        refused(&["check"], &[("CTMON_ONLY", only)], &[&format!("`{wrong}`"), "per_cpu_lru"]);
+        refused(&["check", "--only", only], &[], &[&format!("`{wrong}`"), "CtmonStaleConnections", "clock"])
+            .unwrap();
+        refused(&["check"], &[("CTMON_ONLY", only)], &[&format!("`{wrong}`"), "per_cpu_lru"]).unwrap();
     }
     // A name in another case is none of those: what is refused is the place of the node.
     for only in ["ctmonstaleconnections", "STALECONNECTIONS", "Per_Cpu_Lru"] {
-        refused(&["check", "--only", only, "--procfs", "/nowhere"], &[], &["/nowhere is not a procfs"]);
+        refused(&["check", "--only", only, "--procfs", "/nowhere"], &[], &["/nowhere is not a procfs"])
+            .unwrap();
     }
 }
 
 #[test]
 fn checks_are_listed_and_explained_without_a_node_or_a_configuration() {
-    let (code, list, stderr) = ctmon(&["check", "--list", "--config", "/nowhere"], &[]);
+    let (code, list, stderr) = run(&["check", "--list", "--config", "/nowhere"], &[]).unwrap();
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     for line in ["CtmonMapFull                 critical", "clock                        unknown  "] {
         assert!(list.contains(line), "{list}");
     }
     // Each name that is listed can be explained, and asked for.
     for name in list.lines().map(|line| line.split(' ').next().unwrap()) {
-        let (code, page, stderr) = ctmon(&["check", "--explain", &name.to_lowercase()], &[]);
+        let (code, page, stderr) = run(&["check", "--explain", &name.to_lowercase()], &[]).unwrap();
         assert_eq!((code, stderr.as_str()), (Some(0), ""), "{name}");
         assert!(page.contains(name), "{page}");
         assert_eq!(page.contains("## What to do"), name.starts_with("Ctmon"), "{page}");
     }
     let page = include_str!("../../deploy/runbooks/CtmonMapFull.md");
-    assert_eq!(ctmon(&["check", "--explain", "MapFull"], &[]).1, page, "the page as it is on file");
-    refused(&["check", "--explain", "Foo"], &[], &["no check is called `Foo`", "CtmonMapFull"]);
+    assert_eq!(run(&["check", "--explain", "MapFull"], &[]).unwrap().1, page, "the page as it is on file");
+    refused(&["check", "--explain", "Foo"], &[], &["no check is called `Foo`", "CtmonMapFull"]).unwrap();
 }
 
 #[test]
 fn a_variable_that_a_verb_does_not_take_is_named_with_what_it_takes() {
     let check = |verb: &str, variable: &str, value: &str, words: &[&str]| {
         let named = format!("{variable} is `{value}`, which `ctmon {verb}` does not take");
-        refused(&[verb], &[(variable, value)], &[words, &[&named]].concat());
+        refused(&[verb], &[(variable, value)], &[words, &[&named]].concat()).unwrap();
     };
     check("check", "CTMON_OUTPUT", "cilium", &["table, json", "--output"]);
     check("rules", "CTMON_OUTPUT", "table", &["plain, crd", "--output"]);
@@ -76,7 +80,7 @@ fn a_variable_that_a_verb_does_not_take_is_named_with_what_it_takes() {
     // What stands on the command line goes before the variable, and is told without it.
     for flag in [&["--output", "cilium"][..], &["--output=cilium"], &["-o", "cilium"], &["-ocilium"]] {
         let arguments = [&["check"], flag].concat();
-        let (code, _, stderr) = ctmon(&arguments, &[("CTMON_OUTPUT", "cilium")]);
+        let (code, _, stderr) = run(&arguments, &[("CTMON_OUTPUT", "cilium")]).unwrap();
         assert_eq!(code, Some(2));
         assert!(!stderr.contains("CTMON_OUTPUT") && stderr.contains("table, json"), "{stderr}");
     }
@@ -85,7 +89,7 @@ fn a_variable_that_a_verb_does_not_take_is_named_with_what_it_takes() {
 #[test]
 fn names_of_maps_and_states_are_listed_and_take_any_case() {
     let said = |arguments: &[&str]| {
-        let (code, _, stderr) = ctmon(&[arguments, &["--procfs", "/nowhere"]].concat(), &[]);
+        let (code, _, stderr) = run(&[arguments, &["--procfs", "/nowhere"]].concat(), &[]).unwrap();
         assert_eq!(code, Some(2));
         stderr
     };
@@ -114,8 +118,8 @@ fn a_place_that_is_no_procfs_is_told_before_anything_is_read_of_it() {
     let folder = Folder::new().unwrap();
     let empty = folder.path().to_str().unwrap();
     for verb in ["run", "scrape", "list", "nat", "top", "check"] {
-        refused(&[verb, "--procfs", empty], &[], &[empty, "is not a procfs", "--procfs"]);
-        refused(&[verb], &[("CTMON_PROCFS", "/nowhere")], &["/nowhere is not a procfs"]);
+        refused(&[verb, "--procfs", empty], &[], &[empty, "is not a procfs", "--procfs"]).unwrap();
+        refused(&[verb], &[("CTMON_PROCFS", "/nowhere")], &["/nowhere is not a procfs"]).unwrap();
     }
 }
 
@@ -131,7 +135,7 @@ fn an_error_says_its_cause_once() {
         &["run", "--web.config.file", gone],
         &["evictions", "--daemon", "http://127.0.0.1:1"],
     ] {
-        let (code, _, stderr) = ctmon(arguments, &[]);
+        let (code, _, stderr) = run(arguments, &[]).unwrap();
         assert_eq!((code, stderr.lines().count()), (Some(2), 1), "{stderr}");
         for cause in ["No such file", "Connection refused", "failed to create map", "failed to read"] {
             assert!(stderr.matches(cause).count() < 2, "{arguments:?}: {stderr}");
@@ -145,7 +149,7 @@ fn a_configuration_that_cannot_be_meant_is_refused_where_it_is() {
     let check = |text: &str, words: &[&str]| {
         let path = folder.path().join("config.yaml");
         fs::write(&path, text).unwrap();
-        refused(&["config", "--config", path.to_str().unwrap()], &[], words);
+        refused(&["config", "--config", path.to_str().unwrap()], &[], words).unwrap();
     };
     check("thresholds: {MapFilling: {warning: {value: 75}}}", &["CtmonMapFilling", "0 and 1", "line 1"]);
     check("thresholds: {MapSmallerThanExpected: {warning: {value: 90}}}", &["0 and 1"]);

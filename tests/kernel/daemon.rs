@@ -322,6 +322,9 @@ fn refuses(finished: &daemon::Finished, words: &[&str]) -> Result<()> {
     for word in words {
         assert!(finished.stderr.contains(word), "{word:?} is not in {:?}", finished.stderr);
     }
+    for cause in ["os error", "failed to create map", "No such file"] {
+        assert!(finished.stderr.matches(cause).count() < 2, "{cause:?} twice in {:?}", finished.stderr);
+    }
     Ok(())
 }
 

@@ -119,12 +119,15 @@ pub fn all() -> Vec<Check> {
     all
 }
 
-/// The name as findings spell it: case does not matter to who asks, nor the alerts' prefix. An error lists what there is.
-pub fn find(asked: &str) -> Result<&'static str, String> {
-    let known = all().into_iter().map(|check| check.name);
-    called(asked, known.clone()).ok_or_else(|| {
-        format!("no check is called `{asked}`: use one of {}", known.collect::<Vec<_>>().join(", "))
-    })
+/// The check of a name: case does not matter to who asks, nor the alerts' prefix. An error lists what there is.
+pub fn find(asked: &str) -> Result<Check, String> {
+    let mut all = all();
+    let names: Vec<&str> = all.iter().map(|check| check.name).collect();
+    let found = called(asked, names.iter().copied());
+    match all.iter().position(|check| Some(check.name) == found) {
+        Some(index) => Ok(all.swap_remove(index)),
+        None => Err(format!("no check is called `{asked}`: use one of {}", names.join(", "))),
+    }
 }
 
 /// The one of these names that is asked for.
@@ -144,7 +147,7 @@ fn about(alert: &Alert) -> String {
     for piece in alert.summary.replace("$NODE", "the node").split("{{") {
         let (action, rest) = piece.split_once("}}").unwrap_or(("", piece));
         if let Some(label) = action.trim().strip_prefix("$labels.") {
-            text.push_str(&format!("<{label}>"));
+            text.extend(["<", label, ">"]);
         }
         text.push_str(rest);
     }
@@ -193,7 +196,7 @@ mod tests {
 
     #[test]
     fn names_are_found_in_any_case_with_and_without_the_prefix() {
-        let check = |asked: &str, expected: &str| assert_eq!(find(asked), Ok(expected));
+        let check = |asked: &str, expected: &str| assert_eq!(find(asked).unwrap().name, expected);
         check("ctmonstaleconnections", "CtmonStaleConnections");
         check("STALECONNECTIONS", "CtmonStaleConnections");
         check("CtmonLiveEvictions", "CtmonLiveEvictions");

@@ -25,13 +25,13 @@ pub fn list(out: &mut impl Write) -> io::Result<()> {
 pub fn explain(asked: &str) -> Result<String, String> {
     let pages = || PAGES.iter().map(|(name, _)| *name);
     // Alerts on other exporters' series have pages too, and are never found here.
-    let name = checks::called(asked, pages()).map_or_else(|| checks::find(asked), Ok)?;
-    if let Some((_, page)) = PAGES.iter().find(|(known, _)| *known == name) {
+    if let Some(name) = checks::called(asked, pages())
+        && let Some((_, page)) = PAGES.iter().find(|(known, _)| *known == name)
+    {
         return Ok((*page).to_owned());
     }
-    let all = checks::all();
-    let lines = all.iter().filter(|check| check.name == name);
-    Ok(lines.map(|check| format!("{name} ({}): {}\n", levels(check), check.about)).collect())
+    let check = checks::find(asked)?;
+    Ok(format!("{} ({}): {}\n", check.name, levels(&check), check.about))
 }
 
 fn levels(check: &Check) -> String {

@@ -94,7 +94,7 @@ pub(super) fn run(
         with_manifests(global, settings, &args.manifest)?
     };
     if !only.is_empty() {
-        all.retain(|finding| only.contains(&finding.check.as_str()));
+        all.retain(|finding| only.iter().any(|check| check.name == finding.check));
     }
     match args.output {
         ReportFormat::Table => table::findings(out, &all)?,

@@ -16,6 +16,7 @@ use monitor_check::transitions::{SourceTransition, SourceTransitions, Transition
 use monitor_check::{Reading, findings, readings};
 use monitor_config::Settings;
 use monitor_model::drops::Drops;
+use monitor_model::one_line::one_line;
 use monitor_model::served::{Stats, WebStatus};
 use monitor_model::snapshot::Snapshot;
 use monitor_model::snapshot::deep::DeepOutcome;
@@ -197,9 +198,10 @@ impl Scanner {
     /// Logs every source that went down or came back, and one that is down for another reason.
     fn log_sources(&mut self, snapshot: &Snapshot) {
         for SourceTransition { name, reason } in self.source_transitions.next(&snapshot.sources) {
-            match reason {
-                Some(reason) => tracing::warn!(source = name, reason, "source is down"),
-                None => tracing::info!(source = name, "source is back"),
+            if let Some(reason) = reason {
+                tracing::warn!(source = name, reason, "source is down");
+            } else {
+                tracing::info!(source = name, "source is back");
             }
         }
     }
@@ -264,7 +266,10 @@ impl Scanner {
                 // Counts by target belong to the old targets.
                 self.forget_deep();
                 if let Err(error) = self.collector.reconfigure(collect) {
-                    tracing::error!(%error, "failed to load the new targets into the kernel");
+                    tracing::error!(
+                        error = one_line(&error),
+                        "failed to load the new targets into the kernel"
+                    );
                 }
                 Wait::Now
             }
