@@ -6,6 +6,7 @@
 use std::io::{self, Write};
 
 use monitor_check::checks::{self, Check};
+use serde::Serialize;
 
 /// Name and text of every page.
 const PAGES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/runbooks.rs"));
@@ -19,6 +20,23 @@ pub fn list(out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "{:<name$}  {:<level$}  {}", check.name, levels(check), check.about)?;
     }
     Ok(())
+}
+
+/// The same as JSON, one object per line.
+pub fn list_json(out: &mut impl Write) -> io::Result<()> {
+    for Check { name, levels, about } in &checks::all() {
+        let levels = levels.iter().map(|level| level.name()).collect();
+        serde_json::to_writer(&mut *out, &CheckObject { check: name, levels, about })?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct CheckObject<'a> {
+    check: &'a str,
+    levels: Vec<&'static str>,
+    about: &'a str,
 }
 
 /// The page of a name, or what is known of a check that has none. An error lists the names.
@@ -66,5 +84,11 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text.lines().count(), checks::all().len());
         assert!(text.contains("CtmonStaleConnections"), "{text}");
+        let mut out = Vec::new();
+        list_json(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.lines().count(), checks::all().len());
+        let full = r#"{"check":"CtmonMapFull","levels":["critical"],"about":"<map_name> on the node is nearly full"}"#;
+        assert!(text.lines().any(|line| line == full), "{text}");
     }
 }

@@ -72,6 +72,7 @@ pub enum FailOn {
 pub(super) fn explain(args: &CheckArgs, out: &mut impl Write) -> anyhow::Result<Option<ExitCode>> {
     match &args.explain {
         None if !args.list => return Ok(None),
+        None if args.output == ReportFormat::Json => runbooks::list_json(out)?,
         None => runbooks::list(out)?,
         Some(name) => out.write_all(runbooks::explain(name).map_err(anyhow::Error::msg)?.as_bytes())?,
     }
