@@ -14,7 +14,7 @@ use monitor_model::map_name::Table;
 use monitor_model::timeouts::TimeoutClass;
 use serde::Deserialize;
 
-use super::field::{Choice, Field, Pairs, Time, Word, choice, read_as};
+use super::field::{Choice, Field, List, Pairs, Time, Word, choice, read_as};
 
 /// Expectations; empty by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,7 +46,19 @@ pub enum SysctlValue {
     Text(String),
 }
 
-choice!(Table, TimeoutClass, Family);
+choice!(TimeoutClass, Family);
+
+impl Choice for Table {
+    const ALL: &'static [Self] = Self::ALL;
+
+    fn word(self) -> &'static str {
+        self.name()
+    }
+
+    fn alias(self) -> Option<String> {
+        Some(self.aliases())
+    }
+}
 
 impl<T> Bound<T> {
     /// The value on the right-hand side.
@@ -198,11 +210,14 @@ pub(super) struct RawBound<T> {
     equals: Option<T>,
 }
 
+/// As in the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct MountOptions {
-    has: Vec<MountOption>,
+pub(super) struct RawMountOptions {
+    has: List<MountOption>,
 }
+
+struct MountOptions(Vec<MountOption>);
 
 struct Entries(u64);
 #[derive(PartialEq)]
@@ -293,6 +308,15 @@ impl Field for SysctlValue {
     }
 }
 
+impl Field for MountOptions {
+    type Raw = RawMountOptions;
+    const EXPECTED: &'static str = "mount options: {has: [noatime]}";
+
+    fn check(raw: RawMountOptions) -> Result<Self, String> {
+        Ok(Self(raw.has.0))
+    }
+}
+
 impl Field for MountOption {
     type Raw = String;
     const EXPECTED: &'static str = "a mount option";
@@ -330,7 +354,7 @@ impl Field for Expect {
             mount_options
                 .0
                 .into_iter()
-                .map(|(family, options)| (family.0, options.has.into_iter().map(|o| o.0).collect())),
+                .map(|(family, options)| (family.0, options.0.into_iter().map(|o| o.0).collect())),
         );
         if expect.sysctls.len() > MAX_SYSCTLS {
             return Err(format!(
@@ -343,7 +367,7 @@ impl Field for Expect {
 }
 
 read_as!(text: Entries, SysctlName, SysctlValue, MountOption);
-read_as!(map: Expect);
+read_as!(map: Expect, MountOptions);
 
 /// For findings and for printing the configuration.
 #[must_use]

@@ -7,7 +7,7 @@ use monitor_model::host::logs::LogPattern;
 use regex::Regex;
 use serde::Deserialize;
 
-use super::field::{Choice, Field, Word, check_name, read_as};
+use super::field::{Choice, Field, List, Word, check_name, read_as};
 use super::log_preset::{Selection, TRIDENT_QNAP};
 
 /// A named set of patterns.
@@ -40,11 +40,11 @@ pub(super) struct RawLog {
     name: Option<PatternName>,
     pattern: Option<Pattern>,
     #[serde(default)]
-    namespaces: Vec<Glob>,
+    namespaces: List<Glob>,
     #[serde(default)]
-    pods: Vec<Glob>,
+    pods: List<Glob>,
     #[serde(default)]
-    containers: Vec<Glob>,
+    containers: List<Glob>,
 }
 
 /// One element of the list: a preset is several patterns.
@@ -104,7 +104,7 @@ impl Field for Entry {
 
     fn check(raw: RawLog) -> Result<Self, String> {
         let RawLog { preset, name, pattern, namespaces, pods, containers } = raw;
-        let globs = |list: Vec<Glob>| list.into_iter().map(|glob| glob.0).collect::<Vec<_>>();
+        let globs = |list: List<Glob>| list.0.into_iter().map(|glob| glob.0).collect::<Vec<_>>();
         let (namespaces, pods, containers) = (globs(namespaces), globs(pods), globs(containers));
         match (preset, name, pattern) {
             (Some(preset), None, None) => {

@@ -14,14 +14,14 @@ use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use monitor_check::history::History;
 use monitor_check::manifest::{self, KernelParams, reference};
-use monitor_check::{Finding, Level, findings, readings};
+use monitor_check::{Finding, Level, checks, findings, readings};
 use monitor_config::Settings;
 use monitor_model::host::mounts::Mount;
 use monitor_model::manifest::Manifest;
 use monitor_model::one_line::one_line;
 use monitor_model::snapshot::{Snapshot, SysctlState};
 use monitor_output::history::Document;
-use monitor_output::{json, table};
+use monitor_output::{json, runbooks, table};
 use monitor_source::collect::Collector;
 use monitor_source::daemon;
 use monitor_source::deep::DeepScan;
@@ -41,7 +41,8 @@ pub struct CheckArgs {
     /// How to print the findings
     #[arg(short = 'o', long, value_enum, default_value_t, value_name = "FORMAT", env = "CTMON_OUTPUT")]
     pub output: ReportFormat,
-    /// Show only these checks, such as `CtmonStaleConnections`; may be given more than once
+    /// Show only these checks, such as `CtmonStaleConnections`, in any case, with or without `Ctmon`; may be given more than
+    /// once
     #[arg(long, value_name = "CHECK", value_delimiter = ',', env = "CTMON_ONLY")]
     pub only: Vec<String>,
     /// From which level on a finding makes the exit code 1
@@ -52,6 +53,12 @@ pub struct CheckArgs {
     /// read, only the manifests are checked; on a node they are compared with its maps, mounts and sysctls
     #[arg(long, value_name = "FILE", value_delimiter = ',', env = "CTMON_MANIFEST")]
     pub manifest: Vec<PathBuf>,
+    /// List every check with its levels and what it is, and check nothing
+    #[arg(long)]
+    pub list: bool,
+    /// Print the runbook of this check, and check nothing
+    #[arg(long, value_name = "CHECK", conflicts_with = "list")]
+    pub explain: Option<String>,
 }
 
 /// A level that fails.
@@ -64,6 +71,17 @@ pub enum FailOn {
     Never,
 }
 
+/// Prints what checks there are, or what one of them means, where that is asked for: neither needs a node or its configuration.
+pub(super) fn explain(args: &CheckArgs, out: &mut impl Write) -> anyhow::Result<Option<ExitCode>> {
+    match &args.explain {
+        None if !args.list => return Ok(None),
+        None if args.output == ReportFormat::Json => runbooks::list_json(out)?,
+        None => runbooks::list(out)?,
+        Some(name) => out.write_all(runbooks::explain(name).map_err(anyhow::Error::msg)?.as_bytes())?,
+    }
+    Ok(Some(ExitCode::SUCCESS))
+}
+
 /// Collects once, checks, prints.
 pub(super) fn run(
     global: &GlobalArgs,
@@ -71,13 +89,16 @@ pub(super) fn run(
     args: &CheckArgs,
     out: &mut impl Write,
 ) -> anyhow::Result<ExitCode> {
+    // Before anything is read: a name with a typing error finds nothing.
+    let only = args.only.iter().map(|name| checks::find(name)).collect::<Result<Vec<_>, _>>();
+    let only = only.map_err(anyhow::Error::msg)?;
     let mut all = if args.manifest.is_empty() {
         Observed::collect(global, settings)?.findings(settings)
     } else {
         with_manifests(global, settings, &args.manifest)?
     };
-    if !args.only.is_empty() {
-        all.retain(|finding| args.only.iter().any(|only| is_called(finding, only)));
+    if !only.is_empty() {
+        all.retain(|finding| only.iter().any(|check| check.name == finding.check));
     }
     match args.output {
         ReportFormat::Table => table::findings(out, &all)?,
@@ -191,12 +212,6 @@ fn kernel_params(host: &Host, manifests: &[Manifest]) -> KernelParams {
     let files = manifest::sysfs_names(manifests);
     let absent_sysfs = files.into_iter().filter(|name| !has_sysfs(host, name)).collect();
     KernelParams { sysctls: SysctlState { values, absent }, absent_sysfs }
-}
-
-/// The name, with or without its prefix.
-fn is_called(finding: &Finding, name: &str) -> bool {
-    let bare = |name: &str| name.strip_prefix(monitor_model::alert::PREFIX).unwrap_or(name).to_lowercase();
-    bare(&finding.check) == bare(name)
 }
 
 /// 1 if there are findings, else 2 if something is unknown.

@@ -66,7 +66,7 @@ fn dead(scan: &MapScan) -> Option<u64> {
 
 /// The size comes last: with Cilium's own gc interval a bigger map only holds more of what is dead.
 fn alive(table: Table, percent: f64) -> String {
-    let key = size_key(table);
+    let key = table.helm_value();
     format!(
         "{percent:.0} % of it is dead, the rest lives: `ctmon top` tells whose it is; where all of it has to be, raise \
          {key}, but not while Cilium sets its gc interval itself: the bigger map would fill with dead entries"
@@ -74,20 +74,11 @@ fn alive(table: Table, percent: f64) -> String {
 }
 
 fn unknown(table: Table) -> String {
-    let key = size_key(table);
+    let key = table.helm_value();
     format!(
         "find out first how much is dead (`ctmon list --expired --count`; a translation goes with its connection): that \
          is the collector's; `ctmon top` tells whose the rest is, and only where all of it has to be raise {key}"
     )
-}
-
-/// The key of Cilium's chart that sets the size.
-pub(super) const fn size_key(table: Table) -> &'static str {
-    match table {
-        Table::CtTcp => "bpf.ctTcpMax",
-        Table::CtAny => "bpf.ctAnyMax",
-        Table::Nat => "bpf.natMax",
-    }
 }
 
 #[cfg(test)]
@@ -121,7 +112,7 @@ mod tests {
         for map in global_maps() {
             for advice in [alive(map.table, 30.0), unknown(map.table)] {
                 let at = |what: &str| advice.find(what).unwrap_or_else(|| panic!("{what} in {advice}"));
-                assert!(at("dead") < at("`ctmon top`") && at("`ctmon top`") < at(size_key(map.table)));
+                assert!(at("dead") < at("`ctmon top`") && at("`ctmon top`") < at(map.table.helm_value()));
             }
         }
     }

@@ -5,7 +5,7 @@ use monitor_model::alert::{Alert, Grade, Severity, Side, Unit, minutes};
 use monitor_model::snapshot::{Snapshot, ratio};
 
 use super::definition::{Condition, Definition, Evidence, Series, Words};
-use super::{map_filling, series};
+use super::series;
 use crate::readings::Reading;
 use crate::tuning::{expected_capacity, mebibytes};
 
@@ -45,9 +45,12 @@ fn words(reading: &Reading, evidence: &Evidence<'_>) -> Words {
         let (now, then) = (mebibytes(bytes), mebibytes(wanted));
         format!("; it takes {now} of memory, the expected size would take about {then}")
     });
-    let key = map_filling::size_key(map.map.table);
+    let (key, expectation) = (map.map.table.helm_value(), map.map.table.name());
     Words::new(
-        format!("the map holds {} entries, expected at least {expected}{memory}", present.capacity),
+        format!(
+            "the map holds {} entries, expected at least {expected} (expect.map_capacity.{expectation}){memory}",
+            present.capacity
+        ),
         format!(
             "ask first whether living entries need it: with Cilium's own gc interval a bigger map holds more dead ones \
              (fix the interval before any size); then set {key} in Cilium's Helm values: bpf.mapMax.* does not \
