@@ -238,7 +238,7 @@ fn the_preset_holds_the_documents_values_and_yields_to_explicit_ones() {
     assert!(expect.sysctls["net.ipv4.tcp_keepalive_probes"].holds_text("3\n"));
     assert!(!expect.sysctls["net.ipv4.tcp_keepalive_time"].holds_text("7200\n"));
     assert_eq!(expect.map_capacity[&Table::Nat], Bound::AtLeast(262_144));
-    assert_eq!(expect.mount_options[&Family::Cifs], ["cache=loose", "actimeo=60", "noatime"]);
+    assert_eq!(expect.mount_options[&Family::CIFS], ["cache=loose", "actimeo=60", "noatime"]);
     assert_eq!(expect.gc_interval, None);
 }
 

@@ -97,9 +97,9 @@ mod tests {
     #[test]
     fn expected_mount_options_are_what_volumes_are_compared_with() {
         let mut settings = crate::testing::defaults();
-        settings.expect.mount_options.insert(Family::Cifs, vec!["noatime".to_owned()]);
+        settings.expect.mount_options.insert(Family::CIFS, vec!["noatime".to_owned()]);
         let reference = reference(&settings, None, &[]);
-        assert_eq!(reference.mount_options, [(Family::Cifs, vec!["noatime".to_owned()])]);
+        assert_eq!(reference.mount_options, [(Family::CIFS, vec!["noatime".to_owned()])]);
         assert_eq!((reference.ct_tcp_capacity, reference.timeouts.len()), (None, 0));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use monitor_config::Settings;
 use monitor_model::host::cifs::{Server, ServerStatus};
 use monitor_model::host::iscsi::{Session, SessionState};
-use monitor_model::host::mounts::{Family, Mount, MountSource, by_server};
+use monitor_model::host::mounts::{Mount, MountSource, by_server};
 use monitor_model::host::sockets::Keepalive;
 use monitor_model::snapshot::{HostState, HostTargetFacts, Snapshot};
 
@@ -142,10 +142,7 @@ fn shared_connections(host: &HostState) -> Vec<Finding> {
             let sources: Vec<&str> = mounts.iter().map(|mount| mount.source.as_str()).collect();
             let evidence =
                 format!("{} mounts of {server} share one connection: {}", mounts.len(), sources.join(", "));
-            let remedy = match mounts.first().map(|mount| mount.family) {
-                Some(Family::Cifs) => "the mount option nosharesock gives each its own",
-                _ => "the mount option nconnect gives them several",
-            };
+            let remedy = mounts.first().map_or("", |mount| mount.family.sharing_advice);
             let advice = format!("when it hangs, all of them hang; {remedy}");
             let target = mounts.first().map(|mount| target_of(mount)).unwrap_or_default();
             Finding { target, ..own("shared_connection", Level::INFO, &evidence, &advice) }
@@ -156,7 +153,7 @@ fn shared_connections(host: &HostState) -> Vec<Finding> {
 fn may_share(mount: &Mount) -> bool {
     let alone = |option: &String| {
         let name = option.split_once('=').map_or(option.as_str(), |(name, _)| name);
-        matches!(name, "nosharesock" | "nconnect" | "multichannel")
+        mount.family.own_connection.contains(&name)
     };
     !mount.options.iter().any(alone)
 }
