@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use monitor_model::alert::{Alert, Severity};
 
+use crate::alerts::definition::Reading;
 use crate::history::Active;
-use crate::readings::Reading;
 
 /// What was active at the last snapshot.
 #[derive(Debug, Default)]

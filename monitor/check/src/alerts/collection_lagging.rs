@@ -8,10 +8,9 @@ use monitor_model::duration;
 use monitor_model::float::float;
 use monitor_model::snapshot::Snapshot;
 
-use super::definition::{Condition, Definition, Evidence, Series, Words};
+use super::definition::{Condition, Definition, Evidence, Reading, Series, Words};
 use super::series;
 use crate::gc;
-use crate::readings::Reading;
 
 /// The longest interval Cilium's gc drifts to is 12 h: a healthy quiet node gets there, 13 h is late.
 pub(super) const COLLECTION_LAGGING: Definition = Definition {

@@ -5,9 +5,8 @@ use monitor_model::alert::{Alert, Grade, Severity, Side, Unit, minutes};
 use monitor_model::map_name::Table;
 use monitor_model::snapshot::{Snapshot, ratio};
 
-use super::definition::{Condition, Definition, Evidence, Series, Words};
+use super::definition::{Condition, Definition, Evidence, Reading, Series, Words};
 use super::series;
-use crate::readings::Reading;
 use crate::tuning::{expected_capacity, mebibytes};
 
 pub(super) const MAP_SMALLER_THAN_EXPECTED: Definition = Definition {

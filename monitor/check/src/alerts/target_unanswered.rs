@@ -8,7 +8,7 @@ use monitor_model::snapshot::{SilentEntries, Snapshot, TargetState};
 use super::definition::{Condition, Definition, Evidence, Series, Words};
 use super::series;
 use crate::finding::{Finding, Level, own};
-use crate::lookback::{LookbackReading, Over};
+use crate::lookback::reading::{LookbackReading, Over};
 
 /// Addresses named in a sentence.
 const NAMED: usize = 5;

@@ -7,25 +7,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use monitor_config::{Settings, Threshold};
-use monitor_model::alert::{Alert, Severity};
-use monitor_model::duration;
+use monitor_model::alert::Severity;
 use monitor_model::snapshot::Snapshot;
 
 use crate::alerts::{Condition, Series, definition_of};
 
+pub(crate) mod reading;
+
+pub use crate::lookback::reading::{LookbackReading, Over};
+
 /// A window is kept in this many pieces: its edge is that much too coarse at the most.
 const PIECES: u32 = 60;
-
-/// What an alert takes of its window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Over {
-    /// How much a counter rose.
-    Increase,
-    /// The same for each second.
-    PerSecond,
-    /// What three quarters of a whole window were not below, as `quantile_over_time(0.25, ...)` tells it.
-    LowerQuartile,
-}
 
 /// One alert of one severity on one series.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,27 +28,6 @@ struct Key {
     target: String,
     /// A service of the target, or a log pattern.
     subject: String,
-}
-
-/// What the window of one alert holds on one series. Names are empty where they do not apply.
-#[derive(Clone, Debug)]
-pub struct LookbackReading {
-    pub alert: &'static Alert,
-    pub severity: Severity,
-    pub map_name: String,
-    pub target: String,
-    /// A service of the target, or a log pattern.
-    pub subject: String,
-    pub window: Duration,
-    /// In the alert's unit.
-    pub value: f64,
-}
-
-impl LookbackReading {
-    /// The window in words.
-    pub(crate) fn lately(&self) -> String {
-        format!("in the last {}", duration::format(self.window))
-    }
 }
 
 /// The windows of every alert that looks back.

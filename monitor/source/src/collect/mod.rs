@@ -163,7 +163,8 @@ impl Collector {
 
     /// Finds out what the entries' lifetimes are read with: the clock and its frequency.
     pub fn find_clock(&mut self) {
-        self.clock.find(&mut self.kernel, &self.maps);
+        let conntrack = self.maps.iter().filter(|(name, _)| name.is_conntrack()).map(|(_, map)| &map.link);
+        self.clock.find(&mut self.kernel, conntrack);
     }
 
     /// Asks the kernel how many entries the open maps hold: once a second, and before each walk. Costs a few dozen
