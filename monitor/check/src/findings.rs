@@ -96,7 +96,7 @@ fn explain(reading: &Reading, evidence: &Evidence<'_>) -> Option<Finding> {
     Some(hold::waiting(finding, reading, evidence))
 }
 
-/// What could not be told.
+/// What is unknown, and why.
 fn unknowns(snapshot: &Snapshot) -> Vec<Finding> {
     let mut all = Vec::new();
     let conntrack = || snapshot.present().filter(|(map, _)| map.map.is_conntrack());

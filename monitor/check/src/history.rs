@@ -21,7 +21,7 @@ pub struct History {
     pub lookback: Vec<LookbackReading>,
     /// The files it was given.
     pub files: Files,
-    /// How long what one snapshot tells has been so.
+    /// How long what one snapshot shows has been so.
     pub active: Vec<Active>,
 }
 

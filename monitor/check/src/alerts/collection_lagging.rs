@@ -49,7 +49,7 @@ pub(super) fn words(reading: &Reading, evidence: &Evidence<'_>) -> Words {
     let dead = scan.count(|cell| OVERDUE.contains(&cell.due));
     let oldest = duration::format(Duration::from_secs(scan.oldest_expired.unwrap_or(0)));
     let outlook = gc::outlook(snapshot);
-    // Where that leads is told once, for all maps.
+    // Where that leads is said once, for all maps.
     let passes = outlook.as_ref().map_or_else(String::new, |outlook| format!("; {}", outlook.passes()));
     let evidence = format!(
         "{dead} of {} entries are past their lifetime, the oldest since {oldest}; the map holds {}{passes}",

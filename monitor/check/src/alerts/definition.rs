@@ -24,7 +24,7 @@ pub struct Definition {
     pub between_passes: bool,
 }
 
-/// Who can tell whether the condition holds.
+/// What decides whether the condition holds.
 #[derive(Debug)]
 pub enum Condition {
     /// One snapshot: the alert is part of `ctmon_alert_active`.
@@ -33,10 +33,10 @@ pub enum Condition {
         /// `None`: [`Definition::findings`] has them all.
         words: Option<fn(&Reading, &Evidence<'_>) -> Words>,
     },
-    /// Rates and quantiles need memory: Prometheus fires the alert, the daemon's page and `ctmon check` tell what its
+    /// Rates and quantiles need memory: Prometheus fires the alert, the daemon's page and `ctmon check` show what its
     /// lookback window holds.
     Lookback { over: Over, series: fn(&Snapshot) -> Vec<Series>, words: fn(&LookbackReading) -> Words },
-    /// Predictions, and what only somebody else can see.
+    /// Predictions, and what only Prometheus can see.
     Prometheus,
 }
 

@@ -1,4 +1,4 @@
-//! Pod logs match a pattern that somebody configured.
+//! Pod logs match a configured pattern.
 
 use monitor_model::alert::{Alert, Grade, Severity, Unit, minutes};
 use monitor_model::float::float;

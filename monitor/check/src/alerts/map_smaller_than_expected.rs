@@ -1,4 +1,4 @@
-//! A map is smaller than somebody believes.
+//! A map is smaller than expected.
 
 use monitor_config::Settings;
 use monitor_model::alert::{Alert, Grade, Severity, Side, Unit, minutes};

@@ -1,4 +1,4 @@
-//! The lookback windows of alerts: what only time tells.
+//! The lookback windows of alerts: what one snapshot cannot show.
 //!
 //! In: snapshots, one after the other. Out: for each such alert and series, what its window holds.
 //! Must not: grow: each series has a few dozen pieces however long the window, and goes when the snapshot lacks it.
@@ -68,7 +68,7 @@ impl Lookback {
         }
     }
 
-    /// What every window holds at the last snapshot's time; windows too young to tell are left out.
+    /// What every window holds at the last snapshot's time; windows too young to say anything are left out.
     #[must_use]
     pub fn read(&self, now: Duration, settings: &Settings) -> Vec<LookbackReading> {
         settings.thresholds.iter().flat_map(|threshold| self.read_one(threshold, now)).collect()

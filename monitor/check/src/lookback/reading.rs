@@ -14,7 +14,7 @@ pub enum Over {
     Increase,
     /// The same for each second.
     PerSecond,
-    /// What three quarters of a whole window were not below, as `quantile_over_time(0.25, ...)` tells it.
+    /// What three quarters of a whole window were not below, as `quantile_over_time(0.25, ...)` has it.
     LowerQuartile,
 }
 

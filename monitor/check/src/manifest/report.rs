@@ -1,4 +1,4 @@
-//! Manifests as `ctmon check` tells of them.
+//! Manifests as `ctmon check` reports on them.
 //!
 //! In: what is expected and, if there is one, the node's snapshot; what was found wrong with a manifest. Out: the
 //! [`Reference`] and [`Finding`]s. Must not: compare with what is unknown.

@@ -75,7 +75,7 @@ pub(super) fn circumstances(snapshot: &Snapshot, settings: &Settings) -> Vec<Fin
 
 /// "The sysctl is in force, and 0 of N sockets use it."
 fn unused_keepalive(host: &HostState, settings: &Settings, target: &str) -> Option<Finding> {
-    let believed = tuning::sysctls(host, settings).into_iter().find(|verdict| {
+    let in_force = tuning::sysctls(host, settings).into_iter().find(|verdict| {
         verdict.name.starts_with("net.ipv4.tcp_keepalive_") && verdict.in_force() == Some(true)
     })?;
     let Keepalive { using, not_using, unknown } = keepalive(host, target)?;
@@ -88,7 +88,7 @@ fn unused_keepalive(host: &HostState, settings: &Settings, target: &str) -> Opti
     };
     let evidence = format!(
         "{} is in force, but {using} of {} sockets to {target} use keepalive{hidden}",
-        believed.name,
+        in_force.name,
         using + not_using + unknown
     );
     let advice = "the sysctl acts only on sockets whose owner asked for keepalive; what notices a dead server is \
@@ -160,19 +160,19 @@ fn may_share(mount: &Mount) -> bool {
 
 fn strange_targets(facts: &HostTargetFacts) -> Option<Finding> {
     let HostTargetFacts { skipped, without_address, dropped } = facts;
-    let mut told = Vec::new();
+    let mut reasons = Vec::new();
     if *skipped > 0 {
-        told.push(format!("{skipped} servers are beyond the bound"));
+        reasons.push(format!("{skipped} servers are beyond the bound"));
     }
     if *without_address > 0 {
-        told.push(format!("{without_address} mounts or sessions have no known address"));
+        reasons.push(format!("{without_address} mounts or sessions have no known address"));
     }
     if !dropped.is_empty() {
-        told.push(format!("the tables have no room for {}", dropped.join(", ")));
+        reasons.push(format!("the tables have no room for {}", dropped.join(", ")));
     }
-    (!told.is_empty()).then(|| {
+    (!reasons.is_empty()).then(|| {
         let advice = "name them under `targets`, or set `targets_from_host: false`";
-        own("targets_from_host", Level::INFO, &told.join("; "), advice)
+        own("targets_from_host", Level::INFO, &reasons.join("; "), advice)
     })
 }
 

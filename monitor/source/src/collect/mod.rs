@@ -63,7 +63,7 @@ pub struct CollectSettings {
     pub evictions: Choice,
 }
 
-/// Collects again and again, and keeps what only time tells.
+/// Collects again and again, and keeps what needs more than one collection.
 pub struct Collector {
     kernel: Kernel,
     settings: CollectSettings,
@@ -168,7 +168,7 @@ impl Collector {
     }
 
     /// Asks the kernel how many entries the open maps hold: once a second, and before each walk. Costs a few dozen
-    /// microseconds, and nothing where the kernel does not tell.
+    /// microseconds, and nothing where the kernel does not say.
     pub fn count(&mut self) {
         self.gc.count(&mut self.kernel, &self.maps);
     }

@@ -38,7 +38,7 @@ pub struct Wanted {
     pub logs: Vec<LogPattern>,
 }
 
-/// Reads the host, and keeps what only time tells.
+/// Reads the host, and keeps what needs more than one collection.
 #[derive(Debug, Default)]
 pub struct HostCollector {
     logs: Option<LogCounter>,

@@ -2,7 +2,7 @@
 //!
 //! In: where mounts and sessions go, by protocol. Out: at most [`MAX_TARGETS`] named destinations with their addresses and
 //! services, in a stable order. Must not: do IO: a mount whose server has no known address gives no target (the
-//! count of those is told).
+//! count of those is kept).
 
 use std::net::IpAddr;
 
