@@ -131,11 +131,18 @@ fn no_verb_lets_text_from_outside_steer_a_terminal() {
         "kind": "PersistentVolume", "metadata": { "name": HOSTILE },
         "spec": { "mountOptions": [HOSTILE], "csi": { "driver": "smb.csi.k8s.io", "volumeAttributes": { "source": HOSTILE } } },
     });
-    let wanting =
-        write(&folder, "expect.yaml", "expect: {mount_options: {cifs: {has: [noatime]}}}\n").unwrap();
-    let file =
-        write(&folder, "objects.yaml", &format!("{}\n---\n{}\n", spelled(&manifest), spelled(&storage)))
-            .unwrap();
+    let machine = serde_json::json!({
+        "cluster": { "proxy": { "extraArgs": { (format!("conntrack-{HOSTILE}")): 1 } } },
+        "machine": {
+            "kernel": { "modules": [{ "name": "nf_conntrack", "parameters": [HOSTILE] }] },
+            "kubelet": { "extraMounts": [{ "destination": HOSTILE }] },
+            "sysctls": { HOSTILE: 1, "net.ipv4.tcp_fin_timeout": HOSTILE },
+        },
+    });
+    let expect = "expect: {mount_options: {cifs: {has: [noatime]}}, sysctls: {net.ipv4.tcp_fin_timeout: {equals: 30}}}\n";
+    let wanting = write(&folder, "expect.yaml", expect).unwrap();
+    let file = [&manifest, &storage, &machine].map(spelled).join("\n---\n");
+    let file = write(&folder, "objects.yaml", &file).unwrap();
     for format in ["table", "json"] {
         let output =
             check(&["check", "--config", &wanting, "--bpffs", &mounted, "--manifest", &file, "-o", format]);

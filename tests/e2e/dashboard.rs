@@ -24,7 +24,7 @@ use crate::prometheus::{CLUSTER, NODE};
 
 /// The tuning of the incident is expected, and pod logs are read.
 const CONFIG: &str = "
-expect: {preset: nas-tuning, gc_interval: {at_most: 5s}}
+expect: {preset: nas-tuning, gc_interval: {at_most: 5s}, map_capacity: {ct_tcp: {at_least: 524288}}}
 logs: [{preset: trident-qnap}]
 ";
 

@@ -33,7 +33,10 @@ const MORE: &str = "- name: nas6
   services: [{name: smb, ports: [445]}]
 evictions: off
 thresholds: {EntriesHigh: {warning: {value: 300}}}
-expect: {preset: nas-tuning, gc_interval: {at_most: 5m}}
+expect:
+  preset: nas-tuning
+  gc_interval: {at_most: 5m}
+  map_capacity: {ct_tcp: {at_least: 524288}, ct_any: {at_least: 262144}, nat: {at_least: 262144}}
 ";
 
 /// What differs between two runs or machines, and nothing else: metric by metric, whole value or one label.

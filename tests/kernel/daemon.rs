@@ -49,7 +49,7 @@ pub(crate) fn start_command(command: &mut Command) -> Result<Running> {
 }
 
 /// The log lines with this message; every line must be JSON.
-fn logged(daemon: &Daemon, message: &str) -> Result<Vec<Value>> {
+pub(crate) fn logged(daemon: &Daemon, message: &str) -> Result<Vec<Value>> {
     let output = daemon.output();
     let lines = output
         .lines()
@@ -59,7 +59,7 @@ fn logged(daemon: &Daemon, message: &str) -> Result<Vec<Value>> {
 }
 
 /// A field of a log line; empty if it has none of this name.
-fn text<'a>(line: &'a Value, field: &str) -> &'a str {
+pub(crate) fn text<'a>(line: &'a Value, field: &str) -> &'a str {
     line.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
@@ -321,6 +321,9 @@ fn refuses(finished: &daemon::Finished, words: &[&str]) -> Result<()> {
     assert_eq!((finished.stdout.as_str(), finished.stderr.lines().count()), ("", 1), "{}", finished.stderr);
     for word in words {
         assert!(finished.stderr.contains(word), "{word:?} is not in {:?}", finished.stderr);
+    }
+    for cause in ["os error", "failed to create map", "No such file"] {
+        assert!(finished.stderr.matches(cause).count() < 2, "{cause:?} twice in {:?}", finished.stderr);
     }
     Ok(())
 }

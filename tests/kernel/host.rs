@@ -5,19 +5,22 @@
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use monitor_model::snapshot::TargetState;
 use monitor_source::collect::CollectSettings;
 use monitor_source::host::Host;
 use monitor_source::host::collect::Wanted;
-use support::daemon::Finished;
+use support::config;
+use support::daemon::{self, Finished};
 use support::fixture::{self, CT_LIST, Lifetimes};
 use support::node::{Node, whole};
 use support::page::Page;
-use support::{cli_text, host};
+use support::{cli_text, host, network};
 
 use crate::collect::{collector_of, settings};
+use crate::daemon::start_command;
 
 /// The captured server's name, since the mounts name it by its address.
 const NAS: &str = "192-168-100-180";
@@ -174,6 +177,89 @@ fn manifests_are_checked_with_a_node_beside_them_or_without() -> Result<()> {
     let missing = run(&node, &root, &["check", "--manifest", "/nonexistent.yaml"])?;
     assert_eq!(missing.status.code(), Some(2));
     assert!(missing.stderr.contains("failed to read manifest /nonexistent.yaml"), "{}", missing.stderr);
+    Ok(())
+}
+
+#[test]
+fn a_machine_configuration_is_compared_with_the_node() -> Result<()> {
+    let node = Node::new("expect: {sysctls: {net.ipv4.tcp_keepalive_time: {equals: 600}}}")?;
+    let root = host::captured(&node)?;
+    let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
+    let manifest = node.config().with_file_name("machine.yaml");
+    let path = manifest.to_str().context("a path that is not UTF-8")?;
+    let told = |text: &str| -> Result<String> {
+        host::write(&manifest, text.as_bytes())?;
+        Ok(run(&node, &root, &["check", "-o", "json", "--manifest", path])?.stdout)
+    };
+    // The patch that is shipped, on a node that has 7200 and not all of its sysctls.
+    let shipped = told(include_str!("../../deploy/tuning/talos-sysctls.yaml"))?;
+    for expected in [
+        "MachineConfig patch: net.ipv4.tcp_keepalive_time is 600 here, this node has 7200",
+        "MachineConfig patch: net.core.netdev_max_backlog: this node has no such sysctl",
+    ] {
+        assert!(shipped.contains(expected), "{expected}: {shipped}");
+    }
+    let own = told(
+        "machine: {sysctls: {net.ipv4.tcp_keepalive_time: '7200'}, sysfs: {module.x: '1', class.iscsi_session: '1'}}",
+    )?;
+    assert!(own.contains("net.ipv4.tcp_keepalive_time is 7200 here, expected 600"), "{own}");
+    assert!(!own.contains("this node has 7200"), "{own}");
+    assert!(own.contains("module.x: this node has no such file below /sys"), "{own}");
+    assert!(!own.contains("class.iscsi_session:"), "{own}");
+    Ok(())
+}
+
+#[test]
+fn a_sysctl_of_an_interface_with_a_dot_is_read_exported_and_told() -> Result<()> {
+    if !network::has_cables() {
+        return Ok(());
+    }
+    network::alone(|| {
+        network::ip("link add lo.100 type veth peer name lo.101")?;
+        std::fs::write("/proc/sys/net/ipv4/conf/lo.100/rp_filter", "1")?;
+        std::fs::write("/proc/sys/net/ipv4/conf/lo.100/forwarding", "1")?;
+        let node = Node::with_our_network(
+            "expect: {sysctls: {net.ipv4.conf.lo/100.rp_filter: {equals: 2}, \
+             net/ipv4/conf/lo.100/forwarding: {equals: 1}}}",
+        )?;
+        let _maps = fixture::replay(&node.bpffs, Lifetimes::ShiftedToNow)?;
+        let page = Page::parse(&node.ctmon(&["scrape"])?.stdout)?;
+        let rp_filter = [("sysctl", "net.ipv4.conf.lo/100.rp_filter")];
+        assert_eq!(page.value("ctmon_sysctl_value", &rp_filter), Some(1.0));
+        assert_eq!(page.value("ctmon_sysctl_expected", &rp_filter), Some(2.0));
+        assert_eq!(page.value("ctmon_sysctl_in_force", &rp_filter), Some(0.0));
+        let forwarding = [("sysctl", "net.ipv4.conf.lo/100.forwarding")];
+        assert_eq!(page.value("ctmon_sysctl_in_force", &forwarding), Some(1.0));
+        let said = node.ctmon(&["check", "--only", "TuningNotInForce"])?.stdout;
+        let told = "net.ipv4.conf.lo/100.rp_filter is 1, expected 2";
+        ensure!(said.contains(told) && !said.contains("forwarding"), "{said}");
+        Ok(())
+    })
+}
+
+#[test]
+fn the_log_preset_counts_applications_only_where_they_are_named() -> Result<()> {
+    const PODS: [&str; 2] = ["trident_trident-controller-7_a/trident-main", "media_sonarr-0_b/app"];
+    const LINE: &[u8] = b"2026-11-22T00:17:09.669794202Z stderr F database is locked\n";
+    // Who is counted, who is not: by default the driver, else who is named.
+    for (beside, [counted, other]) in [("", PODS), (", pods: [sonarr-*]", [PODS[1], PODS[0]])] {
+        let node = Node::new(&config::daemon(&format!("logs: [{{preset: trident-qnap{beside}}}]\n")))?;
+        let root = host::captured(&node)?;
+        let log = |pod: &str| root.join("pods").join(pod).join("0.log");
+        for pod in PODS {
+            host::write(&log(pod), b"")?;
+        }
+        let arguments = host::on(&root, &["run", "--log-format", "json"])?;
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let mut running = start_command(Command::new(daemon::ctmon()?).args(node.arguments(&arguments)?))?;
+        running.next_page()?;
+        host::write(&log(other), LINE)?;
+        running.next_page()?;
+        host::write(&log(counted), LINE)?;
+        let locked = |page: &Page| page.value("ctmon_log_matches_total", &[("pattern", "lock_conflict")]);
+        running.page(|page| locked(page) >= Some(1.0))?;
+        assert_eq!(locked(&running.next_page()?), Some(1.0), "{beside}");
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 mod attack;
 mod capture;
 mod collect;
+mod commands;
 mod counts;
 mod daemon;
 mod deep;

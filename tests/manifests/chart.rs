@@ -84,15 +84,17 @@ fn its_rules_are_those_of_the_components() -> Result<()> {
     assert_same(&components, &all(render::chart(&values.to_string())?), false)
 }
 
-/// What the chart changes in the committed rules is what `ctmon rules` prints with the same two flags.
+/// What the chart changes in the committed rules is what `ctmon rules` prints with the same three flags.
 #[test]
 fn its_label_and_runbooks_are_those_of_the_command() -> Result<()> {
     let values = json!({"prometheusRule": {
         "enabled": true, "fleet": true, "cluster": true,
         "clusterLabel": "k8s_cluster", "runbookUrl": "https://wiki.example.org/ctmon/",
+        "grafanaUrl": "https://grafana.example.org/",
     }});
     let objects = render::chart(&values.to_string())?;
     let options = Options::new("k8s_cluster", Some("https://wiki.example.org/ctmon"))?;
+    let options = options.with_grafana("https://grafana.example.org")?;
     for (group, name) in
         [(Group::Nodes, "ctmon"), (Group::Fleet, "ctmon-fleet"), (Group::Cluster, "ctmon-cluster")]
     {
@@ -206,6 +208,7 @@ fn a_value_it_does_not_know_is_an_error() {
         ("prometheusRule: {clusterLabel: pod}", "clusterLabel"),
         ("prometheusRule: {runbookUrl: wiki.example.org}", "runbookUrl"),
         ("prometheusRule: {runbookUrl: 'https://a b'}", "runbookUrl"),
+        ("prometheusRule: {grafanaUrl: 'https://a/?b'}", "grafanaUrl"),
     ] {
         let error = render::chart(values).expect_err(values).to_string();
         assert!(error.contains(named), "{values}: {error}");

@@ -14,7 +14,7 @@ fn arguments(line: &str) -> Option<Vec<String>> {
         None => line,
     };
     let command = ours.strip_prefix("ctmon ")?;
-    let command = command.split(['#', '|']).next()?.replace("<node address>", "192.0.2.1");
+    let command = command.split(['#', '|']).next()?.replace("$ADDRESS", "192.0.2.1");
     Some(command.split_whitespace().map(str::to_owned).collect())
 }
 

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use monitor_check::ALERTS;
 use monitor_output::prometheus::{Metric, metrics};
 use serde_json::{Value, json};
+use support::folder::Folder;
 use support::objects::{at, between};
 
 use crate::{contract, tools};
@@ -81,9 +82,10 @@ fn it_works_with_any_data_source_and_on_any_grafana() -> Result<()> {
     let dashboard = dashboard()?;
     let text = tools::text("grafana/ctmon.json")?;
     for uid in between(&text, "\"uid\": \"", "\"") {
-        assert!(["${datasource}", "-- Grafana --"].contains(&uid), "a hard-coded uid: {uid}");
+        assert!(["${datasource}", "-- Grafana --", "ctmon"].contains(&uid), "a hard-coded uid: {uid}");
     }
-    assert_eq!(dashboard["uid"], Value::Null);
+    // Its own, so that links to /d/ctmon hold wherever it is imported.
+    assert_eq!(dashboard["uid"], "ctmon");
     assert_eq!(dashboard["id"], Value::Null);
     for panel in shown(&dashboard) {
         assert_eq!(panel["datasource"], json!({"type": "prometheus", "uid": "${datasource}"}));
@@ -120,15 +122,17 @@ fn panels_have_their_own_ids_and_places() -> Result<()> {
 fn it_uses_only_metrics_and_labels_of_the_registry() -> Result<()> {
     let mut used = BTreeSet::new();
     for Query { title, expression, legend, .. } in queries(&dashboard()?)? {
+        // Prometheus's own series, whose labels are those of every alert.
+        if expression.contains("ALERTS{") {
+            assert!(expression.contains("alertname=~\"Ctmon.*\""), "{title}: others' alerts");
+            continue;
+        }
         let mut labels: BTreeSet<&str> = contract::SCRAPE.into();
         assert_eq!(contract::broken(&expression), Vec::<String>::new(), "{title}: {expression}");
         let selectors = contract::selectors(&expression);
         for (metric, _) in &selectors {
             labels.extend(contract::labels_of(metric).into_iter().flatten());
             used.insert((*metric).to_owned());
-        }
-        if expression.contains("ALERTS") {
-            continue;
         }
         assert!(!selectors.is_empty(), "{title}: {expression}");
         for label in between(&legend, "{{", "}}") {
@@ -182,7 +186,7 @@ fn variables_offer_values_of_labels_that_exist() -> Result<()> {
 }
 
 /// The expressions, their variables filled in, as recording rules.
-fn as_rules(queries: &[Query]) -> Vec<Value> {
+fn as_rules(queries: &[Query], cluster: &str) -> Vec<Value> {
     queries
         .iter()
         .enumerate()
@@ -191,7 +195,8 @@ fn as_rules(queries: &[Query]) -> Vec<Value> {
             for (variable, value) in [("$__rate_interval", "4m"), ("$__range", "6h"), ("$top", "10")] {
                 expression = expression.replace(variable, value);
             }
-            for variable in ["$cluster", "$node", "$target", "$map"] {
+            expression = expression.replace("$cluster", cluster);
+            for variable in ["$node", "$target", "$map"] {
                 expression = expression.replace(variable, ".*");
             }
             assert!(!expression.contains('$'), "{}: an unknown variable: {expression}", query.title);
@@ -204,7 +209,7 @@ fn as_rules(queries: &[Query]) -> Vec<Value> {
 fn promtool_parses_every_expression() -> Result<()> {
     let queries = queries(&dashboard()?)?;
     assert!(queries.len() > 100);
-    let rules = as_rules(&queries);
+    let rules = as_rules(&queries, ".*");
     // JSON is YAML.
     let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join(format!("dashboard-{}.yaml", std::process::id()));
@@ -225,32 +230,65 @@ fn every_expression_holds_however_often_an_agent_is_scraped() -> Result<()> {
             assert!(list.starts_with("cluster, instance"), "{title}: on ({list})");
         }
     }
+    let mut scrapes = Vec::new();
+    for twin in 0..8 {
+        scrapes.push([1, 2, 4].map(|bit| if twin & bit == 0 { "a" } else { "b" }));
+    }
+    let inputs = scraped(&scrapes);
+    // A query of no data is checked by its own evaluation: what counts is that no rule ends in an error.
+    let recorded = "count({__name__=~\"dashboard:query:.+\"}) > bool 100";
+    let check = json!({"expr": recorded, "eval_time": "10m", "exp_samples": [{"labels": "{}", "value": 1}]});
+    judged(&as_rules(&queries, ".*"), &inputs, &[check])
+}
+
+/// Every metric of one agent as it is scraped for these clusters, by these jobs, from these pods.
+fn scraped(scrapes: &[[&str; 3]]) -> Vec<Value> {
     let mut inputs = Vec::new();
     for Metric { name: metric, labels, .. } in metrics() {
         let labels: Vec<_> = labels.iter().map(|label| format!("{label}=\"x\",")).collect();
         let labels = labels.concat();
-        for twin in 0..8 {
-            let [job, cluster, pod] = [1, 2, 4].map(|bit| if twin & bit == 0 { "a" } else { "b" });
+        for [cluster, job, pod] in scrapes {
             let scrape =
                 format!("instance=\"n1\",node=\"n1\",job=\"{job}\",cluster=\"{cluster}\",pod=\"{pod}\"");
             inputs.push(json!({"series": format!("{metric}{{{labels}{scrape}}}"), "values": "1+1x20"}));
         }
     }
-    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let [rules, cases] =
-        ["rules", "cases"].map(|what| folder.join(format!("dashboard-{what}-{}.yaml", std::process::id())));
-    let rule_file = json!({"groups": [{"name": "dashboard", "rules": as_rules(&queries)}]});
-    std::fs::write(&rules, rule_file.to_string())?;
-    // A query of no data is checked by its own evaluation: what counts is that no rule ends in an error.
-    let recorded = "count({__name__=~\"dashboard:query:.+\"}) > bool 100";
-    let check = json!({"expr": recorded, "eval_time": "10m", "exp_samples": [{"labels": "{}", "value": 1}]});
-    let case = json!({"interval": "1m", "input_series": inputs, "promql_expr_test": [check]});
-    std::fs::write(&cases, json!({"rule_files": [&rules], "tests": [case]}).to_string())?;
-    let said = tools::promtool_test_rules(&cases);
-    std::fs::remove_file(&rules)?;
-    std::fs::remove_file(&cases)?;
-    said?;
-    Ok(())
+    inputs
+}
+
+/// Evaluates the rules over these series, and holds the results against the checks.
+fn judged(rules: &[Value], inputs: &[Value], checks: &[Value]) -> Result<()> {
+    let folder = Folder::new("dashboard")?;
+    let [rule_file, cases] = ["rules.yaml", "cases.yaml"].map(|file| folder.join(file));
+    std::fs::write(&rule_file, json!({"groups": [{"name": "dashboard", "rules": rules}]}).to_string())?;
+    let case = json!({"interval": "1m", "input_series": inputs, "promql_expr_test": checks});
+    std::fs::write(&cases, json!({"rule_files": [&rule_file], "tests": [case]}).to_string())?;
+    tools::promtool_test_rules(&cases).map(drop)
+}
+
+/// What one job sees of a cluster is what two jobs see that scrape the same agents, before and after a new pod: no sum counts twice.
+#[test]
+fn no_number_depends_on_how_many_jobs_scrape_an_agent() -> Result<()> {
+    let queries = queries(&dashboard()?)?;
+    let mut rules = Vec::new();
+    for cluster in ["once", "twice"] {
+        for (number, mut rule) in as_rules(&queries, cluster).into_iter().enumerate() {
+            rule["record"] = "dashboard:query".into();
+            rule["labels"] = json!({"number": number.to_string(), "scraped": cluster});
+            rules.push(rule);
+        }
+    }
+    let inputs =
+        scraped(&[["once", "a", "a"], ["twice", "a", "a"], ["twice", "b", "a"], ["twice", "a", "b"]]);
+    let sum =
+        |what: &str, scraped: &str| format!("{what} by (number) (dashboard:query{{scraped=\"{scraped}\"}})");
+    let nothing = |what: &str| {
+        let differ = format!("{} != {}", sum(what, "once"), sum(what, "twice"));
+        json!({"expr": differ, "eval_time": "10m", "exp_samples": []})
+    };
+    let some = format!("count({}) > bool 100", sum("count", "once"));
+    let some = json!({"expr": some, "eval_time": "10m", "exp_samples": [{"labels": "{}", "value": 1}]});
+    judged(&rules, &inputs, &[nothing("sum"), nothing("count"), some])
 }
 
 /// A home that nobody set would be a dead link; a release stamps its own into a copy.

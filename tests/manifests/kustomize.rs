@@ -106,13 +106,13 @@ fn rules_printed_for_another_label_take_the_place_of_the_committed_ones() -> Res
 
 #[test]
 fn the_examples_build() -> Result<()> {
+    const POLICY: &str =
+        "MutatingAdmissionPolicy/trident-sidecars, MutatingAdmissionPolicyBinding/trident-sidecars";
     let kinds = [
         ("flux/chart", "HelmRelease/ctmon, Namespace/ctmon, OCIRepository/ctmon"),
         ("flux/kustomization", "GitRepository/ctmon, Kustomization/ctmon"),
-        (
-            "tuning/trident",
-            "MutatingAdmissionPolicy/trident-sidecars, MutatingAdmissionPolicyBinding/trident-sidecars",
-        ),
+        ("tuning/trident", POLICY),
+        ("tuning/trident-v1beta1", POLICY),
     ];
     for (folder, expected) in kinds {
         assert_eq!(summary(&render::kustomize(&tools::deploy(folder)?)?), expected, "{folder}");

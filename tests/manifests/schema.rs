@@ -50,7 +50,18 @@ fn kubernetes_accepts_every_object() -> Result<()> {
     objects.extend(documents(&tools::text("flux/chart/namespace.yaml")?)?);
     objects.extend(documents(&tools::text("tuning/smb.yaml")?)?);
     validate(&objects, &["1.29", "1.37"])?;
-    validate(&render::kustomize(&tools::deploy("tuning/trident")?)?, &["1.36", "1.37"])
+    Ok(())
+}
+
+/// Talos 1.11, 1.12 and 1.13 run Kubernetes 1.34, 1.35 and 1.36.
+#[test]
+fn each_version_of_kubernetes_accepts_its_policy_for_trident() -> Result<()> {
+    let policy = |folder: &str| render::kustomize(&tools::deploy(folder)?);
+    validate(&policy("tuning/trident-v1beta1")?, &["1.34", "1.35"])?;
+    validate(&policy("tuning/trident")?, &["1.36", "1.37"])?;
+    // Before 1.36 there is no v1: who takes the wrong folder is refused.
+    assert!(validate(&policy("tuning/trident")?, &["1.35"]).is_err());
+    Ok(())
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! In: a snapshot. Out: findings. Must not: call a sum since boot a rate.
 
 use monitor_model::drops::{DropReason, RETRIES};
+use monitor_model::map_name::Table;
 use monitor_model::snapshot::Snapshot;
 use monitor_model::snapshot::deep::{DeepFacts, TargetDeep};
 
@@ -56,7 +57,10 @@ fn of_target(found: &TargetDeep) -> Vec<Finding> {
             format!(
                 "{broken} NAT entries have lost their other half: replies of these connections are dropped"
             ),
-            "the NAT map evicts: look at its fill, and at bpf.natMax",
+            &format!(
+                "the NAT map evicts: look at how full it is and how many connections are dead, then at {}",
+                Table::Nat.aliases()
+            ),
         );
     }
     all

@@ -1,7 +1,7 @@
 //! The files the running daemon was given, and a certificate among them that ends.
 //!
 //! In: what the daemon knows of them. Out: plain data, a finding.
-//! Must not: repeat why a file was refused: it holds secrets, and the page is for everyone. The log says it.
+//! Must not: repeat why the web configuration was refused: it holds secrets. The log says it.
 
 use crate::finding::{Finding, Level, own};
 
@@ -11,10 +11,12 @@ const SOON: f64 = 3.0 * DAY;
 const DAY: f64 = 86_400.0;
 
 /// The files of a running daemon.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Files {
     /// The configuration as it is now is not the one in force.
     pub config_refused: bool,
+    /// Why, in one line: for commands on the same host, not for the page, which is for everyone.
+    pub config_problem: Option<String>,
     /// Likewise the web configuration; `None` without one.
     pub web_refused: Option<bool>,
     /// Seconds until the server's certificate ends, negative once it has; `None` without one.
@@ -60,16 +62,27 @@ mod tests {
             }
         };
         let fine =
-            Files { config_refused: false, web_refused: Some(false), certificate_left: Some(90.0 * DAY) };
-        check(fine, &[]);
+            || Files { web_refused: Some(false), certificate_left: Some(90.0 * DAY), ..Files::default() };
+        check(fine(), &[]);
         check(Files::default(), &[]);
-        check(Files { config_refused: true, ..fine }, &["the configuration file as it is now was refused"]);
-        check(Files { web_refused: Some(true), ..fine }, &["the web configuration (users, TLS)"]);
-        check(Files { certificate_left: Some(SOON), ..fine }, &[]);
-        check(Files { certificate_left: Some(2.5 * DAY), ..fine }, &["ends in 2.5 days"]);
-        check(Files { certificate_left: Some(-1.0), ..fine }, &["has ended"]);
-        let all = Files { config_refused: true, web_refused: Some(true), certificate_left: Some(0.0) };
-        check(all, &["configuration file", "web configuration", "ends in 0.0 days"]);
+        check(
+            Files { config_refused: true, ..fine() },
+            &["the configuration file as it is now was refused: the one"],
+        );
+        let why = Some("interval: `x` is not a duration".to_owned());
+        let told = "was refused (interval: `x` is not a duration): the one read before stays in force";
+        check(Files { config_refused: true, config_problem: why, ..fine() }, &[told]);
+        check(Files { web_refused: Some(true), ..fine() }, &["the web configuration (users, TLS)"]);
+        check(Files { certificate_left: Some(SOON), ..fine() }, &[]);
+        check(Files { certificate_left: Some(2.5 * DAY), ..fine() }, &["ends in 2.5 days"]);
+        check(Files { certificate_left: Some(-1.0), ..fine() }, &["has ended"]);
+        let all = Files {
+            config_refused: true,
+            config_problem: None,
+            web_refused: Some(true),
+            certificate_left: Some(0.0),
+        };
+        check(all.clone(), &["configuration file", "web configuration", "ends in 0.0 days"]);
         let off = parse("thresholds: {ConfigRefused: {warning: null}}");
         assert_eq!(found(all, &off).len(), 1, "the alert is off");
     }

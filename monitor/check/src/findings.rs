@@ -149,7 +149,7 @@ fn per_cpu(snapshot: &Snapshot) -> Option<Finding> {
     let maps: Vec<_> = snapshot.present().filter(|(_, present)| present.is_per_cpu()).collect();
     let shares = maps.iter().map(|(map, present)| {
         let share = present.percpu_share.map_or_else(|| "a share".to_owned(), |share| share.to_string());
-        format!("{share} of {} in {}", present.capacity, map.map)
+        format!("{share} of {} in {}", present.capacity, map.map.with_aliases())
     });
     let owns = format!(
         "every CPU owns a part of the entries and evicts beyond it, so that the fill ratio says little: {}",

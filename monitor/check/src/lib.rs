@@ -4,6 +4,7 @@
 //! Must not: read anything, or know how a finding is shown.
 
 pub mod alerts;
+pub mod checks;
 mod deep;
 mod expected;
 pub mod files;

@@ -1,13 +1,15 @@
-//! Thresholds crossed since the last snapshot: each is worth one line in the log, once each way.
+//! Thresholds crossed since the last snapshot, and sources that went down or came back: each is worth one line in the log, once
+//! each way.
 //!
-//! In: the readings of every snapshot in turn. Out: what became active and what ended, and how long the rest has been
-//! active.
+//! In: the readings and the sources of every snapshot in turn. Out: what became active and what ended, and how long the rest has
+//! been active; the sources whose reason is another one.
 //! Must not: log: saying it is for the caller.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use monitor_model::alert::{Alert, Severity};
+use monitor_model::snapshot::SourceState;
 
 use crate::alerts::definition::Reading;
 use crate::history::Active;
@@ -33,6 +35,37 @@ pub struct Transition {
     pub reading: Reading,
     /// `true`: it became active.
     pub began: bool,
+}
+
+/// Which sources were down at the last snapshot, and why.
+#[derive(Debug, Default)]
+pub struct SourceTransitions {
+    down: BTreeMap<&'static str, String>,
+}
+
+/// A source that fares otherwise than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceTransition<'s> {
+    pub name: &'static str,
+    /// `None`: it is back.
+    pub reason: Option<&'s str>,
+}
+
+impl SourceTransitions {
+    /// Takes the next snapshot's sources. One that is not listed any more is off, which is no news.
+    pub fn next<'s>(&mut self, sources: &'s [SourceState]) -> Vec<SourceTransition<'s>> {
+        self.down.retain(|name, _| sources.iter().any(|source| source.name == *name));
+        sources.iter().filter_map(|source| self.news(source)).collect()
+    }
+
+    fn news<'s>(&mut self, source: &'s SourceState) -> Option<SourceTransition<'s>> {
+        let (name, reason) = (source.name, source.error.as_deref());
+        let before = match reason {
+            Some(reason) => self.down.insert(name, reason.to_owned()),
+            None => self.down.remove(name),
+        };
+        (before.as_deref() != reason).then_some(SourceTransition { name, reason })
+    }
 }
 
 impl Transitions {
@@ -99,6 +132,31 @@ mod tests {
         assert_eq!(told(false, 4), [false]);
         assert!(told(false, 5).is_empty());
         assert_eq!(transitions.next(&[], at(6)).len(), 0);
+    }
+
+    #[test]
+    fn a_source_is_told_when_it_goes_down_when_its_reason_changes_and_when_it_is_back() {
+        let source = |name, error: Option<&str>| SourceState {
+            name,
+            duration: Duration::ZERO,
+            error: error.map(str::to_owned),
+        };
+        let mut transitions = SourceTransitions::default();
+        let mut check = |sources: &[SourceState], expected: &[(&str, Option<&str>)]| {
+            let told: Vec<_> =
+                transitions.next(sources).iter().map(|news| (news.name, news.reason)).collect();
+            assert_eq!(told, expected);
+        };
+        check(&[source("conntrack", None), source("nat", None)], &[]);
+        let down = [source("conntrack", Some("no pins")), source("nat", None)];
+        check(&down, &[("conntrack", Some("no pins"))]);
+        check(&down, &[]);
+        check(&[source("conntrack", Some("refused"))], &[("conntrack", Some("refused"))]);
+        check(&[source("conntrack", None)], &[("conntrack", None)]);
+        check(&[source("conntrack", None)], &[]);
+        check(&down, &[("conntrack", Some("no pins"))]);
+        check(&[], &[]);
+        check(&[source("conntrack", None)], &[]);
     }
 
     #[test]

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use monitor_model::duration;
 use monitor_model::host::mounts::Family;
+use monitor_model::host::sysctl::dotted;
 use monitor_model::map_name::Table;
 use monitor_model::timeouts::TimeoutClass;
 use serde::Deserialize;
 
-use super::field::{Choice, Field, Pairs, Time, Word, choice, read_as};
+use super::field::{Choice, Field, List, Pairs, Time, Word, choice, read_as};
 
 /// Expectations; empty by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub struct Expect {
     /// Of the maps of both address families.
     pub map_capacity: BTreeMap<Table, Bound<u64>>,
     pub ct_timeouts: BTreeMap<TimeoutClass, Bound<Duration>>,
-    /// By dotted name.
+    /// By dotted name: `net.ipv4.conf.eth0/100.rp_filter` is of the interface `eth0.100`.
     pub sysctls: BTreeMap<String, Bound<SysctlValue>>,
     /// Options every mount of that kind must carry.
     pub mount_options: BTreeMap<Family, Vec<String>>,
@@ -45,7 +46,19 @@ pub enum SysctlValue {
     Text(String),
 }
 
-choice!(Table, TimeoutClass, Family);
+choice!(TimeoutClass, Family);
+
+impl Choice for Table {
+    const ALL: &'static [Self] = Self::ALL;
+
+    fn word(self) -> &'static str {
+        self.name()
+    }
+
+    fn alias(self) -> Option<String> {
+        Some(self.aliases())
+    }
+}
 
 impl<T> Bound<T> {
     /// The value on the right-hand side.
@@ -148,9 +161,8 @@ impl Preset {
         match self {
             Self::NasTuning => Expect {
                 gc_interval: None,
-                map_capacity: [(Table::CtTcp, 524_288), (Table::CtAny, 262_144), (Table::Nat, 262_144)]
-                    .map(|(kind, entries)| (kind, Bound::AtLeast(entries)))
-                    .into(),
+                // No size: with Cilium's own gc interval a bigger map only holds more dead entries.
+                map_capacity: BTreeMap::new(),
                 ct_timeouts: BTreeMap::new(),
                 sysctls: [
                     ("net.ipv4.tcp_keepalive_time", Bound::Equals(600)),
@@ -198,11 +210,14 @@ pub(super) struct RawBound<T> {
     equals: Option<T>,
 }
 
+/// As in the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct MountOptions {
-    has: Vec<MountOption>,
+pub(super) struct RawMountOptions {
+    has: List<MountOption>,
 }
+
+struct MountOptions(Vec<MountOption>);
 
 struct Entries(u64);
 #[derive(PartialEq)]
@@ -267,13 +282,16 @@ impl Field for SysctlName {
     const EXPECTED: &'static str = "the name of a sysctl";
 
     fn check(raw: String) -> Result<Self, String> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
         // The name becomes a path below /proc/sys: no part of it may lead elsewhere.
-        let parts_fine = raw.split('.').all(|part| !part.is_empty() && part.chars().all(allowed));
-        if parts_fine && raw.contains('.') && raw.len() <= 128 {
-            Ok(Self(raw))
-        } else {
-            Err(format!("`{raw}` is not the name of a sysctl: write it like net.ipv4.tcp_keepalive_time"))
+        match dotted(&raw) {
+            Some(name) if raw.len() <= 128 && name.contains('.') && raw.chars().all(allowed) => {
+                Ok(Self(name))
+            }
+            _ => Err(format!(
+                "`{raw}` is not the name of a sysctl: write it like net.ipv4.tcp_keepalive_time, and a dot in the name of \
+                 an interface as a slash: net.ipv4.conf.eth0/100.rp_filter"
+            )),
         }
     }
 }
@@ -287,6 +305,15 @@ impl Field for SysctlValue {
             return Err("a sysctl's value is 1 to 256 characters in one line".to_owned());
         }
         Ok(Self::read(&raw))
+    }
+}
+
+impl Field for MountOptions {
+    type Raw = RawMountOptions;
+    const EXPECTED: &'static str = "mount options: {has: [noatime]}";
+
+    fn check(raw: RawMountOptions) -> Result<Self, String> {
+        Ok(Self(raw.has.0))
     }
 }
 
@@ -327,7 +354,7 @@ impl Field for Expect {
             mount_options
                 .0
                 .into_iter()
-                .map(|(family, options)| (family.0, options.has.into_iter().map(|o| o.0).collect())),
+                .map(|(family, options)| (family.0, options.0.into_iter().map(|o| o.0).collect())),
         );
         if expect.sysctls.len() > MAX_SYSCTLS {
             return Err(format!(
@@ -340,7 +367,7 @@ impl Field for Expect {
 }
 
 read_as!(text: Entries, SysctlName, SysctlValue, MountOption);
-read_as!(map: Expect);
+read_as!(map: Expect, MountOptions);
 
 /// For findings and for printing the configuration.
 #[must_use]

@@ -91,6 +91,59 @@ impl<'de, T: Field> Visitor<'de> for CheckedSeq<T> {
     }
 }
 
+/// A list of fields.
+pub(super) struct List<T>(pub(super) Vec<T>);
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Field + Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ListVisitor(PhantomData))
+    }
+}
+
+struct ListVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Field + Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+    type Value = List<T>;
+
+    fn expecting(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        write!(formatter, "a list `[..]`, in which each is {}", T::EXPECTED)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<List<T>, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(access)).map(List)
+    }
+}
+
+/// True or false, in YAML's spelling.
+#[derive(Clone, Copy)]
+pub(super) struct Flag(pub(super) bool);
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_bool(FlagVisitor)
+    }
+}
+
+struct FlagVisitor;
+
+impl Visitor<'_> for FlagVisitor {
+    type Value = Flag;
+
+    fn expecting(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.write_str("true or false")
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Flag, E> {
+        Ok(Flag(value))
+    }
+}
+
 /// A mapping with free keys, in file order; a key given twice is an error instead of a silent loss.
 pub(super) struct Pairs<K, V>(pub(super) Vec<(K, V)>);
 
@@ -100,7 +153,7 @@ impl<K, V> Default for Pairs<K, V> {
     }
 }
 
-impl<'de, K: Deserialize<'de> + PartialEq, V: Deserialize<'de>> Deserialize<'de> for Pairs<K, V> {
+impl<'de, K: Deserialize<'de> + PartialEq, V: Field + Deserialize<'de>> Deserialize<'de> for Pairs<K, V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(PairsVisitor(PhantomData))
     }
@@ -108,11 +161,11 @@ impl<'de, K: Deserialize<'de> + PartialEq, V: Deserialize<'de>> Deserialize<'de>
 
 struct PairsVisitor<K, V>(PhantomData<(K, V)>);
 
-impl<'de, K: Deserialize<'de> + PartialEq, V: Deserialize<'de>> Visitor<'de> for PairsVisitor<K, V> {
+impl<'de, K: Deserialize<'de> + PartialEq, V: Field + Deserialize<'de>> Visitor<'de> for PairsVisitor<K, V> {
     type Value = Pairs<K, V>;
 
     fn expecting(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a mapping")
+        write!(formatter, "a mapping `{{name: ..}}`, in which each is {}", V::EXPECTED)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Pairs<K, V>, A::Error> {
@@ -152,6 +205,11 @@ pub(super) struct Bounded<const MIN: u64, const MAX: u64>(pub(super) Duration);
 pub(super) trait Choice: Copy + 'static {
     const ALL: &'static [Self];
     fn word(self) -> &'static str;
+
+    /// What else it is called elsewhere, for whoever took the wrong name.
+    fn alias(self) -> Option<String> {
+        None
+    }
 }
 
 impl Field for Time {
@@ -193,11 +251,13 @@ read_as!(text: Time);
 
 /// Finds the word or says which ones exist.
 pub(super) fn choose<T: Choice>(raw: &str) -> Result<T, String> {
-    T::ALL
-        .iter()
-        .copied()
-        .find(|choice| choice.word() == raw)
-        .ok_or_else(|| format!("`{raw}` is unknown: use one of {}", words::<T>(", ")))
+    T::ALL.iter().copied().find(|choice| choice.word() == raw).ok_or_else(|| {
+        let known = T::ALL.iter().map(|choice| match choice.alias() {
+            Some(alias) => format!("{} ({alias})", choice.word()),
+            None => choice.word().to_owned(),
+        });
+        format!("`{raw}` is unknown: use one of {}", known.collect::<Vec<_>>().join(", "))
+    })
 }
 
 /// Implements [`Choice`] for enums of the model, whose words are their names.

@@ -177,7 +177,7 @@ pub const SECTIONS: &[Section] = &[
                 range: Range::AtMost(MAX_TARGETS, "targets"),
                 absent: Absent::Default,
                 meaning: "Destinations whose entries are counted on their own. An entry belongs to the first target that has one of \
-                          its addresses.",
+                          its addresses, whatever its port; no two targets have the same address or CIDR.",
                 example: "targets: [{name: nas, addresses: [192.0.2.10]}]",
             },
             Key {
@@ -289,7 +289,7 @@ pub const SECTIONS: &[Section] = &[
             Key {
                 name: "value",
                 kind: "number, or null",
-                range: Range::Text("0 or more"),
+                range: Range::Text("0 or more; of a ratio at most 1"),
                 absent: Absent::Means("as below"),
                 meaning: "What the alert compares with; `null` is off.",
                 example: "value: 10",
@@ -346,7 +346,10 @@ pub const SECTIONS: &[Section] = &[
                 kind: "`<bound>` of a number of entries, by map",
                 range: Range::Words(words::<Table>),
                 absent: Absent::Means("anything"),
-                meaning: "The size of Cilium's maps, IPv4 and IPv6 alike.",
+                meaning: "The size of Cilium's maps, IPv4 and IPv6 alike: `ct_tcp` is `ct4_global` and `ct6_global` \
+                          (`bpf.ctTcpMax`), `ct_any` is `ct_any4_global` and `ct_any6_global` (`bpf.ctAnyMax`), `nat` is \
+                          `snat_v4_external` and `snat_v6_external` (`bpf.natMax`). With Cilium's own gc interval a bigger map \
+                          holds more dead entries: expect one only where living entries need it.",
                 example: "map_capacity: {ct_tcp: {at_least: 524288}}",
             },
             Key {
@@ -359,10 +362,10 @@ pub const SECTIONS: &[Section] = &[
             },
             Key {
                 name: "sysctls",
-                kind: "`<bound>` of a number or of words, by dotted name",
+                kind: "`<bound>` of a number or of words, by name",
                 range: Range::AtMost(MAX_SYSCTLS, "sysctls; words only with `equals`"),
                 absent: Absent::Means("anything"),
-                meaning: "Sysctls of the node.",
+                meaning: "Sysctls of the node, named as sysctl(8) does: with dots, and a slash for a dot in the name of an interface (`net.ipv4.conf.eth0/100.rp_filter`), or the other way round (`net/ipv4/conf/eth0.100/rp_filter`).",
                 example: "sysctls: {net.ipv4.tcp_fin_timeout: {equals: 30}}",
             },
             Key {
@@ -447,7 +450,7 @@ pub const SECTIONS: &[Section] = &[
     },
     Section {
         parent: "logs[]",
-        meaning: "A preset: several patterns that come ready-made. A list beside it replaces the preset's own.",
+        meaning: "A preset: several patterns that come ready-made, each for the logs it is about. Of `trident-qnap`, what only the storage driver writes is looked for in its pods (`*trident*`), and failing mounts also in those of other CSI drivers (`*csi*`). What any application may write, `input/output error` and `database is locked`, is looked for in the driver's pods too, unless the lists beside the preset name pods or namespaces of applications: those are looked at instead.",
         wrapper: "logs: [{?}]",
         keys: &[
             Key {
@@ -499,11 +502,16 @@ mod tests {
     use super::*;
     use crate::parse;
 
-    /// A file with this key, and those that its mapping needs.
+    /// A file with this key as its example has it, and those that its mapping needs.
     fn file(section: &Section, key: &Key) -> String {
+        file_with(section, key, key.example)
+    }
+
+    /// The same with the key written like this.
+    fn file_with(section: &Section, key: &Key, written: &str) -> String {
         let needed = section.keys.iter().filter(|other| matches!(other.absent, Absent::Required));
         let others = needed.filter(|other| other.name != key.name).map(|other| other.example);
-        let keys: Vec<_> = others.chain([key.example]).collect();
+        let keys: Vec<_> = others.chain([written]).collect();
         section.wrapper.replace('?', &keys.join(", "))
     }
 
@@ -519,6 +527,48 @@ mod tests {
                 assert!(named || key.name.starts_with('<'), "{text}");
             }
         }
+    }
+
+    /// What our library's reader calls its own types, and nobody who writes YAML knows.
+    const FOREIGN: [&str; 14] = [
+        "struct ",
+        "enum ",
+        "tuple",
+        "newtype",
+        "unit",
+        "sequence",
+        "invalid type",
+        "a map ",
+        "boolean",
+        "Raw",
+        "u8",
+        "u16",
+        "u64",
+        "i64",
+    ];
+
+    #[test]
+    fn a_value_of_a_wrong_kind_is_refused_in_words_of_yaml() {
+        let kinds =
+            ["{wrong: {wrong: 1}}", "[[1]]", "[{wrong: 1}]", "wrong wrong", "-1.5", "true", "null", "''"];
+        let mut refused = 0;
+        for (section, key) in
+            SECTIONS.iter().flat_map(|section| section.keys.iter().map(move |key| (section, key)))
+        {
+            let name = key.example.split_once(": ").map_or(key.name, |(name, _)| name);
+            for kind in kinds {
+                let text = file_with(section, key, &format!("{name}: {kind}"));
+                let Err(error) = parse::<crate::tests::Known>(&text) else { continue };
+                let error = error.to_string();
+                let foreign = FOREIGN.iter().find(|word| error.contains(**word));
+                assert_eq!(foreign, None, "{text}: {error}");
+                assert!(error.contains("line 1") && !error.contains('\n'), "{text}: {error}");
+                refused += 1;
+            }
+        }
+        assert!(refused > 200, "{refused}");
+        let error = parse::<crate::tests::Known>("wrong").unwrap_err().to_string();
+        assert!(error.contains("found the text \"wrong\", expected a mapping of keys"), "{error}");
     }
 
     #[test]

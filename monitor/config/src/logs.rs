@@ -7,8 +7,8 @@ use monitor_model::host::logs::LogPattern;
 use regex::Regex;
 use serde::Deserialize;
 
-use super::field::{Choice, Field, Word, check_name, read_as};
-use super::log_preset::{PresetPattern, TRIDENT_QNAP};
+use super::field::{Choice, Field, List, Word, check_name, read_as};
+use super::log_preset::{Selection, TRIDENT_QNAP};
 
 /// A named set of patterns.
 #[derive(Clone, Copy)]
@@ -26,9 +26,9 @@ impl Choice for Preset {
 }
 
 impl Preset {
-    fn patterns(self) -> Vec<LogPattern> {
+    fn patterns(self, named: &Selection) -> Vec<LogPattern> {
         let Self::TridentQnap = self;
-        TRIDENT_QNAP.iter().map(PresetPattern::pattern).collect()
+        TRIDENT_QNAP.iter().map(|pattern| pattern.pattern(named)).collect()
     }
 }
 
@@ -40,11 +40,11 @@ pub(super) struct RawLog {
     name: Option<PatternName>,
     pattern: Option<Pattern>,
     #[serde(default)]
-    namespaces: Vec<Glob>,
+    namespaces: List<Glob>,
     #[serde(default)]
-    pods: Vec<Glob>,
+    pods: List<Glob>,
     #[serde(default)]
-    containers: Vec<Glob>,
+    containers: List<Glob>,
 }
 
 /// One element of the list: a preset is several patterns.
@@ -104,24 +104,11 @@ impl Field for Entry {
 
     fn check(raw: RawLog) -> Result<Self, String> {
         let RawLog { preset, name, pattern, namespaces, pods, containers } = raw;
-        let globs = |list: Vec<Glob>| list.into_iter().map(|glob| glob.0).collect::<Vec<_>>();
+        let globs = |list: List<Glob>| list.0.into_iter().map(|glob| glob.0).collect::<Vec<_>>();
         let (namespaces, pods, containers) = (globs(namespaces), globs(pods), globs(containers));
         match (preset, name, pattern) {
             (Some(preset), None, None) => {
-                let mut patterns = preset.0.patterns();
-                // A selector beside the preset replaces the preset's own.
-                for pattern in &mut patterns {
-                    for (chosen, own) in [
-                        (&namespaces, &mut pattern.namespaces),
-                        (&pods, &mut pattern.pods),
-                        (&containers, &mut pattern.containers),
-                    ] {
-                        if !chosen.is_empty() {
-                            own.clone_from(chosen);
-                        }
-                    }
-                }
-                Ok(Self(patterns))
+                Ok(Self(preset.0.patterns(&Selection { namespaces, pods, containers })))
             }
             (None, Some(name), Some(pattern)) => {
                 Ok(Self(vec![LogPattern { name: name.0, pattern: pattern.0, namespaces, pods, containers }]))

@@ -10,9 +10,9 @@ use monitor_model::{duration, eviction_plan, yaml_cost};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
-use super::field::{Bounded, Field, Word, read_as};
+use super::field::{Bounded, Field, Flag, Word, read_as};
 use super::logs::Logs;
-use super::target::Targets;
+use super::target::{Port, Targets};
 use super::threshold::{AlertList, Configured};
 use super::{ClockChoice, Expect, Settings};
 
@@ -26,17 +26,21 @@ pub(super) type StaleAfter = Bounded<20_000, 7_200_000>;
 
 /// As in the file.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, bound = "A: AlertList")]
+#[serde(
+    deny_unknown_fields,
+    bound = "A: AlertList",
+    expecting = "a mapping of keys, such as `interval: 15s`"
+)]
 struct RawSettings<A> {
     listen: Option<Listen>,
     interval: Option<Interval>,
     deep_interval: Option<DeepInterval>,
     clock: Option<Word<ClockChoice>>,
     evictions: Option<Word<eviction_plan::Choice>>,
-    evictions_api: Option<bool>,
+    evictions_api: Option<Flag>,
     stale_after: Option<StaleAfter>,
     snat_port_range: Option<PortRange>,
-    targets_from_host: Option<bool>,
+    targets_from_host: Option<Flag>,
     targets: Option<Targets>,
     thresholds: Option<Configured<A>>,
     expect: Option<Expect>,
@@ -72,10 +76,10 @@ pub(super) fn read<A: AlertList>(text: &str) -> Result<Settings, String> {
         deep_interval: deep_interval.map_or(default.deep_interval, |interval| interval.0),
         clock: clock.map_or(default.clock, |clock| clock.0),
         evictions: evictions.map_or(default.evictions, |choice| choice.0),
-        evictions_api: evictions_api.unwrap_or(default.evictions_api),
+        evictions_api: evictions_api.map_or(default.evictions_api, |flag| flag.0),
         stale_after: stale_after.map_or(default.stale_after, |after| after.0),
         snat_port_range: snat_port_range.map_or(default.snat_port_range, |range| range.0),
-        targets_from_host: targets_from_host.unwrap_or(default.targets_from_host),
+        targets_from_host: targets_from_host.map_or(default.targets_from_host, |flag| flag.0),
         targets: targets.map_or(default.targets, |targets| targets.0),
         thresholds: thresholds.map_or(default.thresholds, |configured| configured.0),
         expect: expect.unwrap_or(default.expect),
@@ -115,11 +119,27 @@ fn at_line(text: &str, key: &str) -> String {
 /// One line with the place, also where the value that caused the error has line breaks.
 fn describe(error: &yaml_serde::Error) -> String {
     let message = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    let message = in_words_of_yaml(&message);
     match error.location() {
         // The reader's message leaves out the position of the very first character.
         Some(place) if place.line() == 1 && place.column() == 1 => format!("{message} at line 1 column 1"),
         _ => message,
     }
+}
+
+/// What was found, called as the file's language calls it: the reader speaks of its own types.
+fn in_words_of_yaml(message: &str) -> String {
+    const WORDS: [(&str, &str); 5] = [
+        ("map,", "a mapping,"),
+        ("sequence,", "a list,"),
+        ("unit value,", "nothing,"),
+        ("string ", "the text "),
+        ("boolean ", ""),
+    ];
+    let Some((place, found)) = message.split_once("invalid type: ") else { return message.to_owned() };
+    let known = WORDS.iter().find_map(|(word, ours)| Some((ours, found.strip_prefix(word)?)));
+    let (word, rest) = known.map_or(("", found), |(word, rest)| (*word, rest));
+    format!("{place}found {word}{rest}")
 }
 
 struct Listen(Vec<SocketAddr>);
@@ -136,12 +156,12 @@ impl Field for Address {
 }
 
 impl Field for PortRange {
-    type Raw = Vec<u16>;
+    type Raw = Vec<Port>;
     const EXPECTED: &'static str = "two ports: [32768, 65535]";
 
-    fn check(raw: Vec<u16>) -> Result<Self, String> {
+    fn check(raw: Vec<Port>) -> Result<Self, String> {
         match raw.as_slice() {
-            [low, high] if *low > 0 && low < high => Ok(Self(*low..=*high)),
+            [Port(low), Port(high)] if low < high => Ok(Self(*low..=*high)),
             _ => Err("give the lowest and the highest port, in this order: [32768, 65535]".to_owned()),
         }
     }

@@ -12,7 +12,7 @@ use monitor_model::target::{NO_TARGET, OTHER_SERVICE, ServiceSpec, TargetSpec};
 use monitor_model::tuple::Transport;
 use serde::Deserialize;
 
-use super::field::{Field, Word, check_name, choice, read_as};
+use super::field::{Field, List, Word, check_name, choice, read_as};
 
 /// Checks what only the whole list can break: names and the sizes of the kernel's tables.
 fn check_targets(targets: &[TargetSpec]) -> Result<(), String> {
@@ -21,6 +21,7 @@ fn check_targets(targets: &[TargetSpec]) -> Result<(), String> {
             return Err(format!("two targets are called `{}`: rename one", target.name));
         }
     }
+    check_prefixes(targets)?;
     let pairs: usize = targets.iter().map(TargetSpec::pairs).sum();
     let prefixes =
         |v4: bool| targets.iter().flat_map(|t| &t.prefixes).filter(|p| p.address().is_ipv4() == v4).count();
@@ -36,6 +37,25 @@ fn check_targets(targets: &[TargetSpec]) -> Result<(), String> {
     at_most("ports (three for each without a protocol)", ports, MAX_PORTS as usize)
 }
 
+/// An entry belongs to the first target that has its address, whatever its port: a second one with the same address would
+/// count nothing. A prefix inside another target's is meant, and that one counts the rest.
+fn check_prefixes(targets: &[TargetSpec]) -> Result<(), String> {
+    for (index, target) in targets.iter().enumerate() {
+        let earlier = targets.iter().take(index);
+        let shared = earlier.flat_map(|first| {
+            first.prefixes.iter().filter(|prefix| target.prefixes.contains(prefix)).map(move |p| (first, p))
+        });
+        if let Some((first, prefix)) = shared.into_iter().next() {
+            return Err(format!(
+                "targets `{}` and `{}` both have {prefix}, and every entry of it would belong to the first: give the address \
+                 to one of them, with the services of both",
+                first.name, target.name
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The validated list.
 pub(super) struct Targets(pub(super) Vec<TargetSpec>);
 
@@ -44,9 +64,9 @@ pub(super) struct Targets(pub(super) Vec<TargetSpec>);
 #[serde(deny_unknown_fields)]
 pub(super) struct RawTarget {
     name: Name<Target>,
-    addresses: Vec<Cidr>,
+    addresses: List<Cidr>,
     #[serde(default)]
-    services: Vec<Service>,
+    services: List<Service>,
 }
 
 /// As in the file.
@@ -54,13 +74,14 @@ pub(super) struct RawTarget {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawService {
     name: Name<Service>,
-    ports: Vec<Port>,
+    ports: List<Port>,
     protocol: Option<Word<Transport>>,
 }
 
 /// A name of the kind of thing that reserves another name.
 struct Name<T>(String, std::marker::PhantomData<T>);
-struct Port(u16);
+/// A port that a packet can have.
+pub(super) struct Port(pub(super) u16);
 struct Cidr(Prefix);
 /// What a target is while it is read.
 pub(super) struct Target(TargetSpec);
@@ -129,10 +150,10 @@ impl Field for Service {
     const EXPECTED: &'static str = "a service: {name: smb, ports: [445]}";
 
     fn check(RawService { name, ports, protocol }: RawService) -> Result<Self, String> {
-        if ports.is_empty() {
+        if ports.0.is_empty() {
             return Err(format!("service `{}` has no ports: give at least one", name.0));
         }
-        let ports = ports.into_iter().map(|port| port.0).collect();
+        let ports = ports.0.into_iter().map(|port| port.0).collect();
         Ok(Self(ServiceSpec { name: name.0, ports, protocol: protocol.map(|protocol| protocol.0) }))
     }
 }
@@ -143,10 +164,10 @@ impl Field for Target {
 
     fn check(RawTarget { name, addresses, services }: RawTarget) -> Result<Self, String> {
         let name = name.0;
-        if addresses.is_empty() {
+        if addresses.0.is_empty() {
             return Err(format!("target `{name}` has no addresses: give at least one"));
         }
-        let services: Vec<_> = services.into_iter().map(|service| service.0).collect();
+        let services: Vec<_> = services.0.into_iter().map(|service| service.0).collect();
         let mut taken = Vec::new();
         for (index, service) in services.iter().enumerate() {
             if services.iter().take(index).any(|earlier| earlier.name == service.name) {
@@ -165,7 +186,11 @@ impl Field for Target {
                 }
             }
         }
-        Ok(Self(TargetSpec { name, prefixes: addresses.into_iter().map(|cidr| cidr.0).collect(), services }))
+        Ok(Self(TargetSpec {
+            name,
+            prefixes: addresses.0.into_iter().map(|cidr| cidr.0).collect(),
+            services,
+        }))
     }
 }
 

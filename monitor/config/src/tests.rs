@@ -1,6 +1,6 @@
 //! Texts in, settings or one line of error out.
 
-use monitor_model::alert::{Alert, Grade, Severity, minutes};
+use monitor_model::alert::{Alert, Grade, Severity, Unit, minutes};
 use monitor_model::host::mounts::Family;
 use monitor_model::map_name::Table;
 use monitor_model::rule::Rule;
@@ -13,6 +13,7 @@ use super::*;
 static ALERTS: [&Alert; 6] = [
     &Alert {
         name: "CtmonMapFilling",
+        unit: Unit::Ratio,
         severities: &[Grade::new(Severity::Warning, 0.75, minutes(15))],
         ..Alert::BASE
     },
@@ -100,6 +101,7 @@ expect:
     net.ipv4.tcp_keepalive_time: {equals: 600}
     net.ipv4.tcp_rmem: {equals: 4096  131072 6291456}
     net.ipv4.tcp_congestion_control: {equals: "bbr"}
+    net.ipv4.conf.eth0/100.rp_filter: {equals: 2}
   mount_options: {cifs: {has: [cache=loose, actimeo=60]}}
 logs:
   - {name: oops, pattern: 'it''s (bad|"worse"): \d+', namespaces: [trident*]}
@@ -193,7 +195,15 @@ fn every_key_is_read() {
     assert!(rmem.holds_text("4096\t131072\t6291456\n"));
     assert!(!rmem.holds_text("4096\t131072\t6291457\n"));
     assert_eq!(read.logs.len(), 8);
-    assert!(read.logs.iter().skip(1).all(|log| log.namespaces == ["storage"]));
+    let of = |namespace: &str, pod: &str| -> Vec<&str> {
+        let there = read.logs.iter().filter(|log| log.selects(namespace, pod, "main"));
+        there.map(|log| log.name.as_str()).collect()
+    };
+    assert_eq!(of("storage", "database-0"), ["input_output_error", "lock_conflict"]);
+    assert_eq!(of("media", "sonarr-0"), [""; 0]);
+    assert_eq!(of("storage", "trident-controller-7").len(), 7);
+    let vlan = read.expect.sysctls.get("net.ipv4.conf.eth0/100.rp_filter");
+    assert_eq!(vlan, Some(&Bound::Equals(SysctlValue::Number(2))));
 }
 
 #[test]
@@ -238,7 +248,7 @@ fn the_preset_holds_the_documents_values_and_yields_to_explicit_ones() {
     assert!(expect.sysctls["fs.file-max"].holds_text("2\n"));
     assert!(expect.sysctls["net.ipv4.tcp_keepalive_probes"].holds_text("3\n"));
     assert!(!expect.sysctls["net.ipv4.tcp_keepalive_time"].holds_text("7200\n"));
-    assert_eq!(expect.map_capacity[&Table::Nat], Bound::AtLeast(262_144));
+    assert!(expect.map_capacity.is_empty(), "a size is nobody's tuning");
     assert_eq!(expect.mount_options[&Family::CIFS], ["cache=loose", "actimeo=60", "noatime"]);
     assert_eq!(expect.gc_interval, None);
 }
@@ -299,7 +309,10 @@ fn errors_are_one_line_with_key_and_line() {
     check("interval: 1m\ndeep_interval: 30s", &["deep_interval: 30s is shorter", "at line 2"]);
     check("clock: sundial", &["clock: `sundial` is unknown", "auto, ktime, jiffies", "line 1"]);
     check("evictions: yes please", &["evictions: ", "auto, full, count, off"]);
-    check("evictions_api: maybe", &["evictions_api: ", "boolean", "line 1"]);
+    check(
+        "evictions_api: maybe",
+        &["evictions_api: found the text \"maybe\", expected true or false", "line 1"],
+    );
     check("stale_after: 3h", &["stale_after: 3h is not between 20s and 2h"]);
     check("listen: localhost", &["listen: `localhost` is not an address and port", "[::]:10469"]);
     check("listen: []", &["listen: ", "at least one"]);
@@ -310,7 +323,7 @@ fn errors_are_one_line_with_key_and_line() {
     check("a: 1\na: 2", &["line 1"]);
     check("interval: 15s\ninterval: 16s", &["duplicate field `interval`"]);
     check("interval: [", &["line"]);
-    check("- a", &["invalid type: sequence"]);
+    check("- a", &["found a list, expected a mapping of keys"]);
 }
 
 #[test]
@@ -328,6 +341,15 @@ fn wrong_targets_are_refused_where_they_stand() {
         &["targets: two targets are called `a`", "line 2"],
     );
     check("- {name: a, addresses: []}", &["targets[0]: target `a` has no addresses"]);
+    check(
+        "- {name: a, addresses: [10.9.9.8, 10.9.9.9], services: [{name: smb, ports: [445]}]}\n\
+         - {name: b, addresses: ['2001:db8::1', 10.9.9.9], services: [{name: iscsi, ports: [3260]}]}",
+        &["targets: targets `a` and `b` both have 10.9.9.9", "belong to the first", "line 2"],
+    );
+    check(
+        "- {name: a, addresses: [10.0.0.0/8]}\n- {name: b, addresses: [10.0.0.0/8]}",
+        &["both have 10.0.0.0/8"],
+    );
     check("- {name: a}", &["targets[0]: missing field `addresses`"]);
     check(
         "- name: a\n  addresses:\n  - 10.0.0.1\n  - 10.0.0.1/8",
@@ -348,6 +370,19 @@ fn wrong_targets_are_refused_where_they_stand() {
     service("{name: b, ports: [1]}, {name: b, ports: [2]}", &["two services called `b`"]);
     service("{name: b, ports: [1, 1]}", &["port 1/tcp twice"]);
     service("{name: b, ports: [1]}, {name: c, ports: [1], protocol: udp}", &["port 1/udp twice"]);
+}
+
+#[test]
+fn a_host_inside_another_targets_network_is_a_target_of_its_own() {
+    for targets in [
+        "[{name: nas, addresses: [10.9.9.9]}, {name: lan, addresses: [10.9.0.0/16]}]",
+        "[{name: lan, addresses: [10.9.0.0/16]}, {name: nas, addresses: [10.9.9.9]}]",
+        "[{name: nas, addresses: [10.9.9.9, 10.9.9.9]}]",
+    ] {
+        assert!(!settings(&format!("targets: {targets}")).targets.is_empty(), "{targets}");
+    }
+    let full = "thresholds: {MapFilling: {warning: {value: 1}}, StaleConnections: {warning: {value: 75}}}";
+    assert_eq!(threshold(&settings(full), "CtmonMapFilling", Severity::Warning), Some(1.0));
 }
 
 #[test]
@@ -412,6 +447,16 @@ fn wrong_thresholds_say_what_exists() {
     check("MapFull: null\n  CtmonMapFull: null", &["CtmonMapFull is given twice"]);
     check("MapFull: {critical: null, critical: null}", &["critical is given twice"]);
     check("MapFull: 0.9", &["severities", "0.9"]);
+    check(
+        "MapFull: {critical: 0.9}",
+        &["expected a rule: {value: 0.8, for: 10m}, or null for off", "line 2"],
+    );
+    check("MapFull: {value: 0.9}", &["`value` stands below a severity, like {warning: {value: ..}}"]);
+    check(
+        "MapFilling: {warning: {value: 75}}",
+        &["CtmonMapFilling compares with a ratio: 75 is not between 0 and 1"],
+    );
+    check("MapFilling: {warning: {value: 1.01}}", &["between 0 and 1", "0.75", "line 2"]);
 }
 
 #[test]
@@ -425,12 +470,16 @@ fn wrong_expectations_and_patterns_are_refused() {
     check("expect: {gc_interval: {at_most: 5}}", "expect.gc_interval.at_most: `5` is not a duration");
     check(
         "expect: {map_capacity: {ct_udp: {equals: 1}}}",
-        "`ct_udp` is unknown: use one of ct_tcp, ct_any, nat",
+        "`ct_udp` is unknown: use one of ct_tcp (ct4_global, ct6_global, bpf.ctTcpMax), ct_any (ct_any4_global, \
+         ct_any6_global, bpf.ctAnyMax), nat (snat_v4_external, snat_v6_external, bpf.natMax)",
     );
     check("expect: {map_capacity: {nat: {equals: 0}}}", "`0` is not a number of entries");
     check("expect: {ct_timeouts: {rst: {equals: 1s}}}", "service_tcp_grace");
     check("expect: {sysctls: {../../etc/passwd: {equals: 1}}}", "is not the name of a sysctl");
     check("expect: {sysctls: {net..x: {equals: 1}}}", "is not the name of a sysctl");
+    check("expect: {sysctls: {/net/x: {equals: 1}}}", "is not the name of a sysctl");
+    check("expect: {sysctls: {net./.y: {equals: 1}}}", "as a slash: net.ipv4.conf.eth0/100.rp_filter");
+    check("expect: {sysctls: {net.x/y.z: {equals: 1}, net/x.y/z: {equals: 2}}}", "given twice");
     check("expect: {sysctls: {net.x: {at_least: bbr}}}", "words have no order");
     check("expect: {sysctls: {net.x: {equals: 1}, net.x: {equals: 2}}}", "given twice");
     check("expect: {mount_options: {cifs: {has: ['a,b']}}}", "is not one mount option");

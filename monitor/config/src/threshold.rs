@@ -6,7 +6,7 @@
 use std::fmt::{self, Formatter};
 use std::marker::PhantomData;
 
-use monitor_model::alert::{Alert, Severity};
+use monitor_model::alert::{Alert, Severity, Unit};
 use monitor_model::rule::Rule;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
@@ -83,7 +83,7 @@ pub(super) type Window = Bounded<2_000, 86_400_000>;
 
 /// As in the file.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a rule: {value: 0.8, for: 10m}, or null for off")]
 struct RawRule {
     #[serde(default)]
     value: Value,
@@ -109,9 +109,22 @@ impl<'de> Deserialize<'de> for Value {
 
 struct Number(f64);
 
+impl Number {
+    /// As a threshold of this alert: beyond the whole of something nothing ever is.
+    fn of(&self, alert: &Alert) -> Result<f64, String> {
+        if alert.unit == Unit::Ratio && self.0 > 1.0 {
+            let (name, value) = (alert.name, self.0);
+            return Err(format!(
+                "{name} compares with a ratio: {value} is not between 0 and 1, 75 % is 0.75"
+            ));
+        }
+        Ok(self.0)
+    }
+}
+
 impl Field for Number {
     type Raw = String;
-    const EXPECTED: &'static str = "a number";
+    const EXPECTED: &'static str = "a number, or null for off";
 
     fn check(raw: String) -> Result<Self, String> {
         match raw.parse::<f64>() {
@@ -138,6 +151,9 @@ impl Field for Named {
     const EXPECTED: &'static str = "one of info warning critical";
 
     fn check(raw: String) -> Result<Self, String> {
+        if ["value", "for", "keep_firing_for", "window"].contains(&raw.as_str()) {
+            return Err(format!("`{raw}` stands below a severity, like {{warning: {{{raw}: ..}}}}"));
+        }
         choose(&raw)
     }
 }
@@ -256,7 +272,7 @@ impl RawRule {
         let Threshold { alert, severity: _, rule } = threshold;
         let Self { value, hold, keep_firing_for, window } = self;
         if let Value::Given(value) = value {
-            rule.value = value.map(|number| number.0);
+            rule.value = value.map(|number| number.of(alert)).transpose()?;
         }
         if let Some(hold) = hold {
             rule.hold = hold.0;

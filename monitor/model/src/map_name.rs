@@ -112,6 +112,19 @@ impl MapName {
         self.table != Table::Nat
     }
 
+    /// The map of this name; `None` for a name that no map of Cilium's has.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        let own = global_maps().into_iter().find(|map| map.name == name);
+        own.or_else(|| per_cluster_map(&format!("cilium_{name}")))
+    }
+
+    /// For messages: the name with what the configuration and Cilium's Helm values call its size.
+    #[must_use]
+    pub fn with_aliases(&self) -> String {
+        format!("{} ({}, {})", self.name, self.table.name(), self.table.helm_value())
+    }
+
     /// Whether it is one of the node's own maps, not the inner map of another cluster.
     #[must_use]
     pub fn is_global(&self) -> bool {
@@ -134,6 +147,23 @@ impl fmt::Display for MapName {
 impl Table {
     /// Every table, in display order.
     pub const ALL: &[Self] = &[Self::CtTcp, Self::CtAny, Self::Nat];
+
+    /// Cilium's Helm value for the size of these maps.
+    #[must_use]
+    pub const fn helm_value(self) -> &'static str {
+        match self {
+            Self::CtTcp => "bpf.ctTcpMax",
+            Self::CtAny => "bpf.ctAnyMax",
+            Self::Nat => "bpf.natMax",
+        }
+    }
+
+    /// For messages: what these maps are called elsewhere, as pins and in Cilium's Helm values.
+    #[must_use]
+    pub fn aliases(self) -> String {
+        let maps = global_maps().into_iter().filter(|map| map.table == self).map(|map| map.name);
+        maps.chain([self.helm_value().to_owned()]).collect::<Vec<_>>().join(", ")
+    }
 
     /// The word in the configuration.
     #[must_use]
@@ -160,6 +190,12 @@ impl Shape {
     }
 }
 
+/// For messages: the name of a map with its aliases; as it is where no map is called so.
+#[must_use]
+pub fn with_aliases(name: &str) -> String {
+    MapName::of(name).map_or_else(|| name.to_owned(), |map| map.with_aliases())
+}
+
 impl ProblemReason {
     /// Every reason, in display order.
     pub const ALL: &[Self] = &[Self::Type, Self::Layout, Self::Refused, Self::Scan];
@@ -173,5 +209,20 @@ impl ProblemReason {
             Self::Refused => "refused",
             Self::Scan => "scan",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_is_told_by_all_its_names() {
+        let check = |name: &str, expected: &str| assert_eq!(with_aliases(name), expected);
+        check("ct4_global", "ct4_global (ct_tcp, bpf.ctTcpMax)");
+        check("ct_any6_global", "ct_any6_global (ct_any, bpf.ctAnyMax)");
+        check("per_cluster_snat_v4_external_3", "per_cluster_snat_v4_external_3 (nat, bpf.natMax)");
+        check("ct9_global", "ct9_global");
+        assert_eq!(Table::CtTcp.aliases(), "ct4_global, ct6_global, bpf.ctTcpMax");
     }
 }

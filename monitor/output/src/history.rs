@@ -58,9 +58,11 @@ struct WindowObject {
 }
 
 /// The files the daemon was given; `null` where it has no such file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct FilesObject {
     config_refused: bool,
+    #[serde(default)]
+    config_problem: Option<String>,
     web_refused: Option<bool>,
     certificate_left_seconds: Option<f64>,
 }
@@ -133,8 +135,13 @@ impl From<&History> for Document {
                 value: *value,
             }
         });
-        let Files { config_refused, web_refused, certificate_left } = *files;
-        let files = FilesObject { config_refused, web_refused, certificate_left_seconds: certificate_left };
+        let Files { config_refused, config_problem, web_refused, certificate_left } = files;
+        let files = FilesObject {
+            config_refused: *config_refused,
+            config_problem: config_problem.clone(),
+            web_refused: *web_refused,
+            certificate_left_seconds: *certificate_left,
+        };
         let active =
             active.iter().map(|Active { alert, severity, map_name, target, held, from_the_start }| {
                 ActiveObject {
@@ -165,8 +172,9 @@ impl From<Document> for History {
             let window = duration(window_seconds);
             Some(LookbackReading { alert, severity, map_name, target, subject, window, value })
         });
-        let FilesObject { config_refused, web_refused, certificate_left_seconds } = files;
-        let files = Files { config_refused, web_refused, certificate_left: certificate_left_seconds };
+        let FilesObject { config_refused, config_problem, web_refused, certificate_left_seconds } = files;
+        let files =
+            Files { config_refused, config_problem, web_refused, certificate_left: certificate_left_seconds };
         let active = active.into_iter().filter_map(|object| {
             let ActiveObject { alert, severity, map_name, target, held_seconds, from_the_start } = object;
             let (alert, severity) = known(&alert, &severity)?;
@@ -214,7 +222,12 @@ mod tests {
                 Followed { map_name: "snat_v4_external".to_owned(), id: 8, gc: None },
             ],
             lookback: lookback.collect(),
-            files: Files { config_refused: true, web_refused: Some(false), certificate_left: Some(-1.5) },
+            files: Files {
+                config_refused: true,
+                config_problem: Some("why".to_owned()),
+                web_refused: Some(false),
+                certificate_left: Some(-1.5),
+            },
             active: vec![Active {
                 alert: ALERTS[0],
                 severity: Severity::Warning,

@@ -13,6 +13,7 @@ pub mod json;
 pub mod page;
 pub mod prometheus;
 pub mod rules;
+pub mod runbooks;
 pub mod table;
 pub mod terminal;
 

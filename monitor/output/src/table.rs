@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use monitor_abi::class::{Direction, State};
 use monitor_check::Finding;
 use monitor_model::classifier::{CtFacts, NatFacts};
+use monitor_model::map_name;
 use monitor_model::snapshot::deep::PortUse;
 use monitor_model::top::{Grouping, TopReport, TopRow};
 use monitor_model::tuple::Endpoint;
@@ -101,7 +102,8 @@ impl EntryTable {
 pub fn findings(out: &mut impl Write, findings: &[Finding]) -> io::Result<()> {
     for Finding { check, level, map_name, target, evidence, advice } in findings {
         write!(out, "{:<8} {}", level.name().to_uppercase(), Shown::name(check))?;
-        for place in [map_name, target].into_iter().filter(|place| !place.is_empty()) {
+        let map = map_name::with_aliases(map_name);
+        for place in [&map, target].into_iter().filter(|place| !place.is_empty()) {
             write!(out, " {}", Shown::name(place))?;
         }
         writeln!(out, "\n         {}", Shown::line(evidence))?;

@@ -13,17 +13,20 @@ use std::time::Duration;
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use monitor_check::history::History;
-use monitor_check::manifest::{self, reference};
-use monitor_check::{Finding, Level, findings, readings};
+use monitor_check::manifest::{self, KernelParams, reference};
+use monitor_check::{Finding, Level, checks, findings, readings};
 use monitor_config::Settings;
 use monitor_model::host::mounts::Mount;
+use monitor_model::manifest::Manifest;
 use monitor_model::one_line::one_line;
-use monitor_model::snapshot::Snapshot;
+use monitor_model::snapshot::{Snapshot, SysctlState};
 use monitor_output::history::Document;
-use monitor_output::{json, table};
+use monitor_output::{json, runbooks, table};
 use monitor_source::collect::Collector;
 use monitor_source::daemon;
 use monitor_source::deep::DeepScan;
+use monitor_source::host::Host;
+use monitor_source::host::sysctl::{Sysctls, has_sysfs, read_sysctls};
 use monitor_source::manifest::read_manifest;
 
 use super::format::ReportFormat;
@@ -38,17 +41,24 @@ pub struct CheckArgs {
     /// How to print the findings
     #[arg(short = 'o', long, value_enum, default_value_t, value_name = "FORMAT", env = "CTMON_OUTPUT")]
     pub output: ReportFormat,
-    /// Show only these checks, such as `CtmonStaleConnections`; may be given more than once
+    /// Show only these checks, such as `CtmonStaleConnections`, in any case, with or without `Ctmon`; may be given more than
+    /// once
     #[arg(long, value_name = "CHECK", value_delimiter = ',', env = "CTMON_ONLY")]
     pub only: Vec<String>,
     /// From which level on a finding makes the exit code 1
     #[arg(long, value_enum, default_value = "warning", value_name = "LEVEL", env = "CTMON_FAIL_ON")]
     pub fail_on: FailOn,
-    /// Check Kubernetes objects too: `kubectl get ... -o json` or YAML, Helm values for Cilium, `-` for standard
-    /// input; may be given more than once. Where this machine is no node with Cilium, or may not be read, only
-    /// the manifests are checked; on a node they are compared with its maps and mounts
+    /// Check Kubernetes objects too: `kubectl get ... -o json` or YAML, Helm values for Cilium, Talos machine configurations and
+    /// patches, `-` for standard input; may be given more than once. Where this machine is no node with Cilium, or may not be
+    /// read, only the manifests are checked; on a node they are compared with its maps, mounts and sysctls
     #[arg(long, value_name = "FILE", value_delimiter = ',', env = "CTMON_MANIFEST")]
     pub manifest: Vec<PathBuf>,
+    /// List every check with its levels and what it is, and check nothing
+    #[arg(long)]
+    pub list: bool,
+    /// Print the runbook of this check, and check nothing
+    #[arg(long, value_name = "CHECK", conflicts_with = "list")]
+    pub explain: Option<String>,
 }
 
 /// A level that fails.
@@ -61,6 +71,17 @@ pub enum FailOn {
     Never,
 }
 
+/// Prints what checks there are, or what one of them means, where that is asked for: neither needs a node or its configuration.
+pub(super) fn explain(args: &CheckArgs, out: &mut impl Write) -> anyhow::Result<Option<ExitCode>> {
+    match &args.explain {
+        None if !args.list => return Ok(None),
+        None if args.output == ReportFormat::Json => runbooks::list_json(out)?,
+        None => runbooks::list(out)?,
+        Some(name) => out.write_all(runbooks::explain(name).map_err(anyhow::Error::msg)?.as_bytes())?,
+    }
+    Ok(Some(ExitCode::SUCCESS))
+}
+
 /// Collects once, checks, prints.
 pub(super) fn run(
     global: &GlobalArgs,
@@ -68,13 +89,16 @@ pub(super) fn run(
     args: &CheckArgs,
     out: &mut impl Write,
 ) -> anyhow::Result<ExitCode> {
+    // Before anything is read: a name with a typing error finds nothing.
+    let only = args.only.iter().map(|name| checks::find(name)).collect::<Result<Vec<_>, _>>();
+    let only = only.map_err(anyhow::Error::msg)?;
     let mut all = if args.manifest.is_empty() {
         Observed::collect(global, settings)?.findings(settings)
     } else {
         with_manifests(global, settings, &args.manifest)?
     };
-    if !args.only.is_empty() {
-        all.retain(|finding| args.only.iter().any(|only| is_called(finding, only)));
+    if !only.is_empty() {
+        all.retain(|finding| only.iter().any(|check| check.name == finding.check));
     }
     match args.output {
         ReportFormat::Table => table::findings(out, &all)?,
@@ -167,10 +191,12 @@ fn with_manifests(
     let mut all = node.as_ref().map(|node| node.findings(settings)).unwrap_or_default();
     let snapshot = node.as_ref().map(|node| &node.snapshot);
     let mounts = snapshot.map(node_mounts).unwrap_or_default();
-    let reference = reference(settings, snapshot, &mounts);
+    let kernel = node.is_some().then(|| kernel_params(&node::host(global), &manifests));
+    let reference = reference(settings, snapshot, &mounts, kernel.as_ref());
     for (path, manifest) in paths.iter().zip(&manifests) {
         all.extend(manifest::findings(&path.display().to_string(), manifest, &reference));
     }
+    all.extend(manifest::of_all(&manifests, &reference));
     all.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     Ok(all)
 }
@@ -179,10 +205,13 @@ fn node_mounts(snapshot: &Snapshot) -> Vec<Mount> {
     snapshot.host.mounts.iter().flat_map(|state| &state.mounts).map(|mount| mount.value.clone()).collect()
 }
 
-/// The name, with or without its prefix.
-fn is_called(finding: &Finding, name: &str) -> bool {
-    let bare = |name: &str| name.strip_prefix(monitor_model::alert::PREFIX).unwrap_or(name).to_lowercase();
-    bare(&finding.check) == bare(name)
+/// What the node has of the kernel parameters that manifests set; what cannot be read is left out.
+fn kernel_params(host: &Host, manifests: &[Manifest]) -> KernelParams {
+    let names = manifest::sysctl_names(manifests);
+    let Sysctls { values, absent, failed: _ } = read_sysctls(host, names.iter().map(String::as_str));
+    let files = manifest::sysfs_names(manifests);
+    let absent_sysfs = files.into_iter().filter(|name| !has_sysfs(host, name)).collect();
+    KernelParams { sysctls: SysctlState { values, absent }, absent_sysfs }
 }
 
 /// 1 if there are findings, else 2 if something is unknown.

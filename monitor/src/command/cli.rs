@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use monitor_check::Catalog;
 use monitor_model::one_line::one_line;
 use monitor_output::terminal::Notation;
@@ -23,7 +23,7 @@ use super::run::signals::Signals;
 use super::run::{self, RunArgs};
 use super::terminal::complain;
 use super::top::{self, TopArgs};
-use super::{config, config_file, logging, scrape, terminal};
+use super::{config, config_file, logging, scrape, terminal, variables};
 
 /// Exit code for "could not tell".
 const COULD_NOT_TELL: u8 = 2;
@@ -86,7 +86,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Without colours, and spelled out: it repeats arguments and variables.
-            let text = error.render().to_string();
+            let text = variables::named(&error, Cli::command()).unwrap_or_else(|| error.render().to_string());
             let _ = if error.use_stderr() {
                 terminal::stderr(Notation::Text).write_all(text.as_bytes())
             } else {
@@ -110,8 +110,13 @@ fn dispatch(Cli { global, verb }: &Cli, signals: Option<Signals>) -> anyhow::Res
     // A daemon logs what it does; the output of other verbs is their result.
     let usual_level = if matches!(verb, Verb::Run(_)) { "info" } else { "warn" };
     logging::init(global.log_level.as_deref().unwrap_or(usual_level), global.log_format)?;
-    let loaded = monitor_config::load::<Catalog>(global.config.as_deref(), config_file::read_text)?;
     let out = &mut terminal::stdout(verb.notation());
+    if let Verb::Check(args) = verb
+        && let Some(code) = check::explain(args, out)?
+    {
+        return Ok(code);
+    }
+    let loaded = monitor_config::load::<Catalog>(global.config.as_deref(), config_file::read_text)?;
     let settings = &loaded.settings;
     match verb {
         Verb::Run(args) => run::run(global, args, loaded, signals)?,
@@ -135,8 +140,6 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -58,11 +58,11 @@ pub(crate) fn for_each_entry(
     let walked = walk(&mut |step| {
         let flow = match step {
             WalkEvent::Map { name, clock } => {
+                came.push(name.to_owned());
                 current = select.wants_map(name).then(|| classifier.of_map(name, clock));
                 if current.is_none() {
                     return ControlFlow::Continue(());
                 }
-                came.push(name.to_owned());
                 handle(Event::MapBegins)
             }
             WalkEvent::Entry { key, value } => {

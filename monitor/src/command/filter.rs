@@ -7,6 +7,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use monitor_abi::class::{Direction, State};
 use monitor_model::classifier::{CtFacts, NatFacts};
+use monitor_model::map_name::{MapName, global_maps, with_aliases};
 use monitor_model::prefix::Prefix;
 use monitor_model::target::{NO_TARGET, OTHER_SERVICE, TargetIndex};
 
@@ -14,7 +15,7 @@ use monitor_model::target::{NO_TARGET, OTHER_SERVICE, TargetIndex};
 #[derive(Args, Clone, Debug, Default)]
 pub struct SelectArgs {
     /// Only these maps, by the name of their pin (with or without `cilium_`)
-    #[arg(long = "map", value_name = "NAME", value_delimiter = ',', env = "CTMON_MAP")]
+    #[arg(long = "map", value_name = "NAME", value_delimiter = ',', value_parser = map, env = "CTMON_MAP")]
     pub maps: Vec<String>,
     /// Only entries of this target; `none` for those of no target
     #[arg(long, value_name = "NAME", env = "CTMON_TARGET")]
@@ -58,8 +59,8 @@ pub struct CtSelectArgs {
 pub enum FilterError {
     #[error("no target is called {name:?}: use one of {known}")]
     Target { name: String, known: String },
-    #[error("map {name} is not there: the maps that are can be seen in the metric ctmon_map_present")]
-    Map { name: String },
+    #[error("map {name} is not among the maps that were read: {known}")]
+    Map { name: String, known: String },
     #[error("no service is called {name:?}: use one of {known}")]
     Service { name: String, known: String },
 }
@@ -133,12 +134,13 @@ impl SelectArgs {
         self.maps.is_empty() || self.maps.iter().any(|name| map_name(name) == map)
     }
 
-    /// Complains about a map that was asked for by name and did not come, given those that did.
+    /// Complains about a map that was asked for by name and did not come, given those that did, asked for or not.
     pub(crate) fn all_came(&self, came: &[String]) -> Result<(), FilterError> {
-        match self.maps.iter().find(|name| !came.iter().any(|map| map == map_name(name))) {
-            Some(name) => Err(FilterError::Map { name: name.clone() }),
-            None => Ok(()),
-        }
+        let Some(name) = self.maps.iter().find(|name| !came.iter().any(|map| map == map_name(name))) else {
+            return Ok(());
+        };
+        let known: Vec<_> = came.iter().map(|map| with_aliases(map)).collect();
+        Err(FilterError::Map { name: with_aliases(map_name(name)), known: known.join(", ") })
     }
 
     fn wants_target(&self, target: &str, service: &str) -> bool {
@@ -169,12 +171,22 @@ fn listed<'a>(names: impl Iterator<Item = &'a str>, reserved: &'a str) -> String
     list.join(", ")
 }
 
+/// A name that a map may have, here or on another node.
+fn map(name: &str) -> Result<String, String> {
+    let known = || {
+        let maps = global_maps().into_iter().map(|map| map.with_aliases());
+        maps.chain(["per_cluster_..._N".to_owned()]).collect::<Vec<_>>().join(", ")
+    };
+    let found = MapName::of(map_name(name)).map(|_| name.to_owned());
+    found.ok_or_else(|| format!("no conntrack or NAT map is called so: use one of {}", known()))
+}
+
 fn direction(name: &str) -> Result<Direction, String> {
     let known = || Direction::ALL.iter().map(|direction| direction.name()).collect::<Vec<_>>().join(", ");
-    Direction::from_name(name).ok_or_else(|| format!("use one of {}", known()))
+    Direction::from_name(&name.to_lowercase()).ok_or_else(|| format!("use one of {}", known()))
 }
 
 fn state(name: &str) -> Result<State, String> {
     let known = || State::ALL.iter().map(|state| state.name()).collect::<Vec<_>>().join(", ");
-    State::from_name(name).ok_or_else(|| format!("use one of {}", known()))
+    State::from_name(&name.to_lowercase()).ok_or_else(|| format!("use one of {}", known()))
 }

@@ -26,6 +26,7 @@ pub mod logging;
 mod node;
 pub mod printer;
 mod terminal;
+mod variables;
 
 #[cfg(test)]
 #[path = "../../tests/folder/mod.rs"]

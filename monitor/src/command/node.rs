@@ -12,24 +12,29 @@ use monitor_model::target::TargetIndex;
 use monitor_source::bpf::Kernel;
 use monitor_source::cilium::pins;
 use monitor_source::collect::{CollectSettings, Collector};
-use monitor_source::host::Host;
 use monitor_source::host::collect::Wanted;
+use monitor_source::host::{self, Host};
 
 use super::global::GlobalArgs;
 use super::terminal::complain;
 
 /// Loads the programs and prepares to collect.
 pub(super) fn collector(global: &GlobalArgs, settings: &Settings) -> anyhow::Result<Collector> {
-    Kernel::check_built()?;
-    pins::check_bpffs(&global.bpffs)?;
+    check(global)?;
     let settings = collect_settings(global, settings)?;
     Ok(Collector::new(Kernel::load_watching(settings.evictions)?, settings)?)
 }
 
+/// What no verb that reads the node can do without.
+fn check(global: &GlobalArgs) -> anyhow::Result<()> {
+    host::check_procfs(&global.procfs)?;
+    Kernel::check_built()?;
+    Ok(pins::check_bpffs(&global.bpffs)?)
+}
+
 /// The same for verbs that show entries: they end before anything could be evicted.
 fn reader(global: &GlobalArgs, settings: &Settings) -> anyhow::Result<Collector> {
-    Kernel::check_built()?;
-    pins::check_bpffs(&global.bpffs)?;
+    check(global)?;
     let settings = CollectSettings { evictions: Choice::Off, ..collect_settings(global, settings)? };
     Ok(Collector::new(Kernel::load_to_show()?, settings)?)
 }
@@ -54,7 +59,7 @@ pub(super) fn collect_settings(global: &GlobalArgs, settings: &Settings) -> anyh
 }
 
 /// Where the node's files are, as the flags say.
-fn host(global: &GlobalArgs) -> Host {
+pub(super) fn host(global: &GlobalArgs) -> Host {
     Host {
         procfs: global.procfs.clone(),
         sysfs: global.sysfs.clone(),

@@ -17,8 +17,8 @@ use super::limited_output::LimitedOutput;
 /// How entries are printed.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct PrintArgs {
-    /// Stop after this many entries
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), env = "CTMON_LIMIT")]
+    /// Stop after this many entries; 0 shows all
+    #[arg(long, value_name = "N", env = "CTMON_LIMIT")]
     pub limit: Option<u64>,
     /// Print only how many entries there are
     #[arg(long, env = "CTMON_COUNT", value_parser = BoolishValueParser::new())]
@@ -39,7 +39,7 @@ pub(crate) struct Printer<'o, W: Write> {
 
 impl<'o, W: Write> Printer<'o, W> {
     pub(crate) fn new(args: PrintArgs, out: &'o mut W) -> Self {
-        let out = LimitedOutput::new(out, args.limit);
+        let out = LimitedOutput::new(out, args.limit.filter(|limit| *limit > 0));
         Self { args, out, table: EntryTable::default(), within_map: false }
     }
 

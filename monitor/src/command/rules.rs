@@ -34,6 +34,9 @@ pub struct RulesArgs {
     /// [default: of the repository this binary was released from, if any]
     #[arg(long, value_name = "URL")]
     pub runbooks: Option<String>,
+    /// Where Grafana is: each alert gets a link to the dashboard, of its node where it has one; none if URL is empty
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "URL")]
+    pub grafana: String,
 }
 
 /// Format of `ctmon rules`.
@@ -53,7 +56,7 @@ pub enum RulesGroup {
 
 /// Prints the rules.
 pub fn run(settings: &Settings, args: &RulesArgs, out: &mut impl Write) -> anyhow::Result<()> {
-    let RulesArgs { output, group, cluster_label, runbooks } = args;
+    let RulesArgs { output, group, cluster_label, runbooks, grafana } = args;
     let group = match group {
         RulesGroup::Nodes => Group::Nodes,
         RulesGroup::Fleet => Group::Fleet,
@@ -63,11 +66,13 @@ pub fn run(settings: &Settings, args: &RulesArgs, out: &mut impl Write) -> anyho
         RulesOutput::Plain => Format::Plain,
         RulesOutput::Crd => Format::Crd,
     };
-    let options = Options::new(cluster_label, runbooks.as_deref()).map_err(|error| {
+    let options = Options::new(cluster_label, runbooks.as_deref());
+    let options = options.and_then(|options| options.with_grafana(grafana)).map_err(|error| {
         let flag = match error {
             OptionError::NoLabel(_) | OptionError::Taken(_) => "--cluster-label",
             OptionError::NoAddress(_) if runbooks.is_some() => "--runbooks",
             OptionError::NoAddress(_) => "CTMON_HOME of this build",
+            OptionError::NoGrafana(_) => "--grafana",
         };
         anyhow::Error::new(error).context(flag)
     })?;
@@ -102,6 +107,7 @@ mod tests {
             (["--cluster-label", "a\nb"], "--cluster-label: \"a\\nb\" is no name of a label"),
             (["--cluster-label", "pod"], "--cluster-label: the label pod has another meaning"),
             (["--runbooks", "wiki"], "--runbooks: \"wiki\" is no address of runbooks"),
+            (["--grafana", "grafana"], "--grafana: \"grafana\" is no address of Grafana"),
         ] {
             let error = check(&flags).expect_err("refused");
             assert!(error.starts_with(expected) && !error.contains('\n'), "{error}");

@@ -128,7 +128,11 @@ fn with_runbooks(dashboard: &str, runbooks: &str) -> Result<String> {
     let mut linked = 0;
     for panel in panels.context("the dashboard has no panels")? {
         let steps = panel.pointer("/transformations").and_then(Value::as_array);
-        let names_alerts = |step: &Value| step.pointer("/options/indexByName/alert").is_some();
+        // The agents call it `alert`; Prometheus's own `alertname` is shown under the same name.
+        let names_alerts = |step: &Value| {
+            let columns = step.pointer("/options/indexByName");
+            columns.is_some_and(|columns| columns.get("alert").or(columns.get("alertname")).is_some())
+        };
         if steps.is_some_and(|steps| steps.iter().any(names_alerts)) {
             let overrides = panel.pointer_mut("/fieldConfig/overrides").and_then(Value::as_array_mut);
             overrides.context("a table of alerts has no overrides")?.push(link.clone());

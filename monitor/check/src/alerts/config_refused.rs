@@ -21,24 +21,28 @@ pub(super) const CONFIG_REFUSED: Definition = Definition {
     ..Definition::BASE
 };
 
-/// Why is in the log alone: a file may hold secrets, and the page is for everyone.
+/// Why the web configuration was refused is in the log alone: it holds secrets.
 fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
-    let Some(files) = evidence.history.map(|history| history.files) else { return Vec::new() };
+    let Some(files) = evidence.history.map(|history| &history.files) else { return Vec::new() };
     if !evidence.settings.thresholds.is_on(&CONFIG_REFUSED.alert) {
         return Vec::new();
     }
-    let refused = |refused: bool, what: &str, advice: &str| {
-        let evidence = format!("the {what} was refused: the one read before stays in force");
+    let refused = |refused: bool, what: &str, why: Option<&str>, advice: &str| {
+        let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+        let evidence = format!("the {what} was refused{why}: the one read before stays in force");
         refused.then(|| own(CONFIG_REFUSED.alert.name, Level::WARNING, &evidence, advice))
     };
     let config = refused(
         files.config_refused,
         "configuration file as it is now",
-        "the daemon's log says why; a restart would fail, or begin with other settings",
+        files.config_problem.as_deref(),
+        "correct it, it is read again by itself: a restart would fail, or begin with other settings; why it was refused is in \
+         the daemon's log, and in `ctmon check` on the node",
     );
     let web = refused(
         files.web_refused == Some(true),
         "web configuration (users, TLS) as it is now",
+        None,
         "the daemon's log says why; a certificate that was renewed is not shown until it is repaired",
     );
     config.into_iter().chain(web).collect()

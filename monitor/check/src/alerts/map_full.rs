@@ -15,7 +15,8 @@ pub(super) const MAP_FULL: Definition = Definition {
         labels: &["map_name"],
         summary: "{{ $labels.map_name }} on $NODE is nearly full",
         description: "{{ $labels.map_name }} on $NODE is {{ $value | humanizePercentage }} full. At 100 % the kernel \
-                      evicts entries of live connections: they stall or are reset, and no log tells.",
+                      evicts entries of live connections: they stall or are reset, and no log tells. Look first at how \
+                      many of the entries are dead: those go with the collector's next pass, not with a bigger map.",
         ..Alert::BASE
     },
     condition: Condition::Now {

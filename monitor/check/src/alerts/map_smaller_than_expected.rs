@@ -2,7 +2,6 @@
 
 use monitor_config::Settings;
 use monitor_model::alert::{Alert, Grade, Severity, Side, Unit, minutes};
-use monitor_model::map_name::Table;
 use monitor_model::snapshot::{Snapshot, ratio};
 
 use super::definition::{Condition, Definition, Evidence, Reading, Series, Words};
@@ -20,7 +19,8 @@ pub(super) const MAP_SMALLER_THAN_EXPECTED: Definition = Definition {
         summary: "{{ $labels.map_name }} on $NODE is smaller than expected",
         description: "{{ $labels.map_name }} on $NODE has {{ $value | humanizePercentage }} of the size configured as \
                       expected. Cilium's chart ignores keys it does not know: bpf.ctTcpMax, bpf.ctAnyMax and bpf.natMax \
-                      exist, bpf.mapMax does not.",
+                      exist, bpf.mapMax does not. Whether it has to be that size is the first question: with Cilium's own \
+                      gc interval a bigger map holds more dead entries.",
         ..Alert::BASE
     },
     condition: Condition::Now { series: shares, words: Some(words) },
@@ -44,16 +44,16 @@ fn words(reading: &Reading, evidence: &Evidence<'_>) -> Words {
         let (now, then) = (mebibytes(bytes), mebibytes(wanted));
         format!("; it takes {now} of memory, the expected size would take about {then}")
     });
-    let key = match map.map.table {
-        Table::CtTcp => "bpf.ctTcpMax",
-        Table::CtAny => "bpf.ctAnyMax",
-        Table::Nat => "bpf.natMax",
-    };
+    let (key, expectation) = (map.map.table.helm_value(), map.map.table.name());
     Words::new(
-        format!("the map holds {} entries, expected at least {expected}{memory}", present.capacity),
         format!(
-            "set {key} in Cilium's Helm values: bpf.mapMax.*, bpf.ctTcpTimeout and the like do not exist and are \
-             silently ignored"
+            "the map holds {} entries, expected at least {expected} (expect.map_capacity.{expectation}){memory}",
+            present.capacity
+        ),
+        format!(
+            "ask first whether living entries need it: with Cilium's own gc interval a bigger map holds more dead ones \
+             (fix the interval before any size); then set {key} in Cilium's Helm values: bpf.mapMax.* does not \
+             exist and is silently ignored. Not needed: remove it from expect.map_capacity"
         ),
     )
 }

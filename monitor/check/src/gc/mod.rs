@@ -382,15 +382,12 @@ impl Help {
                     .to_owned()
             }
             Self::Size => {
-                let key = match map.map(|map| map.table) {
-                    Some(Table::CtAny) => "bpf.ctAnyMax",
-                    _ => "bpf.ctTcpMax",
-                };
+                let names = map.map_or(Table::CtTcp, |map| map.table).aliases();
                 let worse = map.is_some_and(|map| map.at_five > map.settles * WORTH + FEW);
                 let five = if worse { "a fixed 5m would make it worse" } else { "a fixed 5m would not help" };
                 format!(
                     "what dies between two passes is what the map holds: fewer connections (`ctmon top` tells who opens \
-                     them) or a bigger map ({key}) help, {five}"
+                     them) or a bigger map ({names}) help, {five}"
                 )
             }
             Self::Nothing => String::new(),

@@ -91,7 +91,7 @@ fn a_fixed_short_interval_wants_a_bigger_map_or_less_churn() {
     // 65 % of 103,458 entries are dead, the oldest since 25 s, passes are 30 s apart: told by the configuration, by two
     // equal intervals, or by nothing.
     let busy = Case { living: 35_683, dead: 67_775, oldest: 25, capacity: 131_072, ..QUIET };
-    let size = "fewer connections (`ctmon top` tells who opens them) or a bigger map (bpf.ctTcpMax) help, a fixed 5m \
+    let size = "fewer connections (`ctmon top` tells who opens them) or a bigger map (ct4_global, ct6_global, bpf.ctTcpMax) help, a fixed 5m \
                 would make it worse";
     check(Case { fixed: Some(30), ..busy }, &["the configuration says 30s"], size);
     check(

@@ -11,7 +11,7 @@ use monitor_model::agent_config::AgentConfig;
 use monitor_model::duration;
 use monitor_model::manifest::ObjectId;
 
-use super::keys::{BPF_VALUES, VALUE_OF, instead_of_config, instead_of_value};
+use super::keys::{BPF_VALUES, VALUE_OF, instead_of_config, instead_of_value, with_value};
 use super::{ManifestFinding, Reference};
 use crate::Level;
 
@@ -29,7 +29,9 @@ pub(super) fn config(
             findings.push(unknown(id, key, "no version of the agent from 1.14 to 1.18 reads it"));
         }
     }
-    agent(id, &parse_data(data), reference, findings);
+    // The chart always writes "false", which nobody chose.
+    preallocation(id, data, "preallocate-bpf-maps", findings);
+    agent(id, data, reference, findings);
 }
 
 /// Values of the chart: those it ignores, then what the rest will make of the ConfigMap.
@@ -47,7 +49,10 @@ pub(super) fn values(
             } else if is_unknown_conntrack_key(key) {
                 findings.push(unknown(id, path, "no version of the agent from 1.14 to 1.18 reads it"));
             }
-            // The chart writes it over its own.
+            if let Some((chart, beside)) = value_beside(values, key) {
+                findings.push(twice(id, (path, value), (chart, beside)));
+            }
+            // The chart writes it behind its own, and of two equal keys Helm takes the later one.
             data.insert(key.to_owned(), value.clone());
         } else if let Some(right) = instead_of_value(path) {
             findings.push(ignored(id, path, value, right));
@@ -64,19 +69,65 @@ pub(super) fn values(
             }
         }
     }
-    agent(id, &parse_data(&data), reference, findings);
+    preallocation(id, values, "bpf.preallocateMaps", findings);
+    agent(id, &data, reference, findings);
+}
+
+/// The chart's own value for a key that `extraConfig` sets too.
+fn value_beside<'a>(values: &'a BTreeMap<String, String>, key: &str) -> Option<(&'static str, &'a str)> {
+    let (_, chart) = VALUE_OF.iter().find(|(known, _)| *known == key)?;
+    values.get(*chart).filter(|value| !value.is_empty()).map(|value| (*chart, value.as_str()))
+}
+
+fn twice(id: &ObjectId, (path, value): (&str, &str), (chart, beside): (&str, &str)) -> ManifestFinding {
+    ManifestFinding {
+        object: id.to_string(),
+        check: "CiliumKeyTwice",
+        evidence: format!(
+            "{path}: {} stands beside {chart}: {}, and is what counts",
+            short(value),
+            short(beside)
+        ),
+        advice: format!(
+            "keep {chart} alone: extraConfig comes last in the ConfigMap, and Helm takes the later of two equal keys"
+        ),
+        severity: if value == beside { Level::INFO } else { Level::WARNING },
+    }
+}
+
+/// LRU maps have all their entries from the start, whatever this says; other maps of Cilium do follow it.
+fn preallocation(
+    id: &ObjectId,
+    data: &BTreeMap<String, String>,
+    key: &str,
+    findings: &mut Vec<ManifestFinding>,
+) {
+    if data.get(key).is_some_and(|value| value == "true") {
+        findings.push(ManifestFinding {
+            object: id.to_string(),
+            check: "CiliumKeyWithoutEffect",
+            evidence: format!(
+                "{key}: true changes nothing for conntrack and NAT: LRU maps are always preallocated"
+            ),
+            advice: "leave it out, unless it is meant for Cilium's other maps".to_owned(),
+            severity: Level::INFO,
+        });
+    }
 }
 
 fn data_text(data: &BTreeMap<String, String>, key: &str) -> String {
     data.get(key).cloned().unwrap_or_default()
 }
 
+fn short(value: &str) -> String {
+    value.chars().take(80).collect()
+}
+
 fn ignored(id: &ObjectId, key: &str, value: &str, right: &str) -> ManifestFinding {
-    let value: String = value.chars().take(80).collect();
     ManifestFinding {
         object: id.to_string(),
         check: "CiliumKeyIgnored",
-        evidence: format!("{key}: {value} is accepted and does nothing"),
+        evidence: format!("{key}: {} is accepted and does nothing", short(value)),
         advice: format!("write {right} instead"),
         severity: Level::WARNING,
     }
@@ -101,10 +152,11 @@ fn is_unknown_conntrack_key(key: &str) -> bool {
 
 fn agent(
     id: &ObjectId,
-    config: &AgentConfig,
+    data: &BTreeMap<String, String>,
     reference: &Reference<'_>,
     findings: &mut Vec<ManifestFinding>,
 ) {
+    let config = &parse_data(data);
     for invalid in &config.invalid {
         findings.push(ManifestFinding {
             object: id.to_string(),
@@ -115,9 +167,63 @@ fn agent(
             severity: Level::WARNING,
         });
     }
+    intervals(id, data, config, findings);
     collector(id, config, findings);
     sizes(id, config, reference, findings);
     timeouts(id, config, reference, findings);
+}
+
+/// Intervals without a unit, and a cap that has nothing to cap.
+fn intervals(
+    id: &ObjectId,
+    data: &BTreeMap<String, String>,
+    config: &AgentConfig,
+    findings: &mut Vec<ManifestFinding>,
+) {
+    let all = [
+        (GC_INTERVAL, config.gc_interval),
+        (GC_MAX_INTERVAL, config.gc_max_interval),
+        ("monitor-aggregation-interval", config.monitor_aggregation_interval),
+    ];
+    let set = |interval: &Duration| !interval.is_zero();
+    for (key, interval) in all {
+        if let Some(interval) = interval.filter(set).filter(|interval| *interval < Duration::from_secs(1)) {
+            findings.push(below_a_second(id, key, &data_text(data, key), interval));
+        }
+    }
+    if let (Some(fixed), Some(cap)) = (config.gc_interval.filter(set), config.gc_max_interval.filter(set)) {
+        findings.push(ManifestFinding {
+            object: id.to_string(),
+            check: "CiliumKeyIgnored",
+            evidence: format!(
+                "{}: {} does nothing beside {}: {}",
+                with_value(GC_MAX_INTERVAL),
+                duration::format(cap),
+                with_value(GC_INTERVAL),
+                duration::format(fixed)
+            ),
+            advice:
+                "keep one of them: the cap is for the adaptive interval, and a fixed one is taken as it is"
+                    .to_owned(),
+            // A cap that would not have bitten is missed by nobody.
+            severity: if fixed > cap { Level::WARNING } else { Level::INFO },
+        });
+    }
+}
+
+const GC_INTERVAL: &str = "conntrack-gc-interval";
+const GC_MAX_INTERVAL: &str = "conntrack-gc-max-interval";
+
+fn below_a_second(id: &ObjectId, key: &str, written: &str, read: Duration) -> ManifestFinding {
+    ManifestFinding {
+        object: id.to_string(),
+        check: "CiliumValueInvalid",
+        evidence: format!("{}: {} is {read:?} to the agent", with_value(key), short(written)),
+        advice: "give a unit, such as 5m: a number without one is nanoseconds in the ConfigMap, and newer charts refuse to \
+                 render it"
+            .to_owned(),
+        severity: Level::WARNING,
+    }
 }
 
 /// The interval is left to the agent: on a quiet node it drifts to twelve hours.

@@ -1,4 +1,4 @@
-//! Keys of Cilium's chart and ConfigMap: those that exist, and those people write instead.
+//! Keys of Cilium's chart and ConfigMap, and names of sysctls: those that exist, and those people write instead.
 //!
 //! In: a key. Out: what it should have been. Must not: list what only some versions know as wrong.
 //!
@@ -35,6 +35,7 @@ pub const WRONG_VALUES: &[WrongKey] = &[
     wrong("bpf.ctTcpTimeout", "extraConfig.bpf-ct-timeout-regular-tcp"),
     wrong("bpf.ctTcpTimeoutSyn", "extraConfig.bpf-ct-timeout-regular-tcp-syn"),
     wrong("bpf.ctTcpTimeoutFin", "extraConfig.bpf-ct-timeout-regular-tcp-fin"),
+    wrong("bpf.ctTcpTimeoutClose", "extraConfig.bpf-ct-timeout-regular-tcp-fin"),
     wrong("bpf.ctTcpTimeout.*", "extraConfig.bpf-ct-timeout-regular-tcp"),
     wrong("bpf.ctAnyTimeout", "extraConfig.bpf-ct-timeout-regular-any"),
     wrong("bpf.ctTimeout.*", "extraConfig.bpf-ct-timeout-regular-tcp and its friends"),
@@ -104,6 +105,24 @@ pub const WRONG_CONFIG: &[WrongKey] = &[
     wrong("bpf-clock-probe", "enable-bpf-clock-probe"),
 ];
 
+/// Sysctls that no kernel from 6.1 on has, and the ones that do what was meant.
+pub const WRONG_SYSCTLS: &[WrongKey] = &[
+    wrong("fs.file_max", "write fs.file-max"),
+    wrong("fs.max-file", "write fs.file-max"),
+    wrong("net.core.max_backlog", "write net.core.netdev_max_backlog"),
+    wrong("net.core.tcp_max_syn_backlog", "write net.ipv4.tcp_max_syn_backlog"),
+    wrong("net.ipv4.ip_conntrack_max", "remove it: it left the kernel with ip_conntrack"),
+    wrong("net.ipv4.netdev_max_backlog", "write net.core.netdev_max_backlog"),
+    wrong("net.ipv4.netfilter.ip_conntrack_max", "remove it: it left the kernel with ip_conntrack"),
+    wrong("net.ipv4.somaxconn", "write net.core.somaxconn"),
+    wrong("net.ipv4.tcp_keepalive_interval", "write net.ipv4.tcp_keepalive_intvl"),
+    wrong("net.ipv4.tcp_keepalive_probe", "write net.ipv4.tcp_keepalive_probes"),
+    wrong("net.ipv4.tcp_keepalive_timeout", "write net.ipv4.tcp_keepalive_time"),
+    wrong("net.ipv4.tcp_max_backlog", "write net.ipv4.tcp_max_syn_backlog"),
+    wrong("net.ipv4.tcp_tw_recycle", "remove it: it left the kernel with 4.12"),
+    wrong("net.ipv6.tcp_*", "write it below net.ipv4: those of TCP are for both families"),
+];
+
 /// The value of the chart that sets this key of the ConfigMap; timeouts have none.
 pub const VALUE_OF: &[(&str, &str)] = &[
     ("bpf-ct-global-tcp-max", "bpf.ctTcpMax"),
@@ -119,6 +138,15 @@ pub const VALUE_OF: &[(&str, &str)] = &[
     ("monitor-aggregation-interval", "bpf.monitorInterval"),
 ];
 
+/// The value of the chart beside the key of the ConfigMap: whoever wrote the one may not know the other.
+#[must_use]
+pub fn with_value(key: &str) -> String {
+    match VALUE_OF.iter().find(|(known, _)| *known == key) {
+        Some((_, value)) => format!("{key} (the chart's {value})"),
+        None => key.to_owned(),
+    }
+}
+
 /// What should have been written instead of this value of the chart.
 #[must_use]
 pub fn instead_of_value(path: &str) -> Option<&'static str> {
@@ -130,6 +158,12 @@ pub fn instead_of_value(path: &str) -> Option<&'static str> {
 pub fn instead_of_config(key: &str) -> Option<&'static str> {
     let misplaced = VALUE_OF.iter().find(|(_, value)| *value == key).map(|(right, _)| *right);
     misplaced.or_else(|| find(WRONG_CONFIG, key)).or_else(|| find(WRONG_VALUES, key))
+}
+
+/// What to do about a sysctl that no kernel has.
+#[must_use]
+pub fn instead_of_sysctl(name: &str) -> Option<&'static str> {
+    find(WRONG_SYSCTLS, name)
 }
 
 fn find(table: &'static [WrongKey], path: &str) -> Option<&'static str> {

@@ -1,4 +1,5 @@
-//! What Kubernetes objects say about storage and conntrack, and where that is not what one believes.
+//! What Kubernetes objects and Talos machine configurations say about storage and conntrack, and where that is not what one
+//! believes.
 //!
 //! In: a [`Manifest`], what is expected, and what the kernel shows if anything does. Out: [`ManifestFinding`]s in
 //! the order of the objects. Must not: read anything; or call a key wrong that another version of the chart has.
@@ -6,16 +7,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use monitor_config::{Bound, SysctlValue};
 use monitor_model::host::mounts::{Family, Mount, missing_options};
 use monitor_model::manifest::{Container, Manifest, Object, ObjectId, PersistentVolume};
+
+use monitor_model::snapshot::SysctlState;
 
 use crate::finding::Level;
 
 mod cilium;
 pub mod keys;
 mod report;
+mod talos;
 
-pub use crate::manifest::report::{findings, reference};
+pub use crate::manifest::report::{findings, of_all, reference};
+pub use crate::manifest::talos::{sysctl_names, sysfs_names};
 
 /// One thing to know about one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +49,20 @@ pub struct Reference<'a> {
     pub timeout_tolerance: Duration,
     /// The node's mounts, to compare volumes with.
     pub mounts: &'a [Mount],
+    /// What the configuration expects of sysctls.
+    pub expected_sysctls: BTreeMap<String, Bound<SysctlValue>>,
+    /// Where ctmon listens.
+    pub ports: Vec<u16>,
+    /// What the node has of what manifests set; `None`: there is no node.
+    pub kernel: Option<&'a KernelParams>,
+}
+
+/// The kernel parameters of a node that manifests name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KernelParams {
+    pub sysctls: SysctlState,
+    /// Files below `/sys` that this kernel has not.
+    pub absent_sysfs: Vec<String>,
 }
 
 /// Every finding, in the order of the objects.
@@ -64,6 +84,10 @@ pub fn manifest_findings(manifest: &Manifest, reference: &Reference<'_>) -> Vec<
             Object::PersistentVolume(volume) => persistent_volume(volume, reference, &mut findings),
             Object::CiliumConfig { id, data } => cilium::config(id, data, reference, &mut findings),
             Object::CiliumValues { id, values } => cilium::values(id, values, reference, &mut findings),
+            Object::TridentOrchestrator { id, api_version, keys } => {
+                findings.extend(orchestrator(id, api_version, keys));
+            }
+            Object::Machine(config) => talos::machine(config, reference, &mut findings),
         }
     }
     findings
@@ -133,6 +157,23 @@ fn backend_without_limit(id: &ObjectId, driver: Option<&str>) -> ManifestFinding
         advice: "set spec.limitVolumeSize: one claim with a typing error can take the whole pool".to_owned(),
         severity: Level::WARNING,
     }
+}
+
+/// QNAP's operator keeps what the one of `NetApp` has fields for, and reads none of it.
+fn orchestrator(id: &ObjectId, api_version: &str, keys: &[String]) -> Option<ManifestFinding> {
+    const NETAPPS: &[&str] = &["resources", "k8sAPIQPS"];
+    let is_ignored =
+        |key: &&String| NETAPPS.contains(&key.as_str()) || key.to_lowercase().contains("sidecar");
+    let ignored: Vec<&str> = keys.iter().filter(is_ignored).map(String::as_str).collect();
+    (api_version.contains("qnap") && !ignored.is_empty()).then(|| ManifestFinding {
+        object: id.to_string(),
+        check: "TridentKeyIgnored",
+        evidence: format!("{} below spec: accepted by QNAP's schema and read by nobody", ignored.join(", ")),
+        advice:
+            "set them on the controller's Deployment on its way into the API server: deploy/tuning/trident"
+                .to_owned(),
+        severity: Level::WARNING,
+    })
 }
 
 fn persistent_volume(

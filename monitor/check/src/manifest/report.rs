@@ -3,26 +3,38 @@
 //! In: what is expected and, if there is one, the node's snapshot; what was found wrong with a manifest. Out: the
 //! [`Reference`] and [`Finding`]s. Must not: compare with what is unknown.
 
+use std::net::SocketAddr;
+
 use monitor_config::Settings;
 use monitor_model::host::mounts::Mount;
 use monitor_model::map_name::Table;
 use monitor_model::snapshot::{Snapshot, TimeoutSource};
 
-use super::{Manifest, ManifestFinding, Reference, manifest_findings};
+use super::{KernelParams, Manifest, ManifestFinding, Reference, manifest_findings, talos};
 use crate::finding::own;
 use crate::{Finding, Level};
 
 /// What manifests are compared with.
 #[must_use]
-pub fn reference<'a>(settings: &Settings, snapshot: Option<&Snapshot>, mounts: &'a [Mount]) -> Reference<'a> {
-    let mount_options = settings.expect.mount_options.clone().into_iter().collect();
-    let Some(snapshot) = snapshot else { return Reference { mount_options, ..Reference::default() } };
+pub fn reference<'a>(
+    settings: &Settings,
+    snapshot: Option<&Snapshot>,
+    mounts: &'a [Mount],
+    kernel: Option<&'a KernelParams>,
+) -> Reference<'a> {
+    let expected = Reference {
+        mount_options: settings.expect.mount_options.clone().into_iter().collect(),
+        expected_sysctls: settings.expect.sysctls.clone(),
+        ports: settings.listen.iter().map(SocketAddr::port).collect(),
+        kernel,
+        ..Reference::default()
+    };
+    let Some(snapshot) = snapshot else { return expected };
     let capacity = |table: Table| {
         let mut present = snapshot.present().filter(|(map, _)| map.map.table == table);
         present.next().map(|(_, present)| u64::from(present.capacity))
     };
     Reference {
-        mount_options,
         ct_tcp_capacity: capacity(Table::CtTcp),
         ct_any_capacity: capacity(Table::CtAny),
         nat_capacity: capacity(Table::Nat),
@@ -34,6 +46,7 @@ pub fn reference<'a>(settings: &Settings, snapshot: Option<&Snapshot>, mounts: &
             .collect(),
         timeout_tolerance: snapshot.timeout_tolerance(),
         mounts,
+        ..expected
     }
 }
 
@@ -46,15 +59,21 @@ pub fn findings(path: &str, manifest: &Manifest, reference: &Reference<'_>) -> V
             manifest.other
         );
         let advice = "give workloads, TridentBackendConfigs, PersistentVolumes, the ConfigMap cilium-config or the \
-                      values of Cilium's chart";
+                      values of Cilium's chart, Talos machine configurations";
         return vec![own("manifest", Level::Unknown, &evidence, advice)];
     }
-    manifest_findings(manifest, reference)
-        .into_iter()
-        .map(|ManifestFinding { object, check, evidence, advice, severity }| {
-            own(check, severity, &format!("{object}: {evidence}"), &advice)
-        })
-        .collect()
+    manifest_findings(manifest, reference).into_iter().map(finding).collect()
+}
+
+/// What only all files together show.
+#[must_use]
+pub fn of_all(manifests: &[Manifest], reference: &Reference<'_>) -> Option<Finding> {
+    talos::closed_port(manifests, reference).map(finding)
+}
+
+fn finding(found: ManifestFinding) -> Finding {
+    let ManifestFinding { object, check, evidence, advice, severity } = found;
+    own(check, severity, &format!("{object}: {evidence}"), &advice)
 }
 
 #[cfg(test)]
@@ -98,7 +117,7 @@ mod tests {
     fn expected_mount_options_are_what_volumes_are_compared_with() {
         let mut settings = crate::testing::defaults();
         settings.expect.mount_options.insert(Family::CIFS, vec!["noatime".to_owned()]);
-        let reference = reference(&settings, None, &[]);
+        let reference = reference(&settings, None, &[], None);
         assert_eq!(reference.mount_options, [(Family::CIFS, vec!["noatime".to_owned()])]);
         assert_eq!((reference.ct_tcp_capacity, reference.timeouts.len()), (None, 0));
     }

@@ -4,9 +4,10 @@
 
 use monitor_decode::cilium::agent_config::KEYS;
 use monitor_decode::manifest::parse_manifest;
+use monitor_model::manifest::{KernelParam, MachineConfig, Written};
 use proptest::prelude::*;
 
-use super::keys::{VALUE_OF, WRONG_CONFIG, WRONG_VALUES, instead_of_config, instead_of_value};
+use super::keys::{VALUE_OF, WRONG_CONFIG, WRONG_SYSCTLS, WRONG_VALUES, instead_of_config, instead_of_value};
 use super::*;
 
 fn findings(text: &str, reference: &Reference<'_>) -> Vec<ManifestFinding> {
@@ -196,7 +197,91 @@ fn the_config_map_is_compared_with_what_the_kernel_shows() {
 }
 
 #[test]
+fn intervals_need_a_unit_and_a_cap_needs_something_to_cap() {
+    let check = |text: &str, expected: &[(&str, Level, &str)]| {
+        let found = findings(text, &Reference::default());
+        let found: Vec<_> = found.iter().map(|f| (f.check, f.severity, f.evidence.as_str())).collect();
+        assert_eq!(found, expected, "{text}");
+    };
+    let config = |data: &str| format!("kind: ConfigMap\nmetadata: {{name: cilium-config}}\ndata: {data}\n");
+    let five = "conntrack-gc-interval (the chart's conntrackGCInterval): 5 is 5ns to the agent";
+    check("conntrackGCInterval: 5", &[("CiliumValueInvalid", Level::WARNING, five)]);
+    check(&config("{conntrack-gc-interval: '5'}"), &[("CiliumValueInvalid", Level::WARNING, five)]);
+    check("conntrackGCInterval: 1s", &[]);
+    let cap = "conntrack-gc-max-interval (the chart's conntrackGCMaxInterval): 15 is 15ns to the agent";
+    check("conntrackGCMaxInterval: 15", &[("CiliumValueInvalid", Level::WARNING, cap)]);
+    check("conntrackGCMaxInterval: 15m\nconntrackGCInterval: 0s", &[]);
+    let beside = "conntrack-gc-max-interval (the chart's conntrackGCMaxInterval): 15m does nothing beside \
+                  conntrack-gc-interval (the chart's conntrackGCInterval): 30m";
+    check(
+        "conntrackGCMaxInterval: 15m\nconntrackGCInterval: 30m",
+        &[("CiliumKeyIgnored", Level::WARNING, beside)],
+    );
+    check(
+        &config("{conntrack-gc-max-interval: 15m, conntrack-gc-interval: 30m}"),
+        &[("CiliumKeyIgnored", Level::WARNING, beside)],
+    );
+}
+
+#[test]
+fn of_a_value_and_extra_config_the_latter_counts() {
+    let check = |text: &str, expected: &[(&str, Level)]| {
+        let found = findings(text, &Reference { ct_tcp_capacity: Some(1000), ..Reference::default() });
+        let found: Vec<_> = found.iter().map(|finding| (finding.check, finding.severity)).collect();
+        assert_eq!(found, expected, "{text}");
+    };
+    let twice = ("CiliumKeyTwice", Level::WARNING);
+    check("conntrackGCInterval: 5m\nextraConfig: {conntrack-gc-interval: 10m}", &[twice]);
+    check(
+        "conntrackGCInterval: 5m\nextraConfig: {conntrack-gc-interval: 5m}",
+        &[("CiliumKeyTwice", Level::INFO)],
+    );
+    check("conntrackGCInterval: ''\nextraConfig: {conntrack-gc-interval: 5m}", &[]);
+    // What counts is what the kernel is compared with.
+    check(
+        "conntrackGCInterval: 5m\nbpf: {ctTcpMax: 2000}\nextraConfig: {bpf-ct-global-tcp-max: '1000'}",
+        &[twice],
+    );
+}
+
+#[test]
+fn preallocation_is_told_where_somebody_chose_it() {
+    let check = |text: &str, expected: &[&str]| {
+        let found = findings(text, &Reference::default());
+        assert_eq!(found.iter().map(|finding| finding.check).collect::<Vec<_>>(), expected, "{text}");
+    };
+    let config = |value: &str| {
+        format!(
+            "kind: ConfigMap\nmetadata: {{name: cilium-config}}\ndata: {{conntrack-gc-interval: 5m, preallocate-bpf-maps: '{value}'}}\n"
+        )
+    };
+    check("conntrackGCInterval: 5m\nbpf: {preallocateMaps: true}", &["CiliumKeyWithoutEffect"]);
+    check("conntrackGCInterval: 5m\nbpf: {preallocateMaps: false}", &[]);
+    check(&config("true"), &["CiliumKeyWithoutEffect"]);
+    check(&config("false"), &[]);
+}
+
+#[test]
+fn only_qnaps_orchestrator_ignores_netapps_fields() {
+    let check = |group: &str, spec: &str, expected: usize| {
+        let text = format!(
+            "apiVersion: trident.{group}.io/v1\nkind: TridentOrchestrator\nmetadata: {{name: t}}\nspec: {spec}"
+        );
+        assert_eq!(findings(&text, &Reference::default()).len(), expected, "{text}");
+    };
+    check("qnap", "{debug: true, k8sAPIQPS: 200}", 1);
+    check("qnap", "{debug: true}", 0);
+    check("netapp", "{debug: true, k8sAPIQPS: 200, resources: {}}", 0);
+}
+
+#[test]
 fn the_tables_do_not_contradict_themselves() {
+    for entry in WRONG_SYSCTLS {
+        assert!(
+            crate::testing::nas_tuning().expect.sysctls.keys().all(|right| right != entry.wrong),
+            "{entry:?}"
+        );
+    }
     for entry in WRONG_VALUES {
         assert!(!VALUE_OF.iter().any(|(_, value)| *value == entry.wrong), "{} is right", entry.wrong);
     }
@@ -212,11 +297,18 @@ fn the_tables_do_not_contradict_themselves() {
 
 proptest! {
     #[test]
-    fn any_values_give_findings_of_one_line(values in prop::collection::btree_map("(bpf|extraConfig)?\\.?[a-zA-Z.\\-]{0,20}", "\\PC{0,100}", 0..10)) {
+    fn any_values_give_findings_of_one_line(values in prop::collection::btree_map("(bpf|extraConfig|net)?\\.?[a-zA-Z.\\-]{0,20}", "\\PC{0,100}", 0..10)) {
         let id = ObjectId { kind: "values".to_owned(), ..ObjectId::default() };
         let manifest = Manifest {
             objects: vec![
                 Object::CiliumConfig { id: id.clone(), data: values.clone() },
+                Object::Machine(Box::new(MachineConfig {
+                    sysctls: values
+                        .iter()
+                        .map(|(name, value)| KernelParam { name: name.clone(), value: Written::Text(value.clone()) })
+                        .collect(),
+                    ..MachineConfig::default()
+                })),
                 Object::CiliumValues { id, values },
             ],
             other: 0,

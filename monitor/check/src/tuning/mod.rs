@@ -111,9 +111,9 @@ fn memory(snapshot: &Snapshot, settings: &Settings) -> Option<Finding> {
     if settings.expect.map_capacity.is_empty() {
         return None;
     }
-    let known: Vec<(&str, u64)> = snapshot
+    let known: Vec<(String, u64)> = snapshot
         .present()
-        .filter_map(|(map, present)| Some((map.map.name.as_str(), present.memory_bytes?)))
+        .filter_map(|(map, present)| Some((map.map.with_aliases(), present.memory_bytes?)))
         .collect();
     let sum: u64 = known.iter().map(|(_, bytes)| bytes).sum();
     let each: Vec<String> =

@@ -1,6 +1,7 @@
-//! Kubernetes objects, as far as they say something about storage or conntrack.
+//! Kubernetes objects and Talos machine configurations, as far as they say something about storage or conntrack.
 //!
-//! In: what `kubectl get ... -o json` prints, or YAML with any number of documents; lists are opened. Out: plain
+//! In: what `kubectl get ... -o json` prints, or YAML with any number of documents; lists are opened, and so are what
+//! `talosctl get machineconfig -o yaml` prints and the manifests inside. Out: plain
 //! [`Object`]s; kinds that say nothing here are counted. Must not: judge, or keep values that may be secret: of a
 //! Secret nothing is read.
 
@@ -13,17 +14,24 @@ use yaml_serde::Value;
 
 use crate::yaml::scalar;
 
+mod talos;
+
 /// Lists in lists, and values in values, deeper than any object of Kubernetes.
 const DEPTH: usize = 32;
 
 /// Every document; an error names the number of the one that is none.
 pub fn parse_manifest(bytes: &[u8]) -> Result<Manifest, (usize, String)> {
     let mut manifest = Manifest::default();
+    add_documents(&mut manifest, bytes, DEPTH)?;
+    Ok(manifest)
+}
+
+fn add_documents(manifest: &mut Manifest, bytes: &[u8], depth: usize) -> Result<(), (usize, String)> {
     for (index, document) in yaml_serde::Deserializer::from_slice(bytes).enumerate() {
         let value = Value::deserialize(document).map_err(|error| (index + 1, error.to_string()))?;
-        add(&mut manifest, &value, DEPTH);
+        add(manifest, &value, depth);
     }
-    Ok(manifest)
+    Ok(())
 }
 
 fn add(manifest: &mut Manifest, value: &Value, depth: usize) {
@@ -37,6 +45,21 @@ fn add(manifest: &mut Manifest, value: &Value, depth: usize) {
         }
         return;
     }
+    if let Some(nested) = talos::resource(value) {
+        // Text that is none is no object of ours either.
+        if add_documents(manifest, nested.as_bytes(), depth - 1).is_err() {
+            manifest.other += 1;
+        }
+        return;
+    }
+    // Not those of manifests inside manifests, which Talos does not open either.
+    let inlines = (depth + 1 >= DEPTH).then(|| talos::inline_manifests(value));
+    for inline in inlines.into_iter().flatten() {
+        // What cannot be read there is Talos's to refuse.
+        if add_documents(manifest, inline.as_bytes(), depth - 1).is_err() {
+            manifest.other += 1;
+        }
+    }
     match object(value) {
         Some(object) => manifest.objects.push(object),
         None => manifest.other += 1,
@@ -44,7 +67,9 @@ fn add(manifest: &mut Manifest, value: &Value, depth: usize) {
 }
 
 fn object(value: &Value) -> Option<Object> {
-    let Some(kind) = text(value, &["kind"]) else { return values_file(value) };
+    let Some(kind) = text(value, &["kind"]) else {
+        return talos::machine(value).or_else(|| values_file(value));
+    };
     let id = ObjectId {
         name: text(value, &["metadata", "name"]).unwrap_or_default(),
         namespace: text(value, &["metadata", "namespace"]).unwrap_or_default(),
@@ -61,13 +86,18 @@ fn object(value: &Value) -> Option<Object> {
             limit_volume_size: text(value, &["spec", "limitVolumeSize"]).filter(|size| !size.is_empty()),
             id,
         }),
+        "TridentOrchestrator" => Some(Object::TridentOrchestrator {
+            api_version: text(value, &["apiVersion"]).unwrap_or_default(),
+            keys: keys(at(value, &["spec"])),
+            id,
+        }),
         "PersistentVolume" => Some(Object::PersistentVolume(persistent_volume(id, value))),
         "ConfigMap" if id.name.starts_with("cilium") => {
             let data = at(value, &["data"]).map(flatten).unwrap_or_default();
             Some(Object::CiliumConfig { id, data })
         }
         "HelmRelease" | "Application" | "HelmChart" | "HelmChartConfig" => chart_values(id, value),
-        _ => None,
+        _ => talos::document(id, value),
     }
 }
 
@@ -154,7 +184,14 @@ fn is_cilium(chart: &str) -> bool {
 
 /// A values file as `helm -f` takes it: no kind, and a key only Cilium's chart has.
 fn values_file(value: &Value) -> Option<Object> {
-    const OWN: &[&str] = &["bpf", "bpfClockProbe", "conntrackGCInterval", "kubeProxyReplacement", "hubble"];
+    const OWN: &[&str] = &[
+        "bpf",
+        "bpfClockProbe",
+        "conntrackGCInterval",
+        "conntrackGCMaxInterval",
+        "kubeProxyReplacement",
+        "hubble",
+    ];
     let values = if let Some(nested) = value.get("cilium").filter(|nested| nested.is_mapping()) {
         nested
     } else {
@@ -171,6 +208,16 @@ fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
 
 fn text(value: &Value, path: &[&str]) -> Option<String> {
     at(value, path).and_then(scalar)
+}
+
+fn sequence<'a>(value: &'a Value, path: &[&str]) -> impl Iterator<Item = &'a Value> {
+    at(value, path).and_then(Value::as_sequence).into_iter().flatten()
+}
+
+/// The names of what a mapping holds.
+fn keys(value: Option<&Value>) -> Vec<String> {
+    let mapping = value.and_then(Value::as_mapping);
+    mapping.into_iter().flat_map(|mapping| mapping.keys()).filter_map(scalar).collect()
 }
 
 /// Every plain value under its dotted path. Of a list the path says which element.

@@ -132,6 +132,16 @@ proptest! {
     }
 
     #[test]
+    fn machines_of_any_shape_are_survived(
+        key in "machine|cluster|params|portSelector|op",
+        below in "[\\[\\]{}:, a-z/~0-9\\-!&*'\n]{0,40}",
+    ) {
+        let _ = parse_manifest(format!("apiVersion: v1alpha1\nkind: NetworkRuleConfig\n{key}: {below}\n").as_bytes());
+        let _ = parse_manifest(format!("{key}: {below}\n").as_bytes());
+        let _ = parse_manifest(format!("- {{op: add, path: '/{below}', value: {below}}}\n").as_bytes());
+    }
+
+    #[test]
     fn objects_of_any_shape_are_survived(
         kind in "Pod|Deployment|CronJob|PersistentVolume|ConfigMap|HelmRelease|List|TridentBackendConfig",
         spec in "[\\[\\]{}:, a-z\\-!&*'\n]{0,40}",

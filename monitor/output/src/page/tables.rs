@@ -12,6 +12,7 @@ use std::time::Duration;
 use monitor_check::Finding;
 use monitor_check::gc::outlook;
 use monitor_model::duration;
+use monitor_model::map_name::with_aliases;
 use monitor_model::snapshot::{Content, PresentMap, Snapshot, TargetState};
 
 use super::Escaped;
@@ -44,12 +45,13 @@ fn write_findings(out: &mut String, findings: &[Finding]) -> fmt::Result {
     head(out, &["Level", "Finding", "Where", "What to do"])?;
     for Finding { check, level, map_name, target, evidence: _, advice } in findings.iter().take(MOST_FINDINGS)
     {
-        let (level, place) = (level.name(), if target.is_empty() { map_name } else { target });
+        let place = if target.is_empty() { with_aliases(map_name) } else { target.clone() };
+        let level = level.name();
         writeln!(
             out,
             "<tr><td class=\"{level}\">{level}</td><th scope=\"row\">{}</th><td>{}</td><td>{}</td></tr>",
             Escaped(check),
-            Escaped(place),
+            Escaped(&place),
             Escaped(advice),
         )?;
     }
@@ -206,7 +208,12 @@ mod tests {
         let snapshot = testing::nothing(&testing::defaults());
         assert!(shown(&snapshot, &[]).contains("Nothing that this snapshot can tell is wrong."));
         let text = shown(&snapshot, &[finding("CtmonMapFull")]);
-        assert!(text.contains("CtmonMapFull</th><td>ct4_global</td><td>set &lt;it&gt;</td>"), "{text}");
+        assert!(
+            text.contains(
+                "CtmonMapFull</th><td>ct4_global (ct_tcp, bpf.ctTcpMax)</td><td>set &lt;it&gt;</td>"
+            ),
+            "{text}"
+        );
         assert!(!text.contains("192.0.2.1"), "{text}");
         let many = vec![finding("CtmonMapFull"); MOST_FINDINGS + 3];
         let text = shown(&snapshot, &many);

@@ -20,7 +20,9 @@ use crate::testing::{node, walked};
 
 /// What the node is compared with.
 pub(super) fn settings() -> Settings {
-    crate::testing::parse("expect: {preset: nas-tuning, gc_interval: {at_most: 5m}}")
+    crate::testing::parse(
+        "expect: {preset: nas-tuning, gc_interval: {at_most: 5m}, map_capacity: {ct_tcp: {at_least: 524288}}}",
+    )
 }
 
 pub(super) fn snapshot(settings: &Settings) -> Snapshot {

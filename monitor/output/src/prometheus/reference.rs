@@ -86,7 +86,13 @@ fn labels() -> Vec<(&'static str, String)> {
     let words = |text: &str| text.to_owned();
     let only = |text: &str, values: String| format!("{text}, only {values}");
     vec![
-        ("map_name", words("the map's pin without `cilium_`, such as `ct4_global`")),
+        (
+            "map_name",
+            words(
+                "the map's pin without `cilium_`, such as `ct4_global`, whose size is `ct_tcp` in `expect.map_capacity` and \
+                 `bpf.ctTcpMax` in Cilium's Helm values",
+            ),
+        ),
         (
             "target",
             words("a name from `targets`, or that of a server the node's mounts and sessions lead to"),

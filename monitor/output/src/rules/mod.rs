@@ -1,6 +1,6 @@
 //! Prometheus rules: out of the list of alerts, for fleets, and about what Kubernetes says.
 //!
-//! In: settings (`for`, `keep_firing_for`, windows), the label of clusters, the runbooks' address. Out: a rule file, or
+//! In: settings (`for`, `keep_firing_for`, windows), the label of clusters, addresses of runbooks and Grafana. Out: a rule file, or
 //! the operator's `PrometheusRule`.
 //! Must not: contain a threshold of such an alert: the exporter sends them, so that configuration and rules cannot drift.
 
@@ -53,6 +53,9 @@ impl Group {
 /// The node in texts: Cilium's chart relabels `node`, without it the scrape's address tells.
 const NODE: &str = "{{ or $labels.node $labels.instance }}";
 
+/// Follows Grafana's address: the dashboard's uid, for the alert's node where its series have that label.
+const DASHBOARD: &str = "/d/ctmon{{ with $labels.node }}?var-node={{ . }}{{ end }}";
+
 /// Its name follows.
 const CRD_HEAD: &str = "\
 apiVersion: monitoring.coreos.com/v1
@@ -104,6 +107,9 @@ pub fn write(
     }
     if let Some(runbooks) = &options.runbooks {
         let _ = write!(flags, " --runbooks {runbooks}");
+    }
+    if let Some(grafana) = &options.grafana {
+        let _ = write!(flags, " --grafana {grafana}");
     }
     let name = group.name();
     let text = format!("groups:\n  - name: {name}\n    rules:\n{rules}");
@@ -180,6 +186,9 @@ fn rule_text(alert: &Text<'_>, options: &Options) -> String {
     // A dead link in an alert is worse than none.
     if let Some(runbooks) = &options.runbooks {
         let _ = writeln!(text, "          runbook_url: {runbooks}/{}.md", alert.name);
+    }
+    if let Some(grafana) = &options.grafana {
+        let _ = writeln!(text, "          dashboard_url: '{grafana}{DASHBOARD}'");
     }
     text
 }

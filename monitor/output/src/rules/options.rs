@@ -1,6 +1,6 @@
-//! What differs from one installation to the next: the label that tells clusters apart, and where the runbooks are read.
+//! What differs from one installation to the next: the label that tells clusters apart, where the runbooks are read, and where Grafana is.
 //!
-//! In: what the user typed, and the home this binary was built with. Out: both, fit to stand in a rule.
+//! In: what the user typed, and the home this binary was built with. Out: all three, fit to stand in a rule.
 //! Must not: let anything through that changes the expression or the file around it.
 
 /// Where there is one: the address of the repository, set by whoever builds releases of it.
@@ -33,6 +33,8 @@ pub enum OptionError {
     Taken(String),
     #[error("{0:?} is no address of runbooks: http:// or https://, without spaces, quotes and braces")]
     NoAddress(String),
+    #[error("{0:?} is no address of Grafana: http:// or https://, without spaces, quotes, braces, ? and #")]
+    NoGrafana(String),
 }
 
 /// What the rules are written for.
@@ -40,11 +42,13 @@ pub enum OptionError {
 pub struct Options {
     pub(super) cluster: String,
     pub(super) runbooks: Option<String>,
+    /// Grafana, below which the dashboard has a fixed path.
+    pub(super) grafana: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cluster: CLUSTER.to_owned(), runbooks: None }
+        Self { cluster: CLUSTER.to_owned(), runbooks: None, grafana: None }
     }
 }
 
@@ -55,10 +59,22 @@ impl Options {
         Self::with_home(cluster, runbooks, HOME.filter(|home| !home.is_empty()))
     }
 
+    /// With the dashboard in Grafana at this address, none if it is empty. Nobody but the user knows one.
+    pub fn with_grafana(self, url: &str) -> Result<Self, OptionError> {
+        let refused = || OptionError::NoGrafana(url.to_owned());
+        let grafana = match url {
+            "" => None,
+            _ if url.contains(['?', '#']) => return Err(refused()),
+            _ => Some(address(url).map_err(|_| refused())?),
+        };
+        Ok(Self { grafana, ..self })
+    }
+
     fn with_home(cluster: &str, runbooks: Option<&str>, home: Option<&str>) -> Result<Self, OptionError> {
         let of_home = || home.map(|home| format!("{}/blob/HEAD/deploy/runbooks", home.trim_end_matches('/')));
         let runbooks = runbooks.map(str::to_owned).or_else(of_home).filter(|address| !address.is_empty());
-        Ok(Self { cluster: label(cluster)?, runbooks: runbooks.as_deref().map(address).transpose()? })
+        let runbooks = runbooks.as_deref().map(address).transpose()?;
+        Ok(Self { cluster: label(cluster)?, runbooks, grafana: None })
     }
 }
 
@@ -136,6 +152,16 @@ mod tests {
         assert_eq!(runbooks(Some(""), home), Ok(None));
         assert_eq!(Options::with_home(CLUSTER, None, None), Ok(Options::default()));
         assert!(runbooks(None, Some("not a home")).is_err());
+    }
+
+    #[test]
+    fn grafana_is_an_address_that_a_path_can_follow() {
+        let grafana = |url| Options::default().with_grafana(url).map(|options| options.grafana);
+        assert_eq!(grafana("https://a.example/grafana/"), Ok(Some("https://a.example/grafana".to_owned())));
+        assert_eq!(grafana(""), Ok(None));
+        for url in ["a.example", "https://a.example/?orgId=1", "https://a.example/#x", "https://a b"] {
+            assert_eq!(grafana(url), Err(OptionError::NoGrafana(url.to_owned())));
+        }
     }
 
     /// Every line of the error is one.

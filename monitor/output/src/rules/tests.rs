@@ -128,6 +128,18 @@ fn each_alert_links_to_its_page_where_the_runbooks_are_known() {
     assert_eq!(linked, defaults().thresholds.iter().count() + cluster::ALERTS.len());
 }
 
+#[test]
+fn each_alert_links_to_its_node_in_grafana_where_that_is_known() {
+    let options = Options::default().with_grafana("https://grafana.example/").expect("an address");
+    for (group, ..) in GROUPS {
+        let text = printed_for(&defaults(), &options, group, Format::Plain);
+        assert!(text.contains(" --grafana https://grafana.example`"), "{text}");
+        let link = "\n          dashboard_url: 'https://grafana.example/d/ctmon{{ with $labels.node }}?var-node={{ . }}{{ end }}'\n";
+        assert!(text.split("      - alert: ").skip(1).all(|rule| rule.ends_with(link)), "{text}");
+        assert!(!printed(&defaults(), group, Format::Plain).contains("dashboard_url"));
+    }
+}
+
 fn promtool(arguments: &[&str], files: &[PathBuf]) {
     let output = Command::new("promtool").args(arguments).args(files).output().unwrap_or_else(|error| {
         panic!(

@@ -95,7 +95,11 @@ fn check(map: &MapName, info: &MapInfo) -> Result<(), MapProblem> {
     if info.map_type != LRU_HASH {
         return Err(MapProblem {
             reason: ProblemReason::Type,
-            detail: format!("map {} is of type {}, expected {LRU_HASH} (LRU hash)", map.name, info.map_type),
+            detail: format!(
+                "map {} is of type {}, expected {LRU_HASH} (LRU hash)",
+                map.with_aliases(),
+                info.map_type
+            ),
         });
     }
     let (key_size, value_size) = map.shape().sizes();
@@ -104,7 +108,9 @@ fn check(map: &MapName, info: &MapInfo) -> Result<(), MapProblem> {
             reason: ProblemReason::Layout,
             detail: format!(
                 "map {} has keys of {} and values of {} bytes, expected {key_size} and {value_size}",
-                map.name, info.key_size, info.value_size
+                map.with_aliases(),
+                info.key_size,
+                info.value_size
             ),
         });
     }

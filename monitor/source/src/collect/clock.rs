@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use monitor_abi::class::Due;
 use monitor_model::clock::{Clock, ClockNow, Clocks};
+use monitor_model::one_line::one_line;
 use monitor_model::snapshot::{ClockFacts, MapScan};
 
 use crate::bpf::{Kernel, Link};
@@ -132,7 +133,7 @@ fn detect<'l>(kernel: &mut Kernel, conntrack: impl Iterator<Item = &'l Link>) ->
             if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         if let Err(error) = sampled {
-            tracing::debug!(%error, "failed to sample lifetimes");
+            tracing::debug!(error = one_line(&error), "failed to sample lifetimes");
         }
     }
     votes.verdict()

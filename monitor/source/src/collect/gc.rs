@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use monitor_model::clock::ClockNow;
+use monitor_model::one_line::one_line;
 use monitor_model::snapshot::{Content, KernelCount, MapState};
 
 use super::LOG_INTERVAL;
@@ -37,7 +38,7 @@ impl Gc {
             let now = sys::monotonic();
             if self.logged.is_none_or(|logged| now.saturating_sub(logged) >= LOG_INTERVAL) {
                 self.logged = Some(now);
-                tracing::warn!(%error, "failed to read the kernel's own count of entries");
+                tracing::warn!(error = one_line(&error), "failed to read the kernel's own count of entries");
             }
             Vec::new()
         });

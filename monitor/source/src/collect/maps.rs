@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use monitor_model::map_name::{self, MapName, MapProblem};
+use monitor_model::one_line::one_line;
 
 use super::evictions::EvictionTotals;
 use super::walk::{Followed, Walk, scan_problem};
@@ -126,7 +127,7 @@ impl Maps {
     fn close(&mut self, name: &MapName, kernel: &mut Kernel, evictions: &mut EvictionTotals) {
         let Some(map) = self.open.remove(name) else { return };
         if let Err(error) = evictions.unfollow(kernel.tracker(), name) {
-            tracing::warn!(map_name = %name, %error, "failed to stop counting evictions: the old map is kept open");
+            tracing::warn!(map_name = %name, error = one_line(&error), "failed to stop counting evictions: the old map is kept open");
             self.not_closed.push(map);
         }
     }

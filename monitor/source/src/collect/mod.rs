@@ -23,6 +23,7 @@ use monitor_model::classifier::stale_after_units;
 use monitor_model::drops::Drops;
 use monitor_model::eviction_plan::Choice;
 use monitor_model::map_name::{self, MapName, MapProblem};
+use monitor_model::one_line::one_line;
 use monitor_model::snapshot::{Content, Evictions, MapState, Snapshot, SourceState, TargetState, Totals};
 use monitor_model::target::TargetIndex;
 use monitor_model::walk::{WalkEvent, WalkVisitor};
@@ -106,7 +107,7 @@ impl Collector {
         if settings.evictions != self.settings.evictions
             && let Err(error) = self.kernel.watch_evictions(settings.evictions)
         {
-            tracing::error!(%error, "failed to change how evictions are followed");
+            tracing::error!(error = one_line(&error), "failed to change how evictions are followed");
         }
         if settings.clock != self.settings.clock {
             self.clock.configure(settings.clock);
@@ -250,7 +251,7 @@ impl Collector {
         self.find_clock();
         let targets = self.kernel.target_words();
         if let Err(error) = self.kernel.tracker().judge_by(self.clock.mode(), targets) {
-            tracing::warn!(%error, "failed to tell the eviction program its clock");
+            tracing::warn!(error = one_line(&error), "failed to tell the eviction program its clock");
         }
         self.count();
         opened.into_iter().map(|(opened, name)| self.map_state(name, opened, now)).collect()
@@ -280,7 +281,7 @@ impl Collector {
                 self.odd_logged = Some(now);
             }
             if let Err(error) = self.evictions.follow(self.kernel.tracker(), name, found.address) {
-                tracing::warn!(map_name = %name, %error, "failed to start counting evictions");
+                tracing::warn!(map_name = %name, error = one_line(&error), "failed to start counting evictions");
             }
         }
         let present = map.present(&self.settings.host, self.gc.count_of(map.open.info.id));
@@ -300,7 +301,7 @@ impl Collector {
     fn read_evictions(&mut self, wall: SystemTime, monotonic: Duration) -> Evictions {
         let names = Names { targets: &self.targets.index, clock: &self.clock, wall, monotonic };
         if let Err(error) = self.evictions.read(self.kernel.tracker(), &names) {
-            tracing::warn!(%error, "failed to read what was evicted");
+            tracing::warn!(error = one_line(&error), "failed to read what was evicted");
         }
         self.evictions.evictions(self.kernel.tracker(), &names)
     }

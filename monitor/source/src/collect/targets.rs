@@ -6,6 +6,7 @@
 
 use std::time::SystemTime;
 
+use monitor_model::one_line::one_line;
 use monitor_model::prefix::Prefix;
 use monitor_model::snapshot::HostTargetFacts;
 use monitor_model::target::tables::TargetWords;
@@ -84,7 +85,10 @@ impl Collector {
         if found != self.targets.found {
             match self.retarget(Targets::with_host(&self.settings.targets, found)) {
                 Ok(()) => self.targets.log_change(),
-                Err(error) => tracing::error!(%error, "failed to follow the host's servers: trying again"),
+                Err(error) => tracing::error!(
+                    error = one_line(&error),
+                    "failed to follow the host's servers: trying again"
+                ),
             }
         }
         storage

@@ -61,6 +61,21 @@ impl Host {
     }
 }
 
+/// There is no procfs where it was looked for: everything read of the node would be absent, and look like nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("{path} is not a procfs: mount the node's /proc there, or name its place with --procfs")]
+pub struct NoProcfs {
+    path: PathBuf,
+}
+
+/// Makes sure that the path is a procfs: by its kind, or by what every one has, the first process and the one that looks.
+pub fn check_procfs(path: &Path) -> Result<(), NoProcfs> {
+    const PROC_SUPER_MAGIC: i128 = 0x9fa0;
+    let by_kind = rustix::fs::statfs(path).is_ok_and(|found| i128::from(found.f_type) == PROC_SUPER_MAGIC);
+    let is_one = by_kind || ["1", "self"].iter().any(|name| path.join(name).symlink_metadata().is_ok());
+    is_one.then_some(()).ok_or_else(|| NoProcfs { path: path.to_owned() })
+}
+
 /// One reading of one source: `Ok(None)` is off, an error is down.
 pub type Sample<T> = Result<Option<T>, HostError>;
 
@@ -146,6 +161,17 @@ mod tests {
         assert!(read_optional(&dir.path().join("file/below")).unwrap().is_none());
         let error = read_optional(dir.path()).unwrap_err().to_string();
         assert!(error.starts_with("failed to read /") && error.contains("directory"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_that_is_no_procfs_is_refused() {
+        let dir = TempDir::new();
+        let error = check_procfs(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("is not a procfs") && error.contains("--procfs"), "{error}");
+        std::os::unix::fs::symlink("/proc/self", dir.path().join("self")).unwrap();
+        check_procfs(dir.path()).unwrap();
+        check_procfs(Path::new("/proc")).unwrap();
+        check_procfs(Path::new("/nowhere")).unwrap_err();
     }
 
     #[test]

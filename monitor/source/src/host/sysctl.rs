@@ -7,17 +7,18 @@
 use std::path::PathBuf;
 
 use monitor_decode::host::sysctl::{parse_file_nr, parse_sysctl};
-use monitor_model::host::sysctl::{FileHandles, Sysctl};
+use monitor_model::host::sysctl::{FileHandles, Sysctl, dotted, path_of_dotted};
 
 use super::net_scope::read_net_scope;
 use super::{Host, HostError, Sample, in_file, read_optional};
 
-/// One sysctl by its dotted name; `Ok(None)`: this kernel has none of that name.
+/// One sysctl by its name; `Ok(None)`: this kernel has none of that name.
 pub fn read_sysctl(host: &Host, name: &str) -> Sample<Sysctl> {
-    let Some(path) = sysctl_path(host, name) else { return Ok(None) };
+    let Some(name) = dotted(name) else { return Ok(None) };
+    let Some(path) = sysctl_path(host, &name) else { return Ok(None) };
     let Some(bytes) = read_optional(&path)? else { return Ok(None) };
     let scope = name.starts_with("net.").then(|| read_net_scope(host));
-    parse_sysctl(name, &bytes, scope).map(Some).map_err(in_file(&path))
+    parse_sysctl(&name, &bytes, scope).map(Some).map_err(in_file(&path))
 }
 
 /// Open file handles of the whole node and their limit.
@@ -27,18 +28,15 @@ pub fn read_file_handles(host: &Host) -> Sample<FileHandles> {
     parse_file_nr(&bytes).map(Some).map_err(in_file(&path))
 }
 
-/// Dots become slashes, and (as in sysctl(8)) a slash in the name stands for a dot of an interface's name:
-/// `net.ipv4.conf.eth0/100.rp_filter`. `None` for what is not a name: nothing may climb out of `/proc/sys`.
-fn sysctl_path(host: &Host, name: &str) -> Option<PathBuf> {
-    let mut path = host.proc("sys");
-    for part in name.split('.') {
-        let part = part.replace('/', ".");
-        if part.is_empty() || part == "." || part == ".." || part.contains('\0') {
-            return None;
-        }
-        path.push(part);
-    }
-    Some(path)
+/// Below `/proc/sys` by the dotted form of the name. `None` for what is not a name.
+fn sysctl_path(host: &Host, dotted: &str) -> Option<PathBuf> {
+    path_of_dotted(dotted).map(|path| host.proc("sys").join(path))
+}
+
+/// Whether there is a file below `/sys` of this name, dotted like a sysctl's.
+#[must_use]
+pub fn has_sysfs(host: &Host, dotted: &str) -> bool {
+    path_of_dotted(dotted).is_some_and(|path| host.sys(&path).exists())
 }
 
 /// Reads many names: what is absent is left out of the values and named in `absent`.
@@ -74,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_becomes_a_path_below_proc_sys_or_nothing() {
+    fn a_name_becomes_a_path_of_dotted_or_nothing() {
         let host = Host { procfs: "/p".into(), ..Host::default() };
         let check = |name: &str, path: Option<&str>| {
             assert_eq!(sysctl_path(&host, name), path.map(PathBuf::from), "{name}");
@@ -105,6 +103,29 @@ mod tests {
         symlink("net:[1]", dir.path().join("proc/1/ns/net")).unwrap();
         assert_eq!(scope(), Some(NetScope::Node));
         assert_eq!(read_sysctl(&host, "fs.file-max").unwrap().unwrap().scope, None);
+    }
+
+    #[test]
+    fn an_interface_with_a_dot_is_read_by_either_spelling() {
+        let dir = TempDir::new();
+        dir.write("proc/sys/net/ipv4/conf/eth0.100/rp_filter", b"2\n");
+        for name in ["net.ipv4.conf.eth0/100.rp_filter", "net/ipv4/conf/eth0.100/rp_filter"] {
+            let sysctl = read_sysctl(&dir.host(), name).unwrap().unwrap();
+            assert_eq!(
+                (sysctl.name.as_str(), sysctl.text.as_str()),
+                ("net.ipv4.conf.eth0/100.rp_filter", "2")
+            );
+            assert!(sysctl.scope.is_some(), "{name}: whose network namespace answered is asked");
+        }
+    }
+
+    #[test]
+    fn files_below_sys_are_looked_for_by_their_dotted_name() {
+        let dir = TempDir::new();
+        dir.write("sys/module/nfs/parameters/a", b"1\n");
+        assert!(has_sysfs(&dir.host(), "module.nfs.parameters.a"));
+        assert!(!has_sysfs(&dir.host(), "module.nfs.parameters.b"));
+        assert!(!has_sysfs(&dir.host(), "../../../etc.passwd"));
     }
 
     #[test]

@@ -12,10 +12,11 @@ use anyhow::Context as _;
 use monitor_check::files::Files;
 use monitor_check::history::History;
 use monitor_check::lookback::Lookback;
-use monitor_check::transitions::Transitions;
+use monitor_check::transitions::{SourceTransition, SourceTransitions, Transitions};
 use monitor_check::{Reading, findings, readings};
 use monitor_config::Settings;
 use monitor_model::drops::Drops;
+use monitor_model::one_line::one_line;
 use monitor_model::served::{Stats, WebStatus};
 use monitor_model::snapshot::Snapshot;
 use monitor_model::snapshot::deep::DeepOutcome;
@@ -38,8 +39,8 @@ const COUNT_EVERY: Duration = Duration::from_secs(1);
 pub(super) enum Order {
     /// Follow these settings from now on.
     Settings(Box<(Settings, CollectSettings, Reload)>),
-    /// A reload failed: the old settings stay, and the metric says so.
-    ReloadFailed,
+    /// A reload failed, for this reason in one line: the old settings stay, and metric, page and `ctmon check` say so.
+    ReloadFailed(String),
 }
 
 /// Where the thread's results go.
@@ -66,7 +67,9 @@ pub(super) fn start(
         stats,
         inbox,
         reload: reloaded_now(),
+        refusal: None,
         transitions: Transitions::default(),
+        source_transitions: SourceTransitions::default(),
         lookback: Lookback::default(),
         deep: DeepScan::default(),
         scarce_ports: None,
@@ -94,7 +97,10 @@ struct Scanner {
     stats: Arc<Stats>,
     inbox: mpsc::Receiver<Order>,
     reload: Reload,
+    /// Why the last reload failed.
+    refusal: Option<String>,
     transitions: Transitions,
+    source_transitions: SourceTransitions,
     lookback: Lookback,
     deep: DeepScan,
     /// What [`Drops::scarce_ports`] said at the last snapshot.
@@ -144,6 +150,7 @@ impl Scanner {
     fn check_and_publish(&mut self, snapshot: &Snapshot, taken: Instant) -> Result<(), ()> {
         let readings = readings(snapshot, &self.settings);
         self.log_transitions(&readings, snapshot.monotonic);
+        self.log_sources(snapshot);
         self.lookback.observe(snapshot, &self.settings);
         self.publish(snapshot, &readings, taken)
     }
@@ -165,9 +172,6 @@ impl Scanner {
     fn scan_deep(&mut self, snapshot: &mut Snapshot, now: Instant) {
         (self.deep_at, self.ports_ran_short) = (Some(now), false);
         let outcome = self.deep.run(&mut self.collector, snapshot, &self.settings.snat_port_range);
-        if let Some(error) = &outcome.source.error {
-            tracing::warn!(error, "the deep scan could not tell everything");
-        }
         snapshot.attach(&outcome);
         self.deep_found = Some(outcome);
     }
@@ -191,6 +195,17 @@ impl Scanner {
         }
     }
 
+    /// Logs every source that went down or came back, and one that is down for another reason.
+    fn log_sources(&mut self, snapshot: &Snapshot) {
+        for SourceTransition { name, reason } in self.source_transitions.next(&snapshot.sources) {
+            if let Some(reason) = reason {
+                tracing::warn!(source = name, reason, "source is down");
+            } else {
+                tracing::info!(source = name, "source is back");
+            }
+        }
+    }
+
     fn publish(&self, snapshot: &Snapshot, readings: &[Reading], taken: Instant) -> Result<(), ()> {
         let mut page = Vec::with_capacity(64 * 1024);
         let web = self.web.status();
@@ -210,6 +225,8 @@ impl Scanner {
         let view = View { snapshot, findings: &findings };
         let rendered = Rendered::new(index(Some(view)), page, taken, snapshot.interval);
         self.publish.victims.send_replace(local::of_victims(&snapshot.evictions, &self.settings));
+        // Not before: the page is for everyone, and an error repeats words of the file.
+        history.files.config_problem.clone_from(&self.refusal);
         self.publish.history.send_replace(local::of_history(&history));
         self.publish.pages.send(Arc::new(rendered)).map_err(|_| ())
     }
@@ -221,6 +238,7 @@ impl Scanner {
         };
         Files {
             config_refused: !self.reload.successful,
+            config_problem: None,
             web_refused: web.map(|web| web.refused.is_some()),
             certificate_left: web.and_then(|web| web.not_after).map(left),
         }
@@ -246,16 +264,19 @@ impl Scanner {
             Ok(Order::Settings(order)) => {
                 let (settings, collect, reload) = *order;
                 self.settings = settings;
-                self.reload = reload;
+                (self.reload, self.refusal) = (reload, None);
                 // Counts by target belong to the old targets.
                 self.forget_deep();
                 if let Err(error) = self.collector.reconfigure(collect) {
-                    tracing::error!(%error, "failed to load the new targets into the kernel");
+                    tracing::error!(
+                        error = one_line(&error),
+                        "failed to load the new targets into the kernel"
+                    );
                 }
                 Wait::Now
             }
-            Ok(Order::ReloadFailed) => {
-                self.reload.successful = false;
+            Ok(Order::ReloadFailed(why)) => {
+                (self.reload.successful, self.refusal) = (false, Some(why));
                 Wait::Now
             }
             Err(RecvTimeoutError::Timeout) => Wait::Due,

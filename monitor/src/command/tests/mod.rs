@@ -113,6 +113,8 @@ fn filters_count_what_grep_counts() {
     check_count("--stale --address 192.168.100.180", 183);
     check_count("--target none", 399 - grep(&["192.168.100.180:"], &[]));
     check_count("--state closed", grep(&["RxClosing TxClosing"], &[]));
+    check_count("--state CLOSED", grep(&["RxClosing TxClosing"], &[]));
+    check_count("--direction Service --limit 0", grep(&[" SVC "], &[]));
     check_count("--state rx_closing,closed", grep(&["RxClosing"], &[]));
     check_count("--state opening", grep(&["TCP", "[ ]"], &[]));
     check_count("--direction service", grep(&[" SVC "], &[]));
@@ -198,7 +200,12 @@ fn names_that_no_target_has_are_refused_with_those_there_are() {
     assert!(refusal::<ListArgs>("--state dead").contains("use one of rx_closing, tx_closing, closed"));
     assert!(refusal::<NatArgs>("--direction up").contains("use one of out, in, service, related"));
     assert!(refusal::<ListArgs>("--address nas").contains("is not an IP address or a CIDR"));
-    assert!(refusal::<ListArgs>("--limit 0").contains("--limit"));
+    assert!(refusal::<ListArgs>("--limit=-1").contains("--limit"));
+    let unknown = refusal::<ListArgs>("--map ct5_global");
+    assert!(
+        unknown.contains("use one of ct4_global (ct_tcp, bpf.ctTcpMax), ct_any4_global (ct_any, "),
+        "{unknown}"
+    );
 }
 
 #[test]
@@ -320,9 +327,10 @@ fn json_has_one_object_per_entry_and_the_documented_keys() {
 #[test]
 fn a_map_that_did_not_come_is_an_error_after_what_did() {
     let mut out = Vec::new();
-    let args: NatArgs = parse("--count --map snat_v4_external,cilium_snat_v9");
+    let args: NatArgs = parse("--count --map snat_v4_external,cilium_ct4_global");
     let error = nat::print(&args, &classifier(), walk(&NAT_ORDER, None), &mut out).unwrap_err();
-    assert!(error.to_string().starts_with("map cilium_snat_v9 is not there"), "{error}");
+    let expected = "map ct4_global (ct_tcp, bpf.ctTcpMax) is not among the maps that were read: snat_v4_external (nat, bpf.natMax), ";
+    assert!(error.to_string().starts_with(expected), "{error}");
     assert_eq!(out, b"490\n");
 }
 

@@ -116,7 +116,7 @@ fn what_cannot_be_read_is_down_and_absent() {
 fn every_log_pattern_is_there_at_zero_from_the_start() {
     let settings = parse("logs: [{preset: trident-qnap}]");
     let dir = TempDir::new();
-    dir.write("pods/trident_controller_uid/main/0.log", b"");
+    dir.write("pods/trident_trident-controller_uid/main/0.log", b"");
     let page = page(&crate::testing::snapshot(&dir.host(), &settings), &settings);
     assert_eq!(lines(&page, "ctmon_log_matches_total").len(), settings.logs.len());
     assert!(

@@ -16,6 +16,7 @@ use anyhow::Context as _;
 use anyhow::bail;
 use monitor_check::Catalog;
 use monitor_config::{ConfigError, DEFAULT_PATH, Settings};
+use monitor_model::one_line::one_line;
 use tokio::task::spawn_blocking;
 
 use super::super::global::GlobalArgs;
@@ -30,6 +31,8 @@ const POLL: Duration = Duration::from_secs(2);
 const SETTLE: Duration = Duration::from_millis(300);
 /// How many times in a row the content may differ from one reading to the next.
 const MOST_UNSETTLED: u32 = 15;
+/// How much of a refusal is kept: an error repeats what it found, which may be long.
+const MOST_OF_A_REFUSAL: usize = 400;
 
 /// Watches the configuration.
 pub(super) struct Reloader {
@@ -101,8 +104,9 @@ impl Reloader {
                 Settled::As(seen) => self.reload(seen).await,
             };
             let order = order.unwrap_or_else(|error| {
-                tracing::error!("failed to reload the configuration, the old one stays in force: {error:#}");
-                Order::ReloadFailed
+                let why = one_line(error.as_ref());
+                tracing::error!("failed to reload the configuration, the old one stays in force: {why}");
+                Order::ReloadFailed(why.chars().take(MOST_OF_A_REFUSAL).collect())
             });
             orders.send(order).ok().context("the scan thread has ended")?;
         }

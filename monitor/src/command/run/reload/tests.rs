@@ -91,14 +91,17 @@ impl Working {
         self.orders.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{what}: {error}"))
     }
 
-    fn refuses(&self, what: &str) {
-        assert!(matches!(self.order(what), Order::ReloadFailed), "{what} is applied");
+    /// The one line that says why.
+    fn refuses(&self, what: &str) -> String {
+        let Order::ReloadFailed(why) = self.order(what) else { panic!("{what} is applied") };
+        assert!(!why.is_empty() && !why.contains('\n') && why.len() < 2_000, "{what}: {why}");
+        why
     }
 
     fn applies(&self, what: &str) -> Settings {
         match self.order(what) {
             Order::Settings(order) => order.0,
-            Order::ReloadFailed => panic!("{what} is refused"),
+            Order::ReloadFailed(why) => panic!("{what} is refused: {why}"),
         }
     }
 }
@@ -120,7 +123,9 @@ fn half_a_file_is_refused_and_what_it_says_is_done() {
     mounted.write(ONE);
     let working = Working::start(&mounted.path(), Some(ONE));
     mounted.write("");
-    working.refuses("an empty document");
+    assert!(working.refuses("an empty document").contains("the document is empty"));
+    mounted.write(&format!("interval: {}", "x".repeat(9_000)));
+    assert!(working.refuses("a value without an end").contains("interval: `xxx"));
     mounted.write("# to be continued\n---\n");
     working.refuses("a document of comments");
     mounted.write("interval: 1s\ntargets:\n");
