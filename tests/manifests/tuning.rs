@@ -84,7 +84,7 @@ fn no_fragment_uses_a_key_that_is_ignored() -> Result<()> {
 #[test]
 fn the_mounts_have_the_expected_options() -> Result<()> {
     let expected = preset()?.mount_options;
-    let expected = expected.get(&Family::Cifs).context("no options")?;
+    let expected = expected.get(&Family::CIFS).context("no options")?;
     let objects = documents(&tools::text("tuning/smb.yaml")?)?;
     let class = &crate::objects::one(&objects, "StorageClass")?["mountOptions"];
     let volume = &crate::objects::one(&objects, "PersistentVolume")?["spec"]["mountOptions"];

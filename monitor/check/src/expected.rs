@@ -60,21 +60,21 @@ pub(super) fn findings(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding>
     all
 }
 
-/// What Cilium was told and its entries do not show.
+/// What Cilium is configured with and its entries do not show.
 fn not_in_force(snapshot: &Snapshot) -> impl Iterator<Item = Finding> {
     let of = |source| snapshot.timeouts.iter().filter(move |fact| fact.source == source);
-    let pairs = of(TimeoutSource::CiliumConfig).filter_map(move |told| {
-        Some((told, of(TimeoutSource::Entries).find(|shown| shown.class == told.class)?))
+    let pairs = of(TimeoutSource::CiliumConfig).filter_map(move |configured| {
+        Some((configured, of(TimeoutSource::Entries).find(|shown| shown.class == configured.class)?))
     });
     let tolerance = snapshot.timeout_tolerance();
-    pairs.filter(move |(told, shown)| told.value.abs_diff(shown.value) > tolerance).map(|(told, shown)| {
+    pairs.filter(move |(configured, shown)| configured.value.abs_diff(shown.value) > tolerance).map(|(configured, shown)| {
         finding(
             "ct_timeouts",
             Level::WARNING,
             format!(
                 "the timeout {} is {} as Cilium's configuration says, and {} as entries show",
-                told.class.cilium_key(),
-                duration::format(told.value),
+                configured.class.cilium_key(),
+                duration::format(configured.value),
                 duration::format(whole_seconds(shown.value))
             ),
             "restart the agent of this node: it reads its configuration at its start; entries take a timeout over with \
@@ -88,21 +88,21 @@ fn agent_interval(snapshot: &Snapshot) -> Option<Duration> {
     snapshot.agent.as_ref()?.gc_interval.filter(|interval| !interval.is_zero())
 }
 
-/// How a timeout is known that nobody told.
+/// How a timeout is known that is not configured.
 const ENTRIES: &str = "entries show";
 
 /// A timeout in force and how it is known.
 fn timeout(snapshot: &Snapshot, class: TimeoutClass) -> Option<(Duration, &'static str)> {
     if !class.is_lifetime() {
-        let told = snapshot.agent.as_ref()?.ct_timeouts.get(&class)?;
-        return Some((*told, "Cilium's configuration says"));
+        let configured = snapshot.agent.as_ref()?.ct_timeouts.get(&class)?;
+        return Some((*configured, "Cilium's configuration says"));
     }
     let found = snapshot.timeout(class)?;
-    let told = snapshot
+    let configured = snapshot
         .timeouts
         .iter()
         .any(|fact| fact.class == class && fact.source == TimeoutSource::CiliumConfig);
-    Some((found, if told { "Cilium's configuration says" } else { ENTRIES }))
+    Some((found, if configured { "Cilium's configuration says" } else { ENTRIES }))
 }
 
 /// Neither passes nor entries are exact to a fraction of a second: it would only look exact.
@@ -187,21 +187,21 @@ mod tests {
     #[test]
     fn what_cilium_was_told_and_entries_do_not_show_is_told() {
         let settings = defaults();
-        let check = |told: u64, shown: u64, interval: Option<u64>, expected: &[&str]| {
+        let check = |configured: u64, shown: u64, interval: Option<u64>, expected: &[&str]| {
             let mut snapshot = nothing(&settings);
             let fact = |source, seconds| {
                 let value = Duration::from_secs(seconds);
                 TimeoutFact { class: TimeoutClass::Fin, source, value }
             };
             snapshot.timeouts =
-                vec![fact(TimeoutSource::CiliumConfig, told), fact(TimeoutSource::Entries, shown)];
+                vec![fact(TimeoutSource::CiliumConfig, configured), fact(TimeoutSource::Entries, shown)];
             snapshot.agent = interval.map(|seconds| AgentConfig {
                 monitor_aggregation_interval: Some(Duration::from_secs(seconds)),
                 ..AgentConfig::default()
             });
             let evidence: Vec<_> =
                 findings(&snapshot, &settings).into_iter().map(|finding| finding.evidence).collect();
-            assert_eq!(evidence, expected, "{told} {shown} {interval:?}");
+            assert_eq!(evidence, expected, "{configured} {shown} {interval:?}");
         };
         check(10, 10, None, &[]);
         check(10, 17, None, &[]);

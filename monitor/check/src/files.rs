@@ -1,11 +1,11 @@
 //! The files the running daemon was given, and a certificate among them that ends.
 //!
-//! In: what the daemon tells of them. Out: plain data, a finding.
+//! In: what the daemon knows of them. Out: plain data, a finding.
 //! Must not: repeat why the web configuration was refused: it holds secrets. The log says it.
 
 use crate::finding::{Finding, Level, own};
 
-/// So many seconds before its end a certificate is told of: whoever renews it by hand has a weekend, and what renews it by
+/// So many seconds before its end a certificate is reported: whoever renews it by hand has a weekend, and what renews it by
 /// itself is late.
 const SOON: f64 = 3.0 * DAY;
 const DAY: f64 = 86_400.0;

@@ -20,11 +20,11 @@ pub struct Finding {
     pub advice: String,
 }
 
-/// How much a finding weighs; what could not be told weighs most.
+/// How much a finding weighs; what is unknown weighs most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Level {
     Of(Severity),
-    /// Something could not be told.
+    /// Something is unknown.
     Unknown,
 }
 

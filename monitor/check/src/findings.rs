@@ -9,10 +9,10 @@ use monitor_model::eviction_plan::{Mode, Plan, Reason};
 use monitor_model::snapshot::Snapshot;
 
 use crate::alerts::unwatched::UNWATCHED;
-use crate::alerts::{Condition, DEFINITIONS, Definition, Evidence};
+use crate::alerts::{Condition, DEFINITIONS, Definition, Evidence, Reading, Words, definition_of};
 use crate::finding::{Finding, Level, own};
 use crate::history::History;
-use crate::readings::Reading;
+use crate::lookback::reading::LookbackReading;
 use crate::{deep, expected, gc, hold, storage, tuning};
 
 /// Every finding of a snapshot with its readings and what a daemon remembers, the heaviest first.
@@ -25,7 +25,7 @@ pub fn findings(
 ) -> Vec<Finding> {
     let evidence = Evidence { snapshot, history, settings };
     let mut all = of_readings(readings, &evidence);
-    all.extend(history.iter().flat_map(|history| history.findings(settings)));
+    all.extend(history.iter().flat_map(|history| of_lookback(history, settings)));
     all.extend(DEFINITIONS.iter().filter_map(|alert| alert.findings).flat_map(|find| find(&evidence)));
     all.extend(history.and_then(|history| history.files.certificate()));
     all.extend(tuning::circumstances(snapshot, settings));
@@ -36,6 +36,22 @@ pub fn findings(
     all.extend(storage::circumstances(snapshot, settings));
     all.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     all
+}
+
+/// A finding for each series whose lookback window is beyond its threshold.
+pub(crate) fn of_lookback(history: &History, settings: &Settings) -> Vec<Finding> {
+    history.beyond(settings).filter_map(explain_lookback).collect()
+}
+
+/// `None` for an alert that does not look back.
+fn explain_lookback(reading: &LookbackReading) -> Option<Finding> {
+    let Condition::Lookback { words, .. } = definition_of(reading.alert)?.condition else { return None };
+    let Words { evidence, advice } = words(reading);
+    Some(Finding {
+        map_name: reading.map_name.clone(),
+        target: reading.target.clone(),
+        ..own(reading.alert.name, Level::Of(reading.severity), &evidence, &advice)
+    })
 }
 
 /// One finding for each alert and series that is beyond its threshold: of several severities the gravest.
@@ -54,10 +70,8 @@ fn of_readings(readings: &[Reading], evidence: &Evidence<'_>) -> Vec<Finding> {
 
 /// Whether the finding of another alert about the same map says it too.
 fn is_outdone(reading: &Reading, readings: &[Reading]) -> bool {
-    reading.definition.outdone_by.is_some_and(|name| {
-        let mut others = readings.iter().filter(|other| other.active && other.map_name == reading.map_name);
-        others.any(|other| other.alert().name == name)
-    })
+    let mut others = readings.iter().filter(|other| other.active && other.map_name == reading.map_name);
+    others.any(|other| other.definition.outdoes == Some(reading.alert().name))
 }
 
 fn same_series(a: &Finding, b: &Finding) -> bool {
@@ -82,7 +96,7 @@ fn explain(reading: &Reading, evidence: &Evidence<'_>) -> Option<Finding> {
     Some(hold::waiting(finding, reading, evidence))
 }
 
-/// What could not be told.
+/// What is unknown, and why.
 fn unknowns(snapshot: &Snapshot) -> Vec<Finding> {
     let mut all = Vec::new();
     let conntrack = || snapshot.present().filter(|(map, _)| map.map.is_conntrack());

@@ -1,6 +1,6 @@
-//! Findings that need memory: what the daemon saw since it began.
+//! What the daemon saw since it began.
 //!
-//! In: what the daemon remembers, a snapshot of the same maps, settings. Out: findings.
+//! In: lookback windows, what has been active for how long, a snapshot of the same maps. Out: [`History`].
 //! Must not: speak for other maps than those it was asked about.
 
 use std::time::Duration;
@@ -9,12 +9,9 @@ use monitor_config::Settings;
 use monitor_model::alert::{Alert, Severity};
 use monitor_model::snapshot::{Content, GcFacts, Snapshot};
 
-use crate::alerts::{Condition, Words, definition_of};
 use crate::files::Files;
 use crate::finding::{Finding, Level, own};
-use crate::lookback::{Lookback, LookbackReading};
-use crate::readings::Reading;
-use crate::transitions::Transitions;
+use crate::lookback::reading::LookbackReading;
 
 /// What a running daemon knows and one collection cannot.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +21,7 @@ pub struct History {
     pub lookback: Vec<LookbackReading>,
     /// The files it was given.
     pub files: Files,
-    /// How long what one snapshot tells has been so.
+    /// How long what one snapshot shows has been so.
     pub active: Vec<Active>,
 }
 
@@ -54,23 +51,13 @@ pub struct Active {
 impl History {
     /// What the daemon remembers at this snapshot.
     #[must_use]
-    pub fn of(
-        lookback: &Lookback,
-        transitions: &Transitions,
-        snapshot: &Snapshot,
-        settings: &Settings,
-    ) -> Self {
+    pub fn of(snapshot: &Snapshot, lookback: Vec<LookbackReading>, active: Vec<Active>) -> Self {
         let maps = snapshot.present().map(|(map, present)| Followed {
             map_name: map.map.name.clone(),
             id: present.id,
             gc: present.gc,
         });
-        Self {
-            maps: maps.collect(),
-            lookback: lookback.read(snapshot.monotonic, settings),
-            files: Files::default(),
-            active: transitions.active(snapshot.monotonic),
-        }
+        Self { maps: maps.collect(), lookback, files: Files::default(), active }
     }
 
     /// Whether it is about these maps, by name and id: another daemon may follow another node's, in a test for example.
@@ -81,17 +68,6 @@ impl History {
 
     fn followed(&self, name: &str, id: u32) -> Option<&Followed> {
         self.maps.iter().find(|known| known.map_name == name && known.id == id)
-    }
-
-    /// How long a reading has been active; `None` where the daemon does not know it.
-    #[must_use]
-    pub fn held(&self, reading: &Reading) -> Option<&Active> {
-        self.active.iter().find(|active| {
-            active.alert.name == reading.alert().name
-                && active.severity == reading.severity
-                && active.map_name == reading.map_name
-                && active.target == reading.target
-        })
     }
 
     /// Adds to the snapshot what was seen of the gc.
@@ -121,21 +97,4 @@ impl History {
                 .is_some_and(|limit| reading.alert.side.holds(reading.value, limit))
         })
     }
-
-    /// A finding for each series that is beyond its threshold.
-    #[must_use]
-    pub fn findings(&self, settings: &Settings) -> Vec<Finding> {
-        self.beyond(settings).filter_map(explain).collect()
-    }
-}
-
-/// The finding of a series beyond its threshold; `None` for an alert that does not look back.
-fn explain(reading: &LookbackReading) -> Option<Finding> {
-    let Condition::Lookback { words, .. } = definition_of(reading.alert)?.condition else { return None };
-    let Words { evidence, advice } = words(reading);
-    Some(Finding {
-        map_name: reading.map_name.clone(),
-        target: reading.target.clone(),
-        ..own(reading.alert.name, Level::Of(reading.severity), &evidence, &advice)
-    })
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use monitor_model::duration;
 
-use crate::alerts::Evidence;
+use crate::alerts::{Evidence, Reading};
 use crate::finding::{Finding, Level};
-use crate::readings::Reading;
+use crate::history::{Active, History};
 
 /// Says since when it has been so, and waits as the alert does where that is known.
 pub(super) fn waiting(mut finding: Finding, reading: &Reading, evidence: &Evidence<'_>) -> Finding {
@@ -20,7 +20,7 @@ pub(super) fn waiting(mut finding: Finding, reading: &Reading, evidence: &Eviden
     let hold =
         settings.thresholds.get(reading.alert(), reading.severity).map_or(Duration::ZERO, |rule| rule.hold);
     let whole = duration::format_seconds;
-    let since = match history.map(|history| history.held(reading)) {
+    let since = match history.map(|history| held(history, reading)) {
         None => "; since when cannot be told: ask beside the daemon of this node".to_owned(),
         // It was not so when the daemon looked last.
         Some(None) if hold > Duration::ZERO => {
@@ -41,12 +41,21 @@ pub(super) fn waiting(mut finding: Finding, reading: &Reading, evidence: &Eviden
     finding
 }
 
+/// How long a reading has been active; `None` where the daemon does not know it.
+fn held<'h>(history: &'h History, reading: &Reading) -> Option<&'h Active> {
+    history.active.iter().find(|active| {
+        active.alert.name == reading.alert().name
+            && active.severity == reading.severity
+            && active.map_name == reading.map_name
+            && active.target == reading.target
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::alerts::DEFINITIONS;
     use crate::finding::own;
-    use crate::history::{Active, History};
     use crate::testing::{defaults, nothing};
 
     /// A reading of that alert on one map.

@@ -22,8 +22,8 @@ pub(crate) mod testing;
 pub mod transitions;
 pub mod tuning;
 
-pub use crate::alerts::{ALERTS, Catalog};
+pub use crate::alerts::{ALERTS, Catalog, Reading};
 pub use crate::finding::{Finding, Level};
 pub use crate::findings::findings;
 pub use crate::history::History;
-pub use crate::readings::{Reading, readings};
+pub use crate::readings::readings;

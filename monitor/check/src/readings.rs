@@ -4,32 +4,9 @@
 //! Must not: decide what needs memory: rates and quantiles are for `lookback`, predictions Prometheus's.
 
 use monitor_config::{Settings, Threshold};
-use monitor_model::alert::{Alert, Severity};
 use monitor_model::snapshot::Snapshot;
 
-use crate::alerts::{Condition, Definition, Series, definition_of};
-
-/// One alert of one severity on one series.
-#[derive(Clone, Debug)]
-pub struct Reading {
-    pub definition: &'static Definition,
-    pub severity: Severity,
-    /// Empty where it does not apply.
-    pub map_name: String,
-    /// Empty where it does not apply.
-    pub target: String,
-    /// In the alert's unit.
-    pub value: f64,
-    pub threshold: f64,
-    pub active: bool,
-}
-
-impl Reading {
-    #[must_use]
-    pub const fn alert(&self) -> &'static Alert {
-        &self.definition.alert
-    }
-}
+use crate::alerts::{Condition, Reading, Series, definition_of};
 
 /// Reads every alert that is on and that this snapshot can decide. Unknown is left out, not inactive.
 #[must_use]

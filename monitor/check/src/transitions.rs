@@ -11,8 +11,8 @@ use std::time::Duration;
 use monitor_model::alert::{Alert, Severity};
 use monitor_model::snapshot::SourceState;
 
+use crate::alerts::definition::Reading;
 use crate::history::Active;
-use crate::readings::Reading;
 
 /// What was active at the last snapshot.
 #[derive(Debug, Default)]

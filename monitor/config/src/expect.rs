@@ -176,7 +176,7 @@ impl Preset {
                 .map(|(name, bound)| (name.to_owned(), bound.map(SysctlValue::Number)))
                 .into(),
                 mount_options: [(
-                    Family::Cifs,
+                    Family::CIFS,
                     ["cache=loose", "actimeo=60", "noatime"].map(str::to_owned).to_vec(),
                 )]
                 .into(),

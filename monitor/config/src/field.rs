@@ -11,7 +11,7 @@ use monitor_model::duration;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use crate::keys::Range;
+use crate::range::Range;
 
 /// A value that is checked right where it is read.
 pub(super) trait Field: Sized {

@@ -15,6 +15,7 @@ use monitor_model::{duration, eviction_plan};
 use crate::expect::{self, MAX_SYSCTLS};
 use crate::field::words;
 use crate::logs::{self, MAX_PATTERN_BYTES, MAX_PATTERNS};
+pub use crate::range::Range;
 use crate::raw::{DeepInterval, Interval, StaleAfter};
 use crate::threshold::{Hold, Window};
 use crate::{ClockChoice, Settings};
@@ -43,20 +44,6 @@ pub struct Key {
     pub meaning: &'static str,
     /// The key with a value, as it may stand in the file.
     pub example: &'static str,
-}
-
-/// What a value may be.
-#[derive(Debug)]
-pub enum Range {
-    /// Whatever its kind allows.
-    Any,
-    /// From so many milliseconds to so many.
-    Durations(u64, u64),
-    /// One of these words, written with this between them.
-    Words(fn(&str) -> String),
-    /// At most so many of these.
-    AtMost(usize, &'static str),
-    Text(&'static str),
 }
 
 /// What stands where the key is absent.

@@ -9,6 +9,7 @@ pub mod file;
 pub mod keys;
 pub mod log_preset;
 pub mod logs;
+mod range;
 mod raw;
 mod target;
 #[cfg(test)]

@@ -39,7 +39,7 @@ impl Thresholds {
             alert.severities.iter().map(move |grade| Threshold {
                 alert,
                 severity: grade.severity,
-                rule: Rule::default_of(alert, grade),
+                rule: alert.default_rule(grade),
             })
         };
         Self(alerts.iter().copied().flat_map(grades).collect())

@@ -1,4 +1,4 @@
-//! The kernel's own type information, searched for the offsets no library tells.
+//! The kernel's own type information, searched for the offsets no library knows.
 //!
 //! In: the bytes of /sys/kernel/btf/vmlinux. Out: whether a function exists, where a member of a structure lies.
 //! Must not: copy types: the file has a hundred thousand, and two are asked for.

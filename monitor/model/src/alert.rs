@@ -141,6 +141,17 @@ impl Alert {
         self.name.strip_prefix(PREFIX).unwrap_or(self.name)
     }
 
+    /// How one of its grades is evaluated unless the configuration says otherwise.
+    #[must_use]
+    pub const fn default_rule(&self, grade: &Grade) -> Rule {
+        Rule {
+            value: grade.value,
+            hold: grade.hold,
+            keep_firing_for: self.keep_firing_for,
+            window: self.window,
+        }
+    }
+
     /// The complete `PromQL` expression of one severity.
     ///
     /// `$T` is the threshold the same node exports: one series a node, with which many are compared; where none is

@@ -1,4 +1,4 @@
-//! What a reader of maps is told, step by step.
+//! What a reader of maps is given, step by step.
 //!
 //! In: nothing; the walkers (kernel stream, captured files) produce it. Out: [`WalkEvent`], and the walker's shape.
 //! Must not: own entries: they are borrowed from the walker's buffer, so that memory stays flat.

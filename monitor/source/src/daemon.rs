@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// More than any page of the daemon.
 const MAX_BYTES: u64 = 16 << 20;
-/// How much of a refusal is told.
+/// How much of a refusal is repeated.
 const MOST_OF_A_REFUSAL: usize = 400;
 
 /// Where a daemon listens, as the user wrote it. It may hold a password: what is shown of it does not.
@@ -32,7 +32,7 @@ pub struct DaemonUrl(String);
 impl FromStr for DaemonUrl {
     type Err = Infallible;
 
-    /// Takes any text: what is no address is told by the verb that needs one.
+    /// Takes any text: what is no address is refused by the verb that needs one.
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(Self(text.to_owned()))
     }
@@ -131,7 +131,7 @@ impl Deadline {
     }
 
     /// A socket's own time-out is this one, too.
-    fn told(self, error: io::Error) -> io::Error {
+    fn or_passed(self, error: io::Error) -> io::Error {
         if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) {
             self.passed()
         } else {
@@ -145,9 +145,9 @@ fn ask(place: &Place<'_>, path: &str, deadline: Deadline) -> io::Result<Vec<u8>>
     for address in addresses(place.authority, deadline)? {
         match TcpStream::connect_timeout(&address, deadline.left()?) {
             Ok(stream) => {
-                return exchange(stream, place, path, deadline).map_err(|error| deadline.told(error));
+                return exchange(stream, place, path, deadline).map_err(|error| deadline.or_passed(error));
             }
-            Err(error) => last = deadline.told(error),
+            Err(error) => last = deadline.or_passed(error),
         }
     }
     Err(last)

@@ -7,7 +7,7 @@ use monitor_model::snapshot::Snapshot;
 use super::definition::{Condition, Definition, Series, Words};
 use super::series;
 use crate::finding::format_number;
-use crate::lookback::{LookbackReading, Over};
+use crate::lookback::reading::{LookbackReading, Over};
 
 /// Servers close idle sessions: a reconnect now and then is normal.
 pub(crate) const CIFS_RECONNECTING: Definition = Definition {

@@ -8,10 +8,9 @@ use monitor_model::duration;
 use monitor_model::float::float;
 use monitor_model::snapshot::Snapshot;
 
-use super::definition::{Condition, Definition, Evidence, Series, Words};
+use super::definition::{Condition, Definition, Evidence, Reading, Series, Words};
 use super::series;
 use crate::gc;
-use crate::readings::Reading;
 
 /// The longest interval Cilium's gc drifts to is 12 h: a healthy quiet node gets there, 13 h is late.
 pub(super) const COLLECTION_LAGGING: Definition = Definition {
@@ -50,7 +49,7 @@ pub(super) fn words(reading: &Reading, evidence: &Evidence<'_>) -> Words {
     let dead = scan.count(|cell| OVERDUE.contains(&cell.due));
     let oldest = duration::format(Duration::from_secs(scan.oldest_expired.unwrap_or(0)));
     let outlook = gc::outlook(snapshot);
-    // Where that leads is told once, for all maps.
+    // Where that leads is said once, for all maps.
     let passes = outlook.as_ref().map_or_else(String::new, |outlook| format!("; {}", outlook.passes()));
     let evidence = format!(
         "{dead} of {} entries are past their lifetime, the oldest since {oldest}; the map holds {}{passes}",

@@ -1,15 +1,15 @@
 //! What makes an alert.
 //!
-//! In: nothing. Out: [`Definition`], the type of every value in this folder. Must not: hold one.
+//! In: nothing. Out: [`Definition`], the type of every value in this folder, and what its functions are given and give back.
+//! Must not: hold one.
 
 use monitor_config::Settings;
-use monitor_model::alert::Alert;
+use monitor_model::alert::{Alert, Severity};
 use monitor_model::snapshot::Snapshot;
 
 use crate::finding::Finding;
 use crate::history::History;
-use crate::lookback::{LookbackReading, Over};
-use crate::readings::Reading;
+use crate::lookback::reading::{LookbackReading, Over};
 
 /// An alert, what it reads of a snapshot, and the words of its findings.
 #[derive(Debug)]
@@ -18,13 +18,13 @@ pub struct Definition {
     pub condition: Condition,
     /// Findings beside, or in place of, one for each series that is beyond its threshold.
     pub findings: Option<fn(&Evidence<'_>) -> Vec<Finding>>,
-    /// The alert whose finding about the same map says the same and more.
-    pub outdone_by: Option<&'static str>,
+    /// The alert about the same map whose finding this one's says too.
+    pub outdoes: Option<&'static str>,
     /// Whether the condition comes and goes with every pass of the gc: how long it has held is what counts then.
     pub between_passes: bool,
 }
 
-/// Who can tell whether the condition holds.
+/// What decides whether the condition holds.
 #[derive(Debug)]
 pub enum Condition {
     /// One snapshot: the alert is part of `ctmon_alert_active`.
@@ -33,10 +33,10 @@ pub enum Condition {
         /// `None`: [`Definition::findings`] has them all.
         words: Option<fn(&Reading, &Evidence<'_>) -> Words>,
     },
-    /// Rates and quantiles need memory: Prometheus fires the alert, the daemon's page and `ctmon check` tell what its
+    /// Rates and quantiles need memory: Prometheus fires the alert, the daemon's page and `ctmon check` show what its
     /// lookback window holds.
     Lookback { over: Over, series: fn(&Snapshot) -> Vec<Series>, words: fn(&LookbackReading) -> Words },
-    /// Predictions, and what only somebody else can see.
+    /// Predictions, and what only Prometheus can see.
     Prometheus,
 }
 
@@ -49,6 +49,21 @@ pub struct Series {
     pub subject: String,
     /// In the alert's unit.
     pub value: f64,
+}
+
+/// One alert of one severity on one series.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    pub definition: &'static Definition,
+    pub severity: Severity,
+    /// Empty where it does not apply.
+    pub map_name: String,
+    /// Empty where it does not apply.
+    pub target: String,
+    /// In the alert's unit.
+    pub value: f64,
+    pub threshold: f64,
+    pub active: bool,
 }
 
 /// What there is to speak from.
@@ -69,6 +84,13 @@ pub struct Words {
     pub advice: String,
 }
 
+impl Reading {
+    #[must_use]
+    pub const fn alert(&self) -> &'static Alert {
+        &self.definition.alert
+    }
+}
+
 impl Words {
     pub(crate) fn new(evidence: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { evidence: evidence.into(), advice: advice.into() }
@@ -81,7 +103,7 @@ impl Definition {
         alert: Alert::BASE,
         condition: Condition::Prometheus,
         findings: None,
-        outdone_by: None,
+        outdoes: None,
         between_passes: false,
     };
 }

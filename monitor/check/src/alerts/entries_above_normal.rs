@@ -2,9 +2,8 @@
 
 use monitor_model::alert::{Alert, Grade, SAW_TOOTH, Severity, minutes};
 
-use super::definition::{Condition, Definition, Evidence, Words};
+use super::definition::{Condition, Definition, Evidence, Reading, Words};
 use super::series;
-use crate::readings::Reading;
 
 /// Off by default: what is normal is known only by whoever runs the node.
 pub(super) const ENTRIES_ABOVE_NORMAL: Definition = Definition {

@@ -4,9 +4,8 @@ use monitor_model::alert::{Alert, Grade, Severity, Unit, minutes};
 use monitor_model::host::sysctl::FileHandles;
 use monitor_model::snapshot::{Snapshot, ratio};
 
-use super::definition::{Condition, Definition, Evidence, Series, Words};
+use super::definition::{Condition, Definition, Evidence, Reading, Series, Words};
 use super::series;
-use crate::readings::Reading;
 
 pub(super) const FILE_HANDLES_HIGH: Definition = Definition {
     alert: Alert {

@@ -3,9 +3,8 @@
 use monitor_model::alert::{Alert, Grade, SAW_TOOTH, Severity, minutes};
 use monitor_model::duration;
 
-use super::definition::{Condition, Definition, Evidence, Words};
+use super::definition::{Condition, Definition, Evidence, Reading, Words};
 use super::series;
-use crate::readings::Reading;
 
 /// One closing bit keeps an entry for the full TCP timeout: the gc is not to blame for these.
 pub(super) const HALF_CLOSED_PILE_UP: Definition = Definition {

@@ -5,9 +5,8 @@ use std::net::SocketAddr;
 use monitor_model::alert::{Alert, Grade, Severity, minutes};
 use monitor_model::host::iscsi::{Session, SessionState};
 
-use super::definition::{Condition, Definition, Evidence, Words};
+use super::definition::{Condition, Definition, Evidence, Reading, Words};
 use super::series;
-use crate::readings::Reading;
 use crate::storage::{NAMED, sessions_down};
 
 pub(super) const ISCSI_SESSION_DOWN: Definition = Definition {

@@ -10,7 +10,7 @@ use monitor_model::snapshot::Snapshot;
 use super::definition::{Condition, Definition, Series, Words};
 use super::series::{self, evicted};
 use crate::finding::format_number;
-use crate::lookback::{LookbackReading, Over};
+use crate::lookback::reading::{LookbackReading, Over};
 
 const BOTH: Alert = Alert {
     name: "CtmonLiveEvictions",

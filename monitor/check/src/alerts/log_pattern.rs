@@ -1,4 +1,4 @@
-//! Pod logs match a pattern that somebody configured.
+//! Pod logs match a configured pattern.
 
 use monitor_model::alert::{Alert, Grade, Severity, Unit, minutes};
 use monitor_model::float::float;
@@ -7,7 +7,7 @@ use monitor_model::snapshot::Snapshot;
 use super::definition::{Condition, Definition, Series, Words};
 use super::series;
 use crate::finding::format_number;
-use crate::lookback::{LookbackReading, Over};
+use crate::lookback::reading::{LookbackReading, Over};
 
 /// One rule for all patterns: the label tells them apart, so that each is an alert of its own.
 pub(super) const LOG_PATTERN: Definition = Definition {

@@ -4,10 +4,9 @@ use monitor_model::alert::{Alert, Grade, SAW_TOOTH, Severity, Unit, minutes};
 use monitor_model::map_name::Table;
 use monitor_model::snapshot::{MapScan, ratio};
 
-use super::definition::{Condition, Definition, Evidence, Words};
-use super::{map_full, series};
+use super::definition::{Condition, Definition, Evidence, Reading, Words};
+use super::series;
 use crate::gc;
-use crate::readings::Reading;
 
 /// Per-CPU LRU maps evict long before they are full: their fill says nothing, so that they are left out.
 pub(super) const MAP_FILLING: Definition = Definition {
@@ -25,8 +24,6 @@ pub(super) const MAP_FILLING: Definition = Definition {
         ..Alert::BASE
     },
     condition: Condition::Now { series: |snapshot, _| series::fill_of_maps(snapshot), words: Some(words) },
-    // A map that is full was filling before: one finding says both.
-    outdone_by: Some(map_full::MAP_FULL.alert.name),
     ..Definition::BASE
 };
 

@@ -23,5 +23,7 @@ pub(super) const MAP_FULL: Definition = Definition {
         series: |snapshot, _| series::fill_of_maps(snapshot),
         words: Some(map_filling::words),
     },
+    // A map that is full was filling before: one finding says both.
+    outdoes: Some(map_filling::MAP_FILLING.alert.name),
     ..Definition::BASE
 };

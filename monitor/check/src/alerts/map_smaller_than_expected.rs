@@ -1,12 +1,11 @@
-//! A map is smaller than somebody believes.
+//! A map is smaller than expected.
 
 use monitor_config::Settings;
 use monitor_model::alert::{Alert, Grade, Severity, Side, Unit, minutes};
 use monitor_model::snapshot::{Snapshot, ratio};
 
-use super::definition::{Condition, Definition, Evidence, Series, Words};
+use super::definition::{Condition, Definition, Evidence, Reading, Series, Words};
 use super::series;
-use crate::readings::Reading;
 use crate::tuning::{expected_capacity, mebibytes};
 
 pub(super) const MAP_SMALLER_THAN_EXPECTED: Definition = Definition {

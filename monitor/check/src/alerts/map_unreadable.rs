@@ -3,9 +3,8 @@
 use monitor_model::alert::{Alert, Grade, Severity, minutes};
 use monitor_model::snapshot::{Content, Snapshot};
 
-use super::definition::{Condition, Definition, Evidence, Series, Words};
+use super::definition::{Condition, Definition, Evidence, Reading, Series, Words};
 use super::series;
-use crate::readings::Reading;
 
 pub(super) const MAP_UNREADABLE: Definition = Definition {
     alert: Alert {

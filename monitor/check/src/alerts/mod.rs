@@ -9,7 +9,7 @@ mod collection_lagging;
 mod collection_slow;
 mod config_refused;
 mod dead_entries_high;
-mod definition;
+pub(crate) mod definition;
 mod down;
 mod entries_above_normal;
 mod entries_high;
@@ -43,7 +43,7 @@ pub(crate) mod unwatched;
 use monitor_config::AlertList;
 use monitor_model::alert::Alert;
 
-pub use self::definition::{Condition, Definition, Evidence, Series, Words};
+pub use self::definition::{Condition, Definition, Evidence, Reading, Series, Words};
 
 /// Every alert, in display order.
 pub static DEFINITIONS: [Definition; 32] = [

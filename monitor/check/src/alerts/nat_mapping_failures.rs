@@ -6,7 +6,7 @@ use monitor_model::drops::DropReason;
 use super::definition::{Condition, Definition, Words};
 use super::series;
 use crate::finding::format_number;
-use crate::lookback::{LookbackReading, Over};
+use crate::lookback::reading::{LookbackReading, Over};
 
 pub(crate) const NAT_MAPPING_FAILURES: Definition = Definition {
     alert: Alert {

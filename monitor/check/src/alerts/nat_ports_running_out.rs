@@ -5,9 +5,8 @@ use std::time::Duration;
 use monitor_model::alert::{Alert, Grade, Severity, Unit, minutes};
 use monitor_model::snapshot::Snapshot;
 
-use super::definition::{Condition, Definition, Evidence, Series, Words};
+use super::definition::{Condition, Definition, Evidence, Reading, Series, Words};
 use super::series;
-use crate::readings::Reading;
 
 pub(super) const NAT_PORTS_RUNNING_OUT: Definition = Definition {
     alert: Alert {

@@ -4,9 +4,8 @@ use monitor_model::alert::{Alert, Grade, Severity, minutes};
 use monitor_model::float::float;
 use monitor_model::snapshot::Snapshot;
 
-use super::definition::{Condition, Definition, Evidence, Series, Words};
+use super::definition::{Condition, Definition, Evidence, Reading, Series, Words};
 use super::series;
-use crate::readings::Reading;
 
 /// A source without files is off by choice, and not down.
 pub(super) const SOURCE_DOWN: Definition = Definition {

@@ -3,10 +3,9 @@
 use monitor_model::alert::{Alert, Grade, SAW_TOOTH, Severity, minutes};
 use monitor_model::duration;
 
-use super::definition::{Condition, Definition, Evidence, Words};
+use super::definition::{Condition, Definition, Evidence, Reading, Words};
 use super::series;
 use crate::gc;
-use crate::readings::Reading;
 
 /// Stale entries as such are no reason: a healthy node always has some between two passes of the gc.
 pub(super) const STALE_CONNECTIONS: Definition = Definition {

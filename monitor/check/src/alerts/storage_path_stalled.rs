@@ -5,9 +5,8 @@ use monitor_model::duration;
 use monitor_model::host::sockets::{TcpState, Timer};
 use monitor_model::snapshot::TargetSocket;
 
-use super::definition::{Condition, Definition, Evidence, Words};
+use super::definition::{Condition, Definition, Evidence, Reading, Words};
 use super::series;
-use crate::readings::Reading;
 use crate::storage::{NAMED, STALLED_AFTER, stalled};
 
 /// A silent, retransmitting socket is the earliest sign: mounts that share it hang long before they fail.

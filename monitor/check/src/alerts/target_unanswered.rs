@@ -8,7 +8,7 @@ use monitor_model::snapshot::{SilentEntries, Snapshot, TargetState};
 use super::definition::{Condition, Definition, Evidence, Series, Words};
 use super::series;
 use crate::finding::{Finding, Level, own};
-use crate::lookback::{LookbackReading, Over};
+use crate::lookback::reading::{LookbackReading, Over};
 
 /// Addresses named in a sentence.
 const NAMED: usize = 5;
@@ -67,8 +67,8 @@ fn at_once(evidence: &Evidence<'_>) -> Vec<Finding> {
         history.iter().flat_map(|history| history.beyond(settings)).filter(|beyond| is_own(beyond)).collect();
     let waiting = snapshot.targets.iter().filter_map(|state| {
         let silent = state.silent.filter(|silent| silent.unanswered > 0)?;
-        let told = lasting.iter().any(|reading| reading.target == state.target);
-        (!told).then(|| finding(snapshot, state, &silent))
+        let has_own = lasting.iter().any(|reading| reading.target == state.target);
+        (!has_own).then(|| finding(snapshot, state, &silent))
     });
     waiting.collect()
 }
@@ -93,7 +93,7 @@ fn finding(snapshot: &Snapshot, state: &TargetState, silent: &SilentEntries) -> 
     Finding { target: state.target.clone(), ..own("unanswered", Level::WARNING, &evidence, advice) }
 }
 
-/// Where they come from, the most frequent first; empty where nobody looked.
+/// Where they come from, the most frequent first; empty where they were not asked for.
 fn from(snapshot: &Snapshot, target: &str, service: &str) -> String {
     let found = snapshot.initiators.iter().find(|found| found.target == target && found.service == service);
     let Some(found) = found else { return String::new() };

@@ -5,9 +5,8 @@ use monitor_model::float::float;
 use monitor_model::snapshot::Snapshot;
 use monitor_model::snapshot::deep::Untracked;
 
-use super::definition::{Condition, Definition, Evidence, Series, Words};
+use super::definition::{Condition, Definition, Evidence, Reading, Series, Words};
 use super::series;
-use crate::readings::Reading;
 
 pub(super) const TARGET_UNTRACKED: Definition = Definition {
     alert: Alert {

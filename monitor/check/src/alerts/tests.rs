@@ -1,7 +1,6 @@
 //! What every alert has to keep to.
 
 use monitor_model::alert::{PREFIX, Severity};
-use monitor_model::rule::Rule;
 
 use super::*;
 
@@ -9,7 +8,7 @@ use super::*;
 fn each(check: impl Fn(&Alert, Severity, &str)) {
     for alert in ALERTS {
         for grade in alert.severities {
-            let rule = Rule::default_of(alert, grade);
+            let rule = alert.default_rule(grade);
             check(alert, grade.severity, &alert.expression(grade.severity, &rule, "cluster"));
         }
     }
@@ -100,7 +99,7 @@ fn a_match_names_the_cluster_and_is_unique_on_its_right() {
         }
         let unique = expr.matches("group_left() max by(cluster, instance)(").count();
         assert_eq!(expr.matches("group_left").count(), unique, "{expr}");
-        let rule = Rule::default_of(alert, &alert.severities[0]);
+        let rule = alert.default_rule(&alert.severities[0]);
         let other = alert.expression(severity, &rule, "k8s_cluster");
         assert_eq!(expr.replace("(cluster, ", "(k8s_cluster, "), other);
     });
@@ -170,11 +169,11 @@ fn one_snapshot_decides_what_has_no_window() {
 }
 
 #[test]
-fn what_is_outdone_is_outdone_by_an_alert_on_the_same_series() {
-    for Definition { alert, outdone_by, .. } in &DEFINITIONS {
-        let Some(name) = outdone_by else { continue };
+fn what_is_outdone_is_an_alert_on_the_same_series() {
+    for Definition { alert, outdoes, .. } in &DEFINITIONS {
+        let Some(name) = outdoes else { continue };
         let other = ALERTS.iter().find(|other| other.name == *name).unwrap();
-        assert!(other.labels == alert.labels && other.severities[0].severity > alert.severities[0].severity);
+        assert!(other.labels == alert.labels && other.severities[0].severity < alert.severities[0].severity);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tuning that somebody believes to be in force is not.
+//! Tuning that is expected is not in force.
 
 use monitor_config::Settings;
 use monitor_model::alert::{Alert, Grade, Severity, minutes};
@@ -70,7 +70,7 @@ fn sysctl(verdict: &SysctlVerdict<'_>, host: &HostState) -> Finding {
 /// What the sysctl is for, in the node's own numbers.
 fn effect(name: &str, host: &HostState) -> String {
     let counters = host.netstat.as_ref().map(|netstat| &netstat.counters);
-    let told = match name {
+    let effect = match name {
         "net.core.netdev_max_backlog" => host
             .netstat
             .as_ref()
@@ -90,7 +90,7 @@ fn effect(name: &str, host: &HostState) -> String {
             .map(|probes| format!("{probes} keepalive probes were sent since boot")),
         _ => None,
     };
-    told.map(|told| format!("; {told}")).unwrap_or_default()
+    effect.map(|effect| format!("; {effect}")).unwrap_or_default()
 }
 
 fn mount(verdict: &MountVerdict<'_>) -> Finding {

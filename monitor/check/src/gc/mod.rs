@@ -16,7 +16,7 @@ use monitor_model::snapshot::{MapState, PresentMap, Snapshot, ratio};
 
 use self::steady_state::{Inflow, Interval, SteadyState, next_interval, steady_state};
 
-/// One look tells how many die a second once something has been dead for so long, or so many are.
+/// One snapshot shows how many die a second once something has been dead for so long, or so many are.
 const TELLING_AGE: u64 = 60;
 const TELLING_COUNT: u64 = 30;
 /// What is closed lives on for so long.
@@ -44,7 +44,7 @@ pub struct Outlook {
     closing: f64,
     /// The maps of which it is known how many die.
     maps: Vec<MapOutlook>,
-    /// Those that hold something and do not tell yet.
+    /// Those that hold something, of which nothing is known yet.
     unknown: Vec<String>,
     /// How long the oldest dead entry of the node has been dead.
     oldest: Duration,
@@ -69,10 +69,10 @@ struct MapOutlook {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
     /// Cilium's configuration says so.
-    Told(Interval),
+    Configured(Interval),
     /// Passes keep their distance where Cilium's own rule would change it.
-    Seen(Duration),
-    /// Nobody says otherwise.
+    Observed(Duration),
+    /// Neither is known: Cilium's own rule.
     Default,
 }
 
@@ -98,17 +98,17 @@ impl Rule {
         let set = |value: Option<Duration>| value.filter(|value| !value.is_zero());
         let agent = snapshot.agent.as_ref();
         match agent.map(|agent| (set(agent.gc_interval), set(agent.gc_max_interval))) {
-            Some((Some(fixed), _)) => Self::Told(Interval::Fixed(fixed)),
-            Some((None, Some(cap))) => Self::Told(Interval::Capped(cap)),
-            Some((None, None)) => Self::Told(Interval::Adaptive),
-            None => kept(snapshot).map_or(Self::Default, Self::Seen),
+            Some((Some(fixed), _)) => Self::Configured(Interval::Fixed(fixed)),
+            Some((None, Some(cap))) => Self::Configured(Interval::Capped(cap)),
+            Some((None, None)) => Self::Configured(Interval::Adaptive),
+            None => kept(snapshot).map_or(Self::Default, Self::Observed),
         }
     }
 
     const fn interval(self) -> Interval {
         match self {
-            Self::Told(interval) => interval,
-            Self::Seen(interval) => Interval::Fixed(interval),
+            Self::Configured(interval) => interval,
+            Self::Observed(interval) => Interval::Fixed(interval),
             Self::Default => Interval::Adaptive,
         }
     }
@@ -122,7 +122,7 @@ fn kept(snapshot: &Snapshot) -> Option<Duration> {
         .filter_map(|(present, gc)| Some(ratio(gc.last_removed?, present.capacity.into())))
         .fold(0.0, f64::max);
     let [now, before] = [interval, before].map(|time| time.as_secs_f64());
-    // Within what passes are told to.
+    // As exact as the time between passes is known.
     let near = |a: f64, b: f64| (a - b).abs() <= 3.0 + 0.05 * b;
     (near(now, before) && !near(next_interval(before, share), before))
         .then(|| Duration::from_secs_f64(now.round()))
@@ -136,7 +136,7 @@ fn dead(present: &PresentMap) -> u64 {
     present.scan.count(|cell| cell.due.expired() == Some(true))
 }
 
-/// Entries that die a second; `None` while nothing tells.
+/// Entries that die a second; `None` while it is unknown.
 fn dying(map: &MapState, present: &PresentMap) -> Option<f64> {
     if let Some(counted) = present.gc.and_then(|gc| gc.dying) {
         return Some(counted);
@@ -254,14 +254,14 @@ impl Outlook {
             format!(", passes are {} apart{trend}", duration::format_seconds(interval))
         });
         let set = match self.rule {
-            Rule::Told(Interval::Fixed(interval)) => {
+            Rule::Configured(Interval::Fixed(interval)) => {
                 format!(", the configuration says {}", duration::format(interval))
             }
-            Rule::Told(Interval::Capped(cap)) => {
+            Rule::Configured(Interval::Capped(cap)) => {
                 format!(", the configuration says at most {}", duration::format(cap))
             }
-            Rule::Seen(_) => ": a fixed interval".to_owned(),
-            Rule::Told(Interval::Adaptive) | Rule::Default => String::new(),
+            Rule::Observed(_) => ": a fixed interval".to_owned(),
+            Rule::Configured(Interval::Adaptive) | Rule::Default => String::new(),
         };
         format!("{last}{apart}{set}")
     }
@@ -290,8 +290,9 @@ impl Outlook {
             return "where that leads is not known yet".to_owned();
         }
         let each = |number: fn(&MapOutlook) -> f64| {
-            let told = self.maps.iter().filter(|map| map.settles >= 1.0);
-            told.map(|map| format!("{} about {}", map.name, about(number(map))))
+            let settling = self.maps.iter().filter(|map| map.settles >= 1.0);
+            settling
+                .map(|map| format!("{} about {}", map.name, about(number(map))))
                 .collect::<Vec<_>>()
                 .join(", ")
         };
@@ -337,8 +338,8 @@ impl Outlook {
 
     fn help(&self, map: Option<&MapOutlook>) -> Help {
         let fixed = match self.rule {
-            Rule::Told(Interval::Fixed(interval)) | Rule::Seen(interval) => Some(interval),
-            Rule::Told(_) | Rule::Default => None,
+            Rule::Configured(Interval::Fixed(interval)) | Rule::Observed(interval) => Some(interval),
+            Rule::Configured(_) | Rule::Default => None,
         };
         let late = fixed.map_or(NEVER, |fixed| (fixed * 3).max(FIVE));
         if self.oldest > late {

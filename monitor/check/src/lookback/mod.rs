@@ -1,4 +1,4 @@
-//! The lookback windows of alerts: what only time tells.
+//! The lookback windows of alerts: what one snapshot cannot show.
 //!
 //! In: snapshots, one after the other. Out: for each such alert and series, what its window holds.
 //! Must not: grow: each series has a few dozen pieces however long the window, and goes when the snapshot lacks it.
@@ -7,25 +7,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use monitor_config::{Settings, Threshold};
-use monitor_model::alert::{Alert, Severity};
-use monitor_model::duration;
+use monitor_model::alert::Severity;
 use monitor_model::snapshot::Snapshot;
 
 use crate::alerts::{Condition, Series, definition_of};
 
+pub(crate) mod reading;
+
+pub use crate::lookback::reading::{LookbackReading, Over};
+
 /// A window is kept in this many pieces: its edge is that much too coarse at the most.
 const PIECES: u32 = 60;
-
-/// What an alert takes of its window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Over {
-    /// How much a counter rose.
-    Increase,
-    /// The same for each second.
-    PerSecond,
-    /// What three quarters of a whole window were not below, as `quantile_over_time(0.25, ...)` tells it.
-    LowerQuartile,
-}
 
 /// One alert of one severity on one series.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,27 +28,6 @@ struct Key {
     target: String,
     /// A service of the target, or a log pattern.
     subject: String,
-}
-
-/// What the window of one alert holds on one series. Names are empty where they do not apply.
-#[derive(Clone, Debug)]
-pub struct LookbackReading {
-    pub alert: &'static Alert,
-    pub severity: Severity,
-    pub map_name: String,
-    pub target: String,
-    /// A service of the target, or a log pattern.
-    pub subject: String,
-    pub window: Duration,
-    /// In the alert's unit.
-    pub value: f64,
-}
-
-impl LookbackReading {
-    /// The window in words.
-    pub(crate) fn lately(&self) -> String {
-        format!("in the last {}", duration::format(self.window))
-    }
 }
 
 /// The windows of every alert that looks back.
@@ -97,7 +68,7 @@ impl Lookback {
         }
     }
 
-    /// What every window holds at the last snapshot's time; windows too young to tell are left out.
+    /// What every window holds at the last snapshot's time; windows too young to say anything are left out.
     #[must_use]
     pub fn read(&self, now: Duration, settings: &Settings) -> Vec<LookbackReading> {
         settings.thresholds.iter().flat_map(|threshold| self.read_one(threshold, now)).collect()

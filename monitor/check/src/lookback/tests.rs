@@ -8,9 +8,9 @@ use monitor_model::host::logs::LogCounts;
 use monitor_model::snapshot::{CifsTarget, EvictionCell, MapEvictions, SilentEntries, TargetEvictions};
 
 use super::*;
+use crate::findings::of_lookback;
 use crate::history::History;
 use crate::testing::{self, defaults, parse};
-use crate::transitions::Transitions;
 
 /// Seconds, and a value at each.
 fn window(length: u64, values: &[(u64, f64)]) -> Window {
@@ -135,9 +135,9 @@ fn each_alert_is_found_by_what_its_expression_selects() {
         lookback.observe(&snapshot, &settings);
         last = Some(snapshot);
     }
-    let history = History::of(&lookback, &Transitions::default(), &last.unwrap(), &settings);
-    let mut found: Vec<_> = history
-        .findings(&settings)
+    let last = last.unwrap();
+    let history = History::of(&last, lookback.read(last.monotonic, &settings), Vec::new());
+    let mut found: Vec<_> = of_lookback(&history, &settings)
         .into_iter()
         .map(|finding| {
             format!("{} {}{}: {}", finding.check, finding.map_name, finding.target, finding.evidence)
@@ -160,5 +160,5 @@ fn each_alert_is_found_by_what_its_expression_selects() {
     ];
     assert_eq!(found, expected);
     let off = parse("thresholds: {LiveEvictions: null, TargetUnanswered: null}");
-    assert_eq!(history.findings(&off).len(), 4);
+    assert_eq!(of_lookback(&history, &off).len(), 4);
 }

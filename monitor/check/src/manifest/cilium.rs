@@ -261,15 +261,16 @@ fn sizes(
         ("bpf-ct-global-any-max", config.ct_any_max, reference.ct_any_capacity),
         ("bpf-nat-global-max", config.nat_max, reference.nat_capacity),
     ];
-    for (key, told, shown) in pairs {
-        let (Some(told), Some(shown)) = (told, shown) else { continue };
+    for (key, configured, shown) in pairs {
+        let (Some(configured), Some(shown)) = (configured, shown) else { continue };
         // Per-CPU LRU maps are rounded up to a multiple of the CPUs.
-        let rounded = config.distributed_lru == Some(true) && shown >= told && shown - told < 4096;
-        if told != shown && !rounded {
+        let rounded =
+            config.distributed_lru == Some(true) && shown >= configured && shown - configured < 4096;
+        if configured != shown && !rounded {
             findings.push(differs(
                 id,
                 key,
-                &told.to_string(),
+                &configured.to_string(),
                 &shown.to_string(),
                 "the map is re-created empty",
             ));
@@ -283,33 +284,33 @@ fn timeouts(
     reference: &Reference<'_>,
     findings: &mut Vec<ManifestFinding>,
 ) {
-    for (class, &told) in config.ct_timeouts.iter().filter(|(class, _)| class.is_lifetime()) {
+    for (class, &configured) in config.ct_timeouts.iter().filter(|(class, _)| class.is_lifetime()) {
         let key = class.cilium_key();
         let shown = reference.timeouts.get(key).copied();
         // The agent reads a bare number as nanoseconds.
-        if told < Duration::from_secs(1) {
+        if configured < Duration::from_secs(1) {
             findings.push(ManifestFinding {
                 object: id.to_string(),
                 check: "CiliumValueInvalid",
-                evidence: format!("{key} is {told:?}, less than a second"),
+                evidence: format!("{key} is {configured:?}, less than a second"),
                 advice: "give a unit, such as 6h: a number without one is nanoseconds".to_owned(),
                 severity: Level::WARNING,
             });
         } else if let Some(shown) = shown
-            && told.abs_diff(shown) > reference.timeout_tolerance
+            && configured.abs_diff(shown) > reference.timeout_tolerance
         {
             let after = "entries take it with their next packet";
             let shown = duration::format(Duration::from_secs(shown.as_secs()));
-            findings.push(differs(id, key, &duration::format(told), &shown, after));
+            findings.push(differs(id, key, &duration::format(configured), &shown, after));
         }
     }
 }
 
-fn differs(id: &ObjectId, key: &str, told: &str, shown: &str, after: &str) -> ManifestFinding {
+fn differs(id: &ObjectId, key: &str, configured: &str, shown: &str, after: &str) -> ManifestFinding {
     ManifestFinding {
         object: id.to_string(),
         check: "CiliumNotInForce",
-        evidence: format!("{key} is {told} here, the kernel shows {shown}"),
+        evidence: format!("{key} is {configured} here, the kernel shows {shown}"),
         advice: format!("restart the agent of this node: it reads its configuration at its start; {after}"),
         severity: Level::WARNING,
     }

@@ -204,7 +204,7 @@ fn persistent_volume(
         if differences.is_empty() {
             continue;
         }
-        let told: Vec<String> = differences
+        let missing: Vec<String> = differences
             .iter()
             .map(|difference| match &difference.found {
                 Some(found) => format!("{} (in force: {found})", difference.expected),
@@ -214,7 +214,7 @@ fn persistent_volume(
         findings.push(ManifestFinding {
             object: volume.id.to_string(),
             check: "VolumeMountedOtherwise",
-            evidence: format!("{} is mounted without {}", mount.mount_point, told.join(", ")),
+            evidence: format!("{} is mounted without {}", mount.mount_point, missing.join(", ")),
             advice:
                 "mountOptions are read when the volume is mounted: restart the pods that use it; where the \
                      driver keeps its own copy, re-create the PersistentVolume"

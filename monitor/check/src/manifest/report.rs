@@ -1,4 +1,4 @@
-//! Manifests as `ctmon check` tells of them.
+//! Manifests as `ctmon check` reports on them.
 //!
 //! In: what is expected and, if there is one, the node's snapshot; what was found wrong with a manifest. Out: the
 //! [`Reference`] and [`Finding`]s. Must not: compare with what is unknown.
@@ -116,9 +116,9 @@ mod tests {
     #[test]
     fn expected_mount_options_are_what_volumes_are_compared_with() {
         let mut settings = crate::testing::defaults();
-        settings.expect.mount_options.insert(Family::Cifs, vec!["noatime".to_owned()]);
+        settings.expect.mount_options.insert(Family::CIFS, vec!["noatime".to_owned()]);
         let reference = reference(&settings, None, &[], None);
-        assert_eq!(reference.mount_options, [(Family::Cifs, vec!["noatime".to_owned()])]);
+        assert_eq!(reference.mount_options, [(Family::CIFS, vec!["noatime".to_owned()])]);
         assert_eq!((reference.ct_tcp_capacity, reference.timeouts.len()), (None, 0));
     }
 }

@@ -66,7 +66,7 @@ fn a_backend_needs_a_limit() {
 fn a_volume_is_compared_with_what_is_expected_and_with_its_live_mount() {
     let options = |options: &[&str]| options.iter().map(|option| (*option).to_owned()).collect::<Vec<_>>();
     let mount = Mount {
-        family: Family::Cifs,
+        family: Family::CIFS,
         device: "0:50".to_owned(),
         mount_point: "/var/lib/kubelet/pods/u/volumes/kubernetes.io~csi/pv-media/mount".to_owned(),
         source: "//nas/media".to_owned(),
@@ -77,7 +77,7 @@ fn a_volume_is_compared_with_what_is_expected_and_with_its_live_mount() {
     };
     let mounts = [mount.clone(), mount];
     let reference = Reference {
-        mount_options: vec![(Family::Cifs, options(&["cache=loose", "actimeo=60", "noatime"]))],
+        mount_options: vec![(Family::CIFS, options(&["cache=loose", "actimeo=60", "noatime"]))],
         mounts: &mounts,
         ..Reference::default()
     };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use monitor_config::Settings;
 use monitor_model::host::cifs::{Server, ServerStatus};
 use monitor_model::host::iscsi::{Session, SessionState};
-use monitor_model::host::mounts::{Family, Mount, MountSource, by_server};
+use monitor_model::host::mounts::{Mount, MountSource, by_server};
 use monitor_model::host::sockets::Keepalive;
 use monitor_model::snapshot::{HostState, HostTargetFacts, Snapshot};
 
@@ -75,7 +75,7 @@ pub(super) fn circumstances(snapshot: &Snapshot, settings: &Settings) -> Vec<Fin
 
 /// "The sysctl is in force, and 0 of N sockets use it."
 fn unused_keepalive(host: &HostState, settings: &Settings, target: &str) -> Option<Finding> {
-    let believed = tuning::sysctls(host, settings).into_iter().find(|verdict| {
+    let in_force = tuning::sysctls(host, settings).into_iter().find(|verdict| {
         verdict.name.starts_with("net.ipv4.tcp_keepalive_") && verdict.in_force() == Some(true)
     })?;
     let Keepalive { using, not_using, unknown } = keepalive(host, target)?;
@@ -88,7 +88,7 @@ fn unused_keepalive(host: &HostState, settings: &Settings, target: &str) -> Opti
     };
     let evidence = format!(
         "{} is in force, but {using} of {} sockets to {target} use keepalive{hidden}",
-        believed.name,
+        in_force.name,
         using + not_using + unknown
     );
     let advice = "the sysctl acts only on sockets whose owner asked for keepalive; what notices a dead server is \
@@ -142,10 +142,7 @@ fn shared_connections(host: &HostState) -> Vec<Finding> {
             let sources: Vec<&str> = mounts.iter().map(|mount| mount.source.as_str()).collect();
             let evidence =
                 format!("{} mounts of {server} share one connection: {}", mounts.len(), sources.join(", "));
-            let remedy = match mounts.first().map(|mount| mount.family) {
-                Some(Family::Cifs) => "the mount option nosharesock gives each its own",
-                _ => "the mount option nconnect gives them several",
-            };
+            let remedy = mounts.first().map_or("", |mount| mount.family.sharing_advice);
             let advice = format!("when it hangs, all of them hang; {remedy}");
             let target = mounts.first().map(|mount| target_of(mount)).unwrap_or_default();
             Finding { target, ..own("shared_connection", Level::INFO, &evidence, &advice) }
@@ -156,26 +153,26 @@ fn shared_connections(host: &HostState) -> Vec<Finding> {
 fn may_share(mount: &Mount) -> bool {
     let alone = |option: &String| {
         let name = option.split_once('=').map_or(option.as_str(), |(name, _)| name);
-        matches!(name, "nosharesock" | "nconnect" | "multichannel")
+        mount.family.own_connection.contains(&name)
     };
     !mount.options.iter().any(alone)
 }
 
 fn strange_targets(facts: &HostTargetFacts) -> Option<Finding> {
     let HostTargetFacts { skipped, without_address, dropped } = facts;
-    let mut told = Vec::new();
+    let mut reasons = Vec::new();
     if *skipped > 0 {
-        told.push(format!("{skipped} servers are beyond the bound"));
+        reasons.push(format!("{skipped} servers are beyond the bound"));
     }
     if *without_address > 0 {
-        told.push(format!("{without_address} mounts or sessions have no known address"));
+        reasons.push(format!("{without_address} mounts or sessions have no known address"));
     }
     if !dropped.is_empty() {
-        told.push(format!("the tables have no room for {}", dropped.join(", ")));
+        reasons.push(format!("the tables have no room for {}", dropped.join(", ")));
     }
-    (!told.is_empty()).then(|| {
+    (!reasons.is_empty()).then(|| {
         let advice = "name them under `targets`, or set `targets_from_host: false`";
-        own("targets_from_host", Level::INFO, &told.join("; "), advice)
+        own("targets_from_host", Level::INFO, &reasons.join("; "), advice)
     })
 }
 

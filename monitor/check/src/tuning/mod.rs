@@ -1,7 +1,7 @@
-//! Whether what somebody believes to be in force is.
+//! Whether the tuning that is expected is in force.
 //!
-//! In: what the node has, what is expected of it. Out: verdicts, and what cannot be told.
-//! Must not: call unknown wrong: what another network namespace answers, or what nobody told, has no verdict.
+//! In: what the node has, what is expected of it. Out: verdicts, and what is unknown.
+//! Must not: call unknown wrong: what another network namespace answers, or what was not read, has no verdict.
 
 use monitor_config::{Bound, Settings, SysctlValue};
 use monitor_model::host::mounts::{Mount, OptionDifference, missing_options};
@@ -47,8 +47,8 @@ pub fn sysctls<'a>(host: &'a HostState, settings: &'a Settings) -> Vec<SysctlVer
     let Some(state) = &host.sysctls else { return Vec::new() };
     let verdict = |(name, expected): (&'a String, &'a Bound<SysctlValue>)| {
         let found = state.values.iter().find(|value| value.name == *name);
-        let told = found.is_some() || state.absent.contains(name);
-        told.then_some(SysctlVerdict { name, expected, found })
+        let is_known = found.is_some() || state.absent.contains(name);
+        is_known.then_some(SysctlVerdict { name, expected, found })
     };
     settings.expect.sysctls.iter().filter_map(verdict).collect()
 }

@@ -1,4 +1,4 @@
-//! What the agent was told: timeouts, the gc's interval, map sizes, the clock.
+//! What the agent is configured with: timeouts, the gc's interval, map sizes, the clock.
 //!
 //! In: a ConfigMap `cilium-config` as YAML, or its keys and values. Out: [`AgentConfig`]: every field `None` when its key is
 //! not set, and the values that could not be understood. Must not: fill in a default: they differ between versions, and

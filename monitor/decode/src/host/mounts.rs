@@ -1,6 +1,6 @@
 //! Network file systems the node has mounted: from where, with which options, sharing what.
 //!
-//! In: the bytes of `/proc/PID/mountinfo`. Out: one [`Mount`] per mount point of CIFS and NFS, with its server's address.
+//! In: the bytes of `/proc/PID/mountinfo`. Out: one [`Mount`] per mount point of a [`Family`], with its server's address.
 //! Must not: tell a bind mount from another one (kubelet makes several per volume: compare [`Mount::device`]), or keep
 //! credentials.
 
@@ -42,7 +42,7 @@ fn mount(family: Family, device: &str, point: &str, source: &str, options: [&str
     let value = |name: &str| {
         options.iter().find_map(|option| option.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')))
     };
-    let server = server_of(family, &source);
+    let server = (family.server)(&source).to_owned();
     let address =
         value("addr").and_then(parse_address).or_else(|| parse_address(server.trim_matches(['[', ']'])));
     let port = value("port").and_then(|port| port.parse().ok()).filter(|port| *port != 0);
@@ -52,7 +52,7 @@ fn mount(family: Family, device: &str, point: &str, source: &str, options: [&str
         mount_point: unescape(point),
         server,
         address,
-        port: port.unwrap_or(family.default_port()),
+        port: port.unwrap_or(family.default_port),
         options,
         source,
     }
@@ -60,17 +60,7 @@ fn mount(family: Family, device: &str, point: &str, source: &str, options: [&str
 
 fn is_private(option: &str) -> bool {
     let name = option.split_once('=').map_or(option, |(name, _)| name);
-    matches!(name, "username" | "user" | "password" | "pass" | "domain" | "credentials")
-}
-
-/// `//server/share`, `\\server\share`, `server:/export`, `[2001:db8::1]:/export`.
-fn server_of(family: Family, source: &str) -> String {
-    let server = match family {
-        Family::Cifs => source.trim_start_matches(['/', '\\']).split(['/', '\\']).next().unwrap_or_default(),
-        Family::Nfs if source.starts_with('[') => source.split_inclusive(']').next().unwrap_or_default(),
-        Family::Nfs => source.split_once(':').map_or(source, |(server, _)| server),
-    };
-    server.to_owned()
+    Family::ALL.iter().any(|family| family.private_options.contains(&name))
 }
 
 /// An address, without the zone a link-local one may carry (`fe80::1%eth0`).
@@ -120,7 +110,7 @@ mod tests {
     #[test]
     fn network_mounts_are_found_among_the_others() {
         let [media, downloads] = real().try_into().unwrap();
-        assert_eq!((media.family, media.mount_point.as_str()), (Family::Cifs, "/mnt/media"));
+        assert_eq!((media.family, media.mount_point.as_str()), (Family::CIFS, "/mnt/media"));
         assert_eq!(
             (media.source.as_str(), media.server.as_str()),
             ("//192.168.100.180/media", "192.168.100.180")

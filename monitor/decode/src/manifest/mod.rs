@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use monitor_model::host::mounts::Family;
+use monitor_model::host::mounts::{Family, VolumeSigns};
 use monitor_model::manifest::{Container, Manifest, Object, ObjectId, PersistentVolume};
 use serde::Deserialize as _;
 use yaml_serde::Value;
@@ -137,24 +137,22 @@ fn persistent_volume(id: ObjectId, value: &Value) -> PersistentVolume {
 }
 
 fn volume_family(value: &Value, options: &[String]) -> Option<Family> {
-    if at(value, &["spec", "nfs"]).is_some() {
-        return Some(Family::Nfs);
+    let by = |is_its: &dyn Fn(&VolumeSigns) -> bool| {
+        Family::ALL.iter().copied().find(|family| is_its(&family.volume))
+    };
+    let in_tree = by(&|signs| signs.spec.is_some_and(|key| at(value, &["spec", key]).is_some()));
+    if in_tree.is_some() {
+        return in_tree;
     }
     let csi = at(value, &["spec", "csi"])?;
     let attributes: Vec<String> =
         at(csi, &["volumeAttributes"]).map(flatten).unwrap_or_default().into_values().collect();
     let words = [text(csi, &["driver"]), text(csi, &["fsType"])].into_iter().flatten().chain(attributes);
-    for word in words.map(|word| word.to_ascii_lowercase()) {
-        if word == "smb" || word == "cifs" || word.starts_with("smb.") || word.starts_with("//") {
-            return Some(Family::Cifs);
-        }
-        if word == "nfs" || word.starts_with("nfs.") {
-            return Some(Family::Nfs);
-        }
-    }
-    // A driver that serves several protocols says nothing; options only CIFS has do.
-    let only_cifs = ["cache=", "dir_mode=", "file_mode=", "vers=3.0", "vers=3.1", "noserverino", "nobrl"];
-    options.iter().any(|option| only_cifs.iter().any(|own| option.starts_with(own))).then_some(Family::Cifs)
+    let mut words = words.map(|word| word.to_ascii_lowercase());
+    // A driver that serves several protocols says nothing; options that only one file system has do.
+    words
+        .find_map(|word| by(&|signs| signs.has_word(&word)))
+        .or_else(|| by(&|signs| options.iter().any(|option| signs.has_option(option))))
 }
 
 /// Values of a release of Cilium's chart: Flux, Argo CD, or k3s.

@@ -62,17 +62,17 @@ fn volumes_tell_their_file_system_where_they_can() {
     };
     check(
         "{mountOptions: ['cache=loose,actimeo=60', noatime], csi: {driver: smb.csi.k8s.io}}",
-        Some(Family::Cifs),
+        Some(Family::CIFS),
         &["cache=loose", "actimeo=60", "noatime"],
     );
-    check("{csi: {driver: x, volumeAttributes: {source: //192.168.100.180/media}}}", Some(Family::Cifs), &[]);
+    check("{csi: {driver: x, volumeAttributes: {source: //192.168.100.180/media}}}", Some(Family::CIFS), &[]);
     check("{csi: {driver: csi.trident.qnap.io, volumeAttributes: {protocol: block}}}", None, &[]);
     check(
         "{mountOptions: [vers=3.1.1, noatime], csi: {driver: csi.trident.qnap.io}}",
-        Some(Family::Cifs),
+        Some(Family::CIFS),
         &["vers=3.1.1", "noatime"],
     );
-    check("{nfs: {server: 10.0.0.1, path: /e}}", Some(Family::Nfs), &[]);
+    check("{nfs: {server: 10.0.0.1, path: /e}}", Some(Family::NFS), &[]);
     check("{hostPath: {path: /x}}", None, &[]);
 }
 

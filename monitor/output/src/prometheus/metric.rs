@@ -13,6 +13,8 @@ use prometheus::proto::MetricFamily;
 
 use super::samples::Samples;
 
+pub use super::samples::Kind;
+
 /// Metrics on one topic, in the order they have on the page.
 #[derive(Debug)]
 pub struct Group {
@@ -35,12 +37,6 @@ pub struct Metric {
     pub absent: Option<&'static str>,
     /// Adds its samples.
     pub collect: fn(&Input<'_>, &mut Samples),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Gauge,
-    Counter,
 }
 
 /// What a value counts.
@@ -90,13 +86,9 @@ pub struct Reload {
     pub loaded: SystemTime,
 }
 
-impl Kind {
-    /// As `# TYPE` lines spell it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Gauge => "gauge",
-            Self::Counter => "counter",
-        }
+impl Metric {
+    /// None yet, for [`Metric::collect`] to add to.
+    pub(super) const fn samples(&self) -> Samples {
+        Samples::new(self.name, self.help, self.kind, self.labels)
     }
 }

@@ -49,7 +49,7 @@ pub fn metrics() -> impl Iterator<Item = &'static Metric> {
 /// Writes a page but for the snapshot's age, which whoever hands it out adds to each answer.
 pub fn write(input: &Input<'_>, out: &mut impl io::Write) -> io::Result<()> {
     for metric in metrics() {
-        let mut samples = Samples::new(metric);
+        let mut samples = metric.samples();
         (metric.collect)(input, &mut samples);
         samples.write(out)?;
     }

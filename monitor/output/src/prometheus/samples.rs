@@ -9,28 +9,49 @@ use monitor_model::float::float;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric as Sample, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 
-use super::metric::{Kind, Metric};
-
 /// Samples of one metric.
 #[derive(Debug)]
 pub struct Samples {
-    metric: &'static Metric,
-    samples: Vec<Sample>,
+    name: &'static str,
+    help: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    collected: Vec<Sample>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Gauge,
+    Counter,
+}
+
+impl Kind {
+    /// As `# TYPE` lines spell it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gauge => "gauge",
+            Self::Counter => "counter",
+        }
+    }
 }
 
 impl Samples {
-    pub(super) const fn new(metric: &'static Metric) -> Self {
-        Self { metric, samples: Vec::new() }
+    pub(super) const fn new(
+        name: &'static str,
+        help: &'static str,
+        kind: Kind,
+        labels: &'static [&'static str],
+    ) -> Self {
+        Self { name, help, kind, labels, collected: Vec::new() }
     }
 
     /// Adds a sample: the values of the metric's labels, in their order, and its own.
     pub(super) fn add(&mut self, labels: &[&str], value: f64) {
-        debug_assert_eq!(labels.len(), self.metric.labels.len(), "labels of {}", self.metric.name);
+        debug_assert_eq!(labels.len(), self.labels.len(), "labels of {}", self.name);
         let mut sample = Sample::default();
-        sample.set_label(
-            self.metric.labels.iter().zip(labels).map(|(name, value)| pair(name, value)).collect(),
-        );
-        match self.metric.kind {
+        sample.set_label(self.labels.iter().zip(labels).map(|(name, value)| pair(name, value)).collect());
+        match self.kind {
             Kind::Gauge => {
                 let mut gauge = Gauge::default();
                 gauge.set_value(value);
@@ -42,7 +63,7 @@ impl Samples {
                 sample.set_counter(counter);
             }
         }
-        self.samples.push(sample);
+        self.collected.push(sample);
     }
 
     pub(super) fn count(&mut self, labels: &[&str], value: u64) {
@@ -62,23 +83,23 @@ impl Samples {
 
     /// Writes the family, if there is anything in it.
     pub(super) fn write(self, out: &mut impl io::Write) -> io::Result<()> {
-        if self.samples.is_empty() {
+        if self.collected.is_empty() {
             return Ok(());
         }
         let mut family = MetricFamily::default();
-        family.set_name(self.metric.name.to_owned());
-        family.set_help(self.metric.help.to_owned());
-        family.set_field_type(match self.metric.kind {
+        family.set_name(self.name.to_owned());
+        family.set_help(self.help.to_owned());
+        family.set_field_type(match self.kind {
             Kind::Gauge => MetricType::GAUGE,
             Kind::Counter => MetricType::COUNTER,
         });
-        family.set_metric(self.samples);
+        family.set_metric(self.collected);
         write_families(&[family], out)
     }
 
     #[cfg(test)]
     pub(super) fn all(&self) -> &[Sample] {
-        &self.samples
+        &self.collected
     }
 }
 

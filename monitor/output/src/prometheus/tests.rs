@@ -28,7 +28,7 @@ fn samples(
     let daemon = Some(Daemon { reload: RELOAD, web, stats: &stats, process: &[] });
     let input = Input { snapshot, settings, readings: &readings, daemon };
     let of = |metric: &'static Metric| {
-        let mut samples = Samples::new(metric);
+        let mut samples = metric.samples();
         // Which fails where a sample has not as many values as the metric has labels.
         (metric.collect)(&input, &mut samples);
         let values = |sample: &Sample| -> Vec<String> {

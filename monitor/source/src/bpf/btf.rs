@@ -1,4 +1,4 @@
-//! The kernel's own type information, read once for the loader and for the offsets no library tells.
+//! The kernel's own type information, read once for the loader and for the offsets no library knows.
 //!
 //! In: /sys/kernel/btf/vmlinux. Out: [`KernelTypes`]. Must not: keep the bytes: there are millions.
 

@@ -47,18 +47,18 @@ pub(super) fn refused(call: &str, name: &str, error: &ProgramError) -> String {
     format!("{call} of {name}, fexit on {FUNCTION}: {}", words(error))
 }
 
-/// An error in one line: of the verifier's log only the end tells why.
+/// An error in one line: of the verifier's log only the end says why.
 pub(super) fn words(error: &ProgramError) -> String {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
             // The lines after the one that matters are statistics.
             let noise = ["processed ", "stack depth ", "verification time "];
-            let told =
+            let says_why =
                 |line: &&str| !line.trim().is_empty() && !noise.iter().any(|noise| line.starts_with(noise));
             log.lines()
                 .rev()
-                .find(told)
+                .find(says_why)
                 .map_or_else(|| io_error.to_string(), |last| format!("{io_error}: {}", last.trim()))
         }
         ProgramError::SyscallError(error) => error.to_string(),

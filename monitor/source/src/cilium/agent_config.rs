@@ -1,4 +1,4 @@
-//! What the agent was told: timeouts, the gc's interval, map sizes, the clock.
+//! What the agent is configured with: timeouts, the gc's interval, map sizes, the clock.
 //!
 //! In: a mounted ConfigMap `cilium-config` (a folder, one file per key) or a YAML file (the ConfigMap, or its
 //! data). Out: [`AgentConfig`]. Must not: open a file that is no key's: the kubelet keeps links of its own there.

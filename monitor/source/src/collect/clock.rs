@@ -11,8 +11,7 @@ use monitor_model::clock::{Clock, ClockNow, Clocks};
 use monitor_model::one_line::one_line;
 use monitor_model::snapshot::{ClockFacts, MapScan};
 
-use super::maps::Maps;
-use crate::bpf::Kernel;
+use crate::bpf::{Kernel, Link};
 use crate::cilium::detect::{self, Votes};
 
 /// Lifetimes looked at per map to find the clock.
@@ -75,9 +74,9 @@ impl NodeClock {
     }
 
     /// Finds out what is not known yet: the clock and its frequency.
-    pub(super) fn find(&mut self, kernel: &mut Kernel, maps: &Maps) {
+    pub(super) fn find<'l>(&mut self, kernel: &mut Kernel, conntrack: impl Iterator<Item = &'l Link>) {
         if !self.is_decided() {
-            self.mode = detect(kernel, maps);
+            self.mode = detect(kernel, conntrack);
             if self.is_decided() {
                 tracing::info!(clock = ?self.mode, "found the clock of conntrack lifetimes");
             }
@@ -122,11 +121,11 @@ impl NodeClock {
 }
 
 /// What the entries of the conntrack maps say.
-fn detect(kernel: &mut Kernel, maps: &Maps) -> Clock {
+fn detect<'l>(kernel: &mut Kernel, conntrack: impl Iterator<Item = &'l Link>) -> Clock {
     let mut votes = Votes::default();
-    for map in maps.iter().filter(|(name, _)| name.is_conntrack()).map(|(_, map)| map) {
+    for link in conntrack {
         let mut left = SAMPLED;
-        let sampled = kernel.stream(&map.link, |clocks, _, value| {
+        let sampled = kernel.stream(link, |clocks, _, value| {
             if let Some(entry) = monitor_abi::cilium::CtEntry::from_bytes(value) {
                 votes.add(entry.lifetime, clocks);
             }

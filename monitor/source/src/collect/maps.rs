@@ -11,9 +11,9 @@ use monitor_model::map_name::{self, MapName, MapProblem};
 use monitor_model::one_line::one_line;
 
 use super::evictions::EvictionTotals;
-use super::walk::{Walk, scan_problem};
-use crate::bpf::{Kernel, Link};
-use crate::cilium::pins::{self, OpenMap};
+use super::walk::{Followed, Walk, scan_problem};
+use crate::bpf::Kernel;
+use crate::cilium::pins;
 
 /// All of them.
 #[derive(Default)]
@@ -23,13 +23,6 @@ pub(super) struct Maps {
     generations: BTreeMap<MapName, Generation>,
     /// Maps whose address could not be taken off the list of watched ones: closing them would free it for others.
     not_closed: Vec<Followed>,
-}
-
-/// A map between two collections.
-pub(super) struct Followed {
-    pub(super) open: OpenMap,
-    pub(super) link: Link,
-    pub(super) last: Option<Walk>,
 }
 
 /// Which map was last behind a pin, and how many were before it.

@@ -64,7 +64,7 @@ pub struct CollectSettings {
     pub evictions: Choice,
 }
 
-/// Collects again and again, and keeps what only time tells.
+/// Collects again and again, and keeps what needs more than one collection.
 pub struct Collector {
     kernel: Kernel,
     settings: CollectSettings,
@@ -164,11 +164,12 @@ impl Collector {
 
     /// Finds out what the entries' lifetimes are read with: the clock and its frequency.
     pub fn find_clock(&mut self) {
-        self.clock.find(&mut self.kernel, &self.maps);
+        let conntrack = self.maps.iter().filter(|(name, _)| name.is_conntrack()).map(|(_, map)| &map.link);
+        self.clock.find(&mut self.kernel, conntrack);
     }
 
     /// Asks the kernel how many entries the open maps hold: once a second, and before each walk. Costs a few dozen
-    /// microseconds, and nothing where the kernel does not tell.
+    /// microseconds, and nothing where the kernel does not say.
     pub fn count(&mut self) {
         self.gc.count(&mut self.kernel, &self.maps);
     }

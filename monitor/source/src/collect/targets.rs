@@ -115,7 +115,7 @@ fn join(configured: &TargetIndex, found: &HostTargets) -> (TargetIndex, HostTarg
     (index, facts)
 }
 
-/// The clients of all three protocols speak TCP.
+/// Every client of storage that is read speaks TCP.
 fn spec(target: &HostTarget, taken: &[TargetSpec]) -> TargetSpec {
     TargetSpec {
         name: unique(&target.name, taken),

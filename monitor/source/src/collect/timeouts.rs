@@ -1,7 +1,7 @@
-//! Cilium's timeouts, by what its agent was told and by what entries show.
+//! Cilium's timeouts, by what its agent is configured with and by what entries show.
 //!
 //! In: the agent's configuration, the walks of a collection. Out: the timeouts in force, and per map the closed entries that
-//! are kept for longer. Must not: prefer what entries show to what Cilium was told.
+//! are kept for longer. Must not: prefer what entries show to what Cilium is configured with.
 
 use monitor_model::agent_config::AgentConfig;
 use monitor_model::clock::ClockNow;
@@ -22,7 +22,7 @@ pub(super) struct TimeoutSources {
 }
 
 impl TimeoutSources {
-    /// What the agent was told.
+    /// What the agent is configured with.
     pub(super) const fn agent(&self) -> Option<&AgentConfig> {
         self.agent.as_ref()
     }
@@ -35,13 +35,15 @@ impl TimeoutSources {
     /// Takes over which timeouts the entries show, and counts those that show none.
     pub(super) fn observe(&mut self, followed: &Maps, maps: &mut [MapState], scale: ClockNow) {
         self.entries.observe(followed.walks().map(|walk| &walk.timeouts));
-        let told = self.agent.as_ref().and_then(|agent| agent.ct_timeouts.get(&TimeoutClass::Fin).copied());
+        let configured =
+            self.agent.as_ref().and_then(|agent| agent.ct_timeouts.get(&TimeoutClass::Fin).copied());
         let interval = report_interval(self.agent.as_ref());
         for map in maps.iter_mut().filter(|map| map.map.is_conntrack()) {
             if let Content::Present(present) = &mut map.content
                 && let Some(last) = followed.get(&map.map).and_then(|followed| followed.last.as_ref())
             {
-                present.scan.odd_lifetimes = self.entries.odd(&last.timeouts, told, interval, Some(scale));
+                present.scan.odd_lifetimes =
+                    self.entries.odd(&last.timeouts, configured, interval, Some(scale));
             }
         }
     }
@@ -51,9 +53,9 @@ impl TimeoutSources {
         self.entries = Timeouts::default();
     }
 
-    /// What Cilium was told, then what the entries show.
+    /// What Cilium is configured with, then what the entries show.
     pub(super) fn facts(&self, scale: ClockNow) -> Vec<TimeoutFact> {
-        let told = self.agent.iter().flat_map(|agent| configured(&agent.ct_timeouts));
-        told.chain(self.entries.facts(Some(scale))).collect()
+        let configured = self.agent.iter().flat_map(|agent| configured(&agent.ct_timeouts));
+        configured.chain(self.entries.facts(Some(scale))).collect()
     }
 }

@@ -1,6 +1,6 @@
-//! One walk over one map.
+//! One map between two collections, and one walk over it.
 //!
-//! In: an open map, what to ask for. Out: [`Walk`], and the map as a snapshot shows it. Must not: walk a map before its time.
+//! In: an open map, what to ask for. Out: [`Followed`] with its last [`Walk`], and the map as a snapshot shows it. Must not: walk a map before its time.
 
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -16,10 +16,16 @@ use monitor_model::one_line::one_line;
 use monitor_model::snapshot::{KernelCount, MapScan, PresentMap};
 
 use super::clock::{NodeClock, low_half};
-use super::maps::Followed;
-use crate::bpf::{Ask, Kernel, ScanError, sys};
-use crate::cilium::pins;
+use crate::bpf::{Ask, Kernel, Link, ScanError, sys};
+use crate::cilium::pins::{self, OpenMap};
 use crate::host::Host;
+
+/// A map between two collections.
+pub(super) struct Followed {
+    pub(super) open: OpenMap,
+    pub(super) link: Link,
+    pub(super) last: Option<Walk>,
+}
 
 /// A walk, decoded.
 #[derive(Clone)]

@@ -77,9 +77,9 @@ pub struct Joined {
     pub targets: Vec<TargetCounts>,
     /// Orphans and half pairs that the scan before saw too; `None` without one.
     pub confirmed: Option<(u64, u64)>,
-    /// Whether collisions could be told alive from dead.
+    /// Whether it is known which collisions are alive.
     pub clock_known: bool,
-    /// Whether ghosts could be told.
+    /// Whether it is known which entries are ghosts.
     pub ghosts_known: bool,
     pub suspects: Suspects,
 }

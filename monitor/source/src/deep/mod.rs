@@ -33,7 +33,7 @@ use super::host::addresses::{OWN, read_addresses};
 use super::host::net_scope::must_see_node;
 use super::host::sockets::{MAX_SOCKETS, read_sockets};
 
-/// Why nobody can tell which entries have a socket.
+/// Why it is unknown which entries have a socket.
 #[derive(Debug, thiserror::Error)]
 enum Unseen {
     #[error(transparent)]
@@ -78,7 +78,7 @@ struct Sum {
 }
 
 impl DeepScan {
-    /// Scans once. Orphans and half pairs are known from the second time on; without the host's sockets what they tell
+    /// Scans once. Orphans and half pairs are known from the second time on; without the host's sockets what they show
     /// is unknown, and the source says why.
     pub fn run(
         &mut self,
@@ -282,7 +282,7 @@ impl TargetCounts {
     }
 }
 
-/// What the host's sockets towards targets are; `Ok(None)` where they cannot be told, or are too many to tell.
+/// What the host's sockets towards targets are; `Ok(None)` where they are unknown, or too many to say.
 fn host_view(
     collector: &Collector,
     snapshot: &Snapshot,
@@ -300,8 +300,8 @@ fn host_view(
         return Err(Unseen::Sockets { count });
     }
     let translates = || collector.has_open(|map| map.table == Table::Nat && map.is_global());
-    let told = snapshot.agent.as_ref().and_then(|agent| agent.bpf_masquerade);
-    let masquerades = told.unwrap_or_else(translates);
+    let configured = snapshot.agent.as_ref().and_then(|agent| agent.bpf_masquerade);
+    let masquerades = configured.unwrap_or_else(translates);
     Ok(Some(HostView { addresses, sockets: sockets.sockets, first_port, masquerades }))
 }
 

@@ -15,7 +15,7 @@ pub(crate) const OWN: &str = "thread-self";
 /// That of pid 1: the node's, if procfs is the node's.
 pub(super) const NODE: &str = "1";
 
-/// Those of the namespace that `process` is in, [`OWN`] or [`NODE`]; `Ok(None)` where the kernel does not tell.
+/// Those of the namespace that `process` is in, [`OWN`] or [`NODE`]; `Ok(None)` where the kernel does not say.
 pub(crate) fn read_addresses(host: &Host, process: &str) -> Sample<HashSet<IpAddr>> {
     let text = |name: &str| -> Sample<String> {
         let bytes = read_optional(&host.proc(format!("{process}/net/{name}")))?;

@@ -38,7 +38,7 @@ pub struct Wanted {
     pub logs: Vec<LogPattern>,
 }
 
-/// Reads the host, and keeps what only time tells.
+/// Reads the host, and keeps what needs more than one collection.
 #[derive(Debug, Default)]
 pub struct HostCollector {
     logs: Option<LogCounter>,
@@ -122,7 +122,7 @@ impl HostCollector {
         facts: HostTargetFacts,
         sources: &mut Vec<SourceState>,
     ) -> HostState {
-        let Storage { mounts, sessions, sources: mut known } = storage;
+        let Storage { mounts, iscsi, sources: mut known } = storage;
         sources.append(&mut known);
         let mounts = mounts.map(|Mounts { source, mounts }| MountState {
             source,
@@ -133,7 +133,7 @@ impl HostCollector {
         });
         let cifs = read_source(sources, "cifs", || read_cifs(host));
         let cifs = cifs.map(|now| CifsState { targets: self.cifs.add(&now, mounts.as_ref(), targets), now });
-        let iscsi = sessions.map(|sessions| {
+        let iscsi = iscsi.map(|sessions| {
             let towards = |session: Session| Towards {
                 target: name_of(targets, session.portal().map(|(address, _)| address)),
                 value: session,

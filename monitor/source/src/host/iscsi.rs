@@ -8,21 +8,7 @@ use std::path::Path;
 use monitor_decode::host::iscsi::{belongs_to, parse_address, parse_word};
 use monitor_model::host::iscsi::{Connection, Session, SessionState};
 
-use super::storage::{Endpoint, Protocol, Storage};
 use super::{Host, Sample, list_optional, read_optional};
-
-pub(super) const PROTOCOL: Protocol = Protocol { service: "iscsi", endpoints };
-
-fn endpoints(storage: &Storage) -> Vec<Endpoint<'_>> {
-    let portals = storage.sessions.iter().flatten().map(Session::portal);
-    portals
-        .map(|portal| Endpoint {
-            address: portal.map(|(address, _)| address),
-            port: portal.map_or(0, |(_, port)| port),
-            server: None,
-        })
-        .collect()
-}
 
 /// Every iSCSI session of the node; `Ok(None)`: the transport is not loaded.
 pub fn read_iscsi(host: &Host) -> Sample<Vec<Session>> {

@@ -2,11 +2,11 @@
 //!
 //! In: where mounts and sessions go, by protocol. Out: at most [`MAX_TARGETS`] named destinations with their addresses and
 //! services, in a stable order. Must not: do IO: a mount whose server has no known address gives no target (the
-//! count of those is told).
+//! count of those is kept).
 
 use std::net::IpAddr;
 
-use super::storage::Endpoint;
+use super::endpoint::Endpoint;
 
 pub const MAX_TARGETS: usize = 16;
 
@@ -20,7 +20,7 @@ pub struct HostTarget {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostService {
-    /// `smb`, `nfs` or `iscsi`; with a second port of the same kind, `smb-1445`.
+    /// `smb`, `iscsi`; with a second port of the same kind, `smb-1445`.
     pub name: String,
     pub port: u16,
 }
@@ -36,10 +36,10 @@ pub struct HostTargets {
 
 /// The servers in the order of their address, so that names do not move when a mount comes or goes first.
 #[must_use]
-pub(super) fn host_targets(endpoints: &[(&'static str, Endpoint<'_>)]) -> HostTargets {
+pub(super) fn host_targets(endpoints: &[Endpoint<'_>]) -> HostTargets {
     let mut targets = HostTargets::default();
     let mut servers: Vec<Server<'_>> = Vec::new();
-    for &(service, Endpoint { address, port, server: name }) in endpoints {
+    for &Endpoint { service, address, port, server: name } in endpoints {
         let Some(address) = address else {
             targets.without_address += 1;
             continue;
@@ -155,7 +155,7 @@ mod tests {
 
     fn targets_of(mounts: &[Mount], sessions: &[Session]) -> HostTargets {
         let mounts = Some(Mounts { source: MountSource::Pid1, mounts: mounts.to_vec() });
-        let storage = Storage { mounts, sessions: Some(sessions.to_vec()), sources: Vec::new() };
+        let storage = Storage { mounts, iscsi: Some(sessions.to_vec()), sources: Vec::new() };
         storage.targets().unwrap()
     }
 
@@ -178,9 +178,9 @@ mod tests {
     fn a_server_with_shares_and_sessions_is_one_target_with_their_services() {
         let targets = targets_of(
             &[
-                mount(Family::Cifs, "192.168.100.180", Some("192.168.100.180"), 445),
-                mount(Family::Cifs, "QNAP.lan", Some("192.168.100.180"), 445),
-                mount(Family::Nfs, "qnap.lan", Some("192.168.100.180"), 2049),
+                mount(Family::CIFS, "192.168.100.180", Some("192.168.100.180"), 445),
+                mount(Family::CIFS, "QNAP.lan", Some("192.168.100.180"), 445),
+                mount(Family::NFS, "qnap.lan", Some("192.168.100.180"), 2049),
             ],
             &[session(Some(("192.168.100.180", 3260))), session(None)],
         );
@@ -192,12 +192,12 @@ mod tests {
     fn names_are_safe_unique_and_not_reserved() {
         let targets = targets_of(
             &[
-                mount(Family::Cifs, "192.168.1.9", Some("192.168.1.9"), 445),
-                mount(Family::Cifs, "nas", Some("10.0.0.1"), 445),
-                mount(Family::Cifs, "NAS", Some("10.0.0.2"), 1445),
-                mount(Family::Nfs, "other", Some("10.0.0.3"), 2049),
-                mount(Family::Nfs, "[2001:db8::1]", Some("2001:db8::1"), 2049),
-                mount(Family::Nfs, "nameless", None, 2049),
+                mount(Family::CIFS, "192.168.1.9", Some("192.168.1.9"), 445),
+                mount(Family::CIFS, "nas", Some("10.0.0.1"), 445),
+                mount(Family::CIFS, "NAS", Some("10.0.0.2"), 1445),
+                mount(Family::NFS, "other", Some("10.0.0.3"), 2049),
+                mount(Family::NFS, "[2001:db8::1]", Some("2001:db8::1"), 2049),
+                mount(Family::NFS, "nameless", None, 2049),
             ],
             &[],
         );
@@ -210,8 +210,8 @@ mod tests {
     fn a_second_port_of_a_kind_has_its_own_service() {
         let targets = targets_of(
             &[
-                mount(Family::Cifs, "nas", Some("10.0.0.1"), 1445),
-                mount(Family::Cifs, "nas", Some("10.0.0.1"), 445),
+                mount(Family::CIFS, "nas", Some("10.0.0.1"), 1445),
+                mount(Family::CIFS, "nas", Some("10.0.0.1"), 445),
             ],
             &[],
         );
@@ -224,7 +224,7 @@ mod tests {
             let mounts: Vec<Mount> = servers
                 .iter()
                 .map(|(name, address, port)| {
-                    mount(Family::Cifs, name, Some(&std::net::Ipv4Addr::from(*address).to_string()), *port)
+                    mount(Family::CIFS, name, Some(&std::net::Ipv4Addr::from(*address).to_string()), *port)
                 })
                 .collect();
             let targets = targets_of(&mounts, &[]);

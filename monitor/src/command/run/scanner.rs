@@ -217,7 +217,9 @@ impl Scanner {
             tracing::error!(error = %io::Error::other(error), "failed to render the metrics page");
             return Ok(());
         }
-        let mut history = History::of(&self.lookback, &self.transitions, snapshot, &self.settings);
+        let now = snapshot.monotonic;
+        let lookback = self.lookback.read(now, &self.settings);
+        let mut history = History::of(snapshot, lookback, self.transitions.active(now));
         history.files = self.files(web.as_ref());
         let findings = findings(readings, snapshot, Some(&history), &self.settings);
         let view = View { snapshot, findings: &findings };

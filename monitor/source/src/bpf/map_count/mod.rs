@@ -97,7 +97,7 @@ impl MapCounter {
         &self.plan
     }
 
-    /// Counts these maps; none where the kernel does not tell. Maps that are not among them are followed no longer.
+    /// Counts these maps; none where the kernel does not say. Maps that are not among them are followed no longer.
     pub fn count(&mut self, ids: &BTreeSet<u32>) -> Result<Vec<Counted>, ScanError> {
         let Some(link) = &self.link else { return Ok(Vec::new()) };
         for id in self.ids.difference(ids) {

@@ -12,7 +12,7 @@ use monitor_model::map_name::MapName;
 use super::falls::Fall;
 use super::sample::Sample;
 use super::verdict::{self, Opinion, Suspicion};
-use super::{Family, MapWatch, TELLING, rounded};
+use super::{Family, MapWatch, SIGNIFICANT, rounded};
 
 /// Falls of several maps that begin so close to each other are one pass.
 pub(super) const ONE_PASS: Duration = Duration::from_secs(3);
@@ -40,33 +40,13 @@ pub(super) struct Between {
 
 pub(super) type Walks<'a> = [(&'a MapName, &'a MapWatch, Sample, Sample)];
 
+/// Falls of several maps that are close enough to be of one pass.
+type Event<'a> = (Suspicion, BTreeMap<&'a MapName, Fall>);
+
 /// By the falls of the kernel's counts, those of several maps together.
 pub(super) fn by_counts(walks: &Walks<'_>, family: &Family) -> Between {
-    let mut events: Vec<(Suspicion, BTreeMap<&MapName, Fall>)> = Vec::new();
-    let mut falls: Vec<(&MapName, Fall)> = walks
-        .iter()
-        .flat_map(|(name, map, before, after)| {
-            let tells = |fall: &Fall| {
-                fall.removed() >= 1 && !is_eviction(fall, before.capacity) && fall.from <= after.at
-            };
-            map.trace.since(before.at).into_iter().filter(tells).map(|fall| (*name, fall)).collect::<Vec<_>>()
-        })
-        .collect();
-    falls.sort_by_key(|(_, fall)| fall.from);
-    for (name, fall) in falls {
-        let near = |when: &Suspicion| fall.from <= when.from + ONE_PASS;
-        if let Some((when, maps)) =
-            events.last_mut().filter(|(when, maps)| near(when) && !maps.contains_key(name))
-        {
-            when.until = when.until.max(fall.until);
-            maps.insert(name, fall);
-        } else {
-            let when = Suspicion { from: fall.from, until: fall.until, follows: None };
-            events.push((when, BTreeMap::from([(name, fall)])));
-        }
-    }
     let mut between = Between::default();
-    for (when, falls) in events {
+    for (when, falls) in events(walks) {
         let previous = between.passes.last().map(|pass: &Pass| pass.at);
         let when = Suspicion { follows: previous, ..when };
         let opinion = |(name, map, before, after): &(&MapName, &MapWatch, Sample, Sample)| {
@@ -105,12 +85,43 @@ pub(super) fn by_counts(walks: &Walks<'_>, family: &Family) -> Between {
                 between.disturbed |= walks.iter().any(|(name, _, before, _)| {
                     falls
                         .get(name)
-                        .is_some_and(|fall| fall.removed() * 2 > before.surely_dead(0).max(TELLING))
+                        .is_some_and(|fall| fall.removed() * 2 > before.surely_dead(0).max(SIGNIFICANT))
                 });
             }
         }
     }
     between
+}
+
+/// What may have been a pass, one after the other.
+fn events<'w>(walks: &'w Walks<'_>) -> Vec<Event<'w>> {
+    let mut events: Vec<Event<'w>> = Vec::new();
+    for (name, fall) in falls(walks) {
+        let near = |when: &Suspicion| fall.from <= when.from + ONE_PASS;
+        if let Some((when, maps)) =
+            events.last_mut().filter(|(when, maps)| near(when) && !maps.contains_key(name))
+        {
+            when.until = when.until.max(fall.until);
+            maps.insert(name, fall);
+        } else {
+            let when = Suspicion { from: fall.from, until: fall.until, follows: None };
+            events.push((when, BTreeMap::from([(name, fall)])));
+        }
+    }
+    events
+}
+
+/// The falls between the walks that no eviction explains, the earliest first.
+fn falls<'w>(walks: &'w Walks<'_>) -> Vec<(&'w MapName, Fall)> {
+    let mut all = Vec::new();
+    for (name, map, before, after) in walks {
+        let unexplained =
+            |fall: &Fall| fall.removed() >= 1 && !is_eviction(fall, before.capacity) && fall.from <= after.at;
+        let falls = map.trace.since(before.at).into_iter().filter(unexplained);
+        all.extend(falls.map(|fall| (*name, fall)));
+    }
+    all.sort_by_key(|(_, fall)| fall.from);
+    all
 }
 
 fn is_recent(when: Suspicion, walks: &Walks<'_>) -> bool {

@@ -81,7 +81,7 @@ impl Trace {
 
     /// What may go within two seconds without a fall, because as much comes.
     pub(super) fn hidden(&self) -> u64 {
-        super::TELLING + self.came(2)
+        super::SIGNIFICANT + self.came(2)
     }
 
     /// What comes in so many seconds.

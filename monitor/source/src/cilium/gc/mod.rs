@@ -5,7 +5,7 @@
 //! it cannot know: a pass that may have been a deleted pod is left out, and so is the interval around it.
 //!
 //! A pass goes through the maps of an address family one after the other, within moments, and takes every dead entry. So
-//! those maps are heard together: one that still holds what was dead before proves that there was none.
+//! those maps are looked at together: one that still holds what was dead before proves that there was none.
 
 mod between;
 mod falls;
@@ -23,15 +23,15 @@ use self::between::{Between, ONE_PASS, Pass, UNDER_WAY, by_counts, by_walks};
 use self::falls::Trace;
 pub use self::sample::Sample;
 
-/// Entries from which on their common disappearance tells something.
-const TELLING: u64 = 3;
+/// Entries from which on their common disappearance means something.
+const SIGNIFICANT: u64 = 3;
 /// The walk that decides is not waited for longer: where the count falls all the time none is better than another.
 const LONGEST_WAIT: Duration = Duration::from_secs(90);
 /// How exactly the next pass is foreseen.
 const PUNCTUAL: f64 = 3.0;
 /// Deaths older than this weigh half as much in how many die a second.
 const HALF_LIFE: f64 = 120.0;
-/// Deaths are counted for so many seconds before they tell a rate.
+/// Deaths are counted for so many seconds before there is a rate.
 const RATE_AFTER: f64 = 40.0;
 
 /// All conntrack maps, from walk to walk.
@@ -66,7 +66,7 @@ struct Family {
     waits: [Option<Duration>; 2],
     /// When something was that may have been a pass.
     doubt: Option<Duration>,
-    /// The last pass was told by the other family.
+    /// The last pass was found in the other family.
     shared: bool,
 }
 
@@ -168,7 +168,7 @@ impl GcWatch {
         due
     }
 
-    /// A pass that was due goes through both families: it counts for the other too, where there may be nothing dead to tell.
+    /// A pass that was due goes through both families: it counts for the other too, where nothing may have been dead.
     /// One that a signal brought goes through its own.
     fn share(&mut self, passed: [(bool, Option<Duration>); 2]) {
         for (v6, other) in [(false, passed.last()), (true, passed.first())] {
@@ -286,7 +286,7 @@ impl MapWatch {
 
     /// Whether the walk lacks what the count does not lack yet.
     fn is_behind(&self, before: &Sample, latest: &Sample) -> bool {
-        let lacking = before.surely_dead(0).max(TELLING) / 2 + self.trace.came(2);
+        let lacking = before.surely_dead(0).max(SIGNIFICANT) / 2 + self.trace.came(2);
         self.trace.last().is_some_and(|(_, counted)| latest.entries + lacking < counted)
     }
 }

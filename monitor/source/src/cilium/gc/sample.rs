@@ -107,8 +107,8 @@ impl Sample {
     }
 
     /// Dead entries that no packet brings back, or too many to have been brought back at once.
-    pub(super) fn is_telling(&self) -> bool {
-        self.dead_closed > 0 || self.dead.saturating_sub(self.dead_related) >= super::TELLING
+    pub(super) fn is_significant(&self) -> bool {
+        self.dead_closed > 0 || self.dead.saturating_sub(self.dead_related) >= super::SIGNIFICANT
     }
 
     /// Whether the dead can be told apart from what died since.

@@ -1,7 +1,7 @@
 //! What one map says of a suspected pass.
 //!
 //! In: the walks before and after, how the kernel's count fell between them, if it is known. Out: an opinion. Must not:
-//! decide: maps that are cleaned in one pass are heard together.
+//! decide: maps that are cleaned in one pass are looked at together.
 //!
 //! A pass takes what is dead, all of it and nothing else. An agent that scrubs a deleted pod takes the living too, and
 //! leaves the dead of others; a flush takes everything; an eviction takes a few of either. Connections that were closed
@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use super::TELLING;
+use super::SIGNIFICANT;
 use super::falls::{Fall, Trace};
 use super::sample::Sample;
 
@@ -20,7 +20,7 @@ pub(super) enum Opinion {
     Against,
     /// More went than was dead for all one knows, but connections may have been closed meanwhile.
     Doubtful,
-    /// It does not tell.
+    /// It shows nothing either way.
     Neutral,
     /// It may have been one, but so few went that traffic may have taken them.
     Perhaps,
@@ -73,17 +73,17 @@ pub(super) fn by_count(
         return if unknown { Opinion::Doubtful } else { Opinion::Against };
     }
     // The dead are so young that they cannot be told from those that died since, and as many are there.
-    let told_apart = before.oldest + seconds(after.at.saturating_sub(before.at)) > since;
-    if before.dead >= TELLING && !told_apart && after.dead * 2 > before.dead {
+    let is_distinct = before.oldest + seconds(after.at.saturating_sub(before.at)) > since;
+    if before.dead >= SIGNIFICANT && !is_distinct && after.dead * 2 > before.dead {
         return Opinion::Perhaps;
     }
-    if least >= TELLING || (fresh && before.is_telling()) {
+    if least >= SIGNIFICANT || (fresh && before.is_significant()) {
         return Opinion::For;
     }
     // Nothing was dead at the walk: about as many as must have died since are enough to be sure of.
     let died_for = when.follows.map_or(from, |pass| seconds(when.from.saturating_sub(pass)));
     let alike =
-        |expected: u64| expected >= TELLING && removed >= expected / 3 && removed <= expected * 3 + slack;
+        |expected: u64| expected >= SIGNIFICANT && removed >= expected / 3 && removed <= expected * 3 + slack;
     // Where as many close as come, as many die.
     let expected = [before.closing * died_for.min(10) / 10, trace.came(died_for)];
     if expected.into_iter().any(alike) { Opinion::For } else { Opinion::Perhaps }
@@ -101,7 +101,7 @@ pub(super) fn by_walks(before: &Sample, after: &Sample) -> Opinion {
         return Opinion::Neutral;
     }
     // Closed entries that were to die since, and are gone as well.
-    let dying = before.closing >= TELLING
+    let dying = before.closing >= SIGNIFICANT
         && elapsed > 10 + 2 * before.unit
         && gone(elapsed.saturating_sub(11 + 2 * before.unit));
     // What had died just before the first walk has been dead for nearly all the time since.
@@ -116,7 +116,7 @@ pub(super) fn by_walks(before: &Sample, after: &Sample) -> Opinion {
         let unknown = before.closed_since_may_be_dead(seconds(latest));
         return if unknown { Opinion::Doubtful } else { Opinion::Against };
     }
-    if dying || before.is_telling() { Opinion::For } else { Opinion::Perhaps }
+    if dying || before.is_significant() { Opinion::For } else { Opinion::Perhaps }
 }
 
 /// Whole seconds, rounded up: what may have happened by then.

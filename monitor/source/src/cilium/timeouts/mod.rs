@@ -50,19 +50,19 @@ impl Timeouts {
         facts
     }
 
-    /// Closed entries of a map that are kept for longer than closed ones are: by what Cilium was told if that is known, and
+    /// Closed entries of a map that are kept for longer than closed ones are: by Cilium's configuration if that is known, and
     /// a report interval. `None` while nothing says how long that is.
     #[must_use]
     pub fn odd(
         &self,
         map: &TimeoutCounts,
-        told: Option<Duration>,
+        configured: Option<Duration>,
         interval: Duration,
         clock: Option<ClockNow>,
     ) -> Option<u64> {
         let clock = clock?;
         let units = |duration| Some(u32::try_from(clock.units_of_at_least(duration)?).unwrap_or(u32::MAX));
-        let fin = told.and_then(units).or_else(|| self.seen.get(&Class::Fin).copied());
+        let fin = configured.and_then(units).or_else(|| self.seen.get(&Class::Fin).copied());
         let most = match fin {
             Some(fin) => fin.saturating_add(units(interval)?).saturating_add(ROUNDING),
             None if map.of_class(Class::Fin).next().is_none() => u32::MAX,

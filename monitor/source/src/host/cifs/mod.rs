@@ -10,17 +10,12 @@
 use monitor_decode::error::ParseError;
 use monitor_decode::host::cifs::{parse_debug_data, parse_stats};
 use monitor_model::host::cifs::Cifs;
-use monitor_model::host::mounts::Family;
 
-use super::storage::Protocol;
 use super::{Host, Sample, in_file, read_optional};
 
 mod sums;
 
 pub use crate::host::cifs::sums::CifsSums;
-
-pub(super) const PROTOCOL: Protocol =
-    Protocol { service: "smb", endpoints: |storage| storage.mounted(Family::Cifs) };
 
 /// `Ok(None)`: the module is not loaded.
 pub fn read_cifs(host: &Host) -> Sample<Cifs> {

@@ -1,44 +1,19 @@
 //! Mounts of network file systems, and what of their options differs from what is expected.
 //!
-//! In: mounts that were read. Out: those that share a superblock or a server, options that are missing.
-//! Must not: read mounts.
+//! In: mounts that were read. Out: those that share a superblock or a server, options that are missing; the file systems
+//! there are ([`Family::ALL`]), each in a file of its own. Must not: read mounts.
 
 use std::net::IpAddr;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Family {
-    Cifs,
-    Nfs,
-}
+mod cifs;
+mod family;
+mod nfs;
 
+pub use crate::host::mounts::family::{Family, FileSystem, VolumeSigns};
+
+/// Every network file system whose mounts are read, in the order of what they are compared and printed in.
 impl Family {
-    pub const ALL: &[Self] = &[Self::Cifs, Self::Nfs];
-
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Cifs => "cifs",
-            Self::Nfs => "nfs",
-        }
-    }
-
-    #[must_use]
-    pub const fn default_port(self) -> u16 {
-        match self {
-            Self::Cifs => 445,
-            Self::Nfs => 2049,
-        }
-    }
-
-    /// By the type in a list of mounts.
-    #[must_use]
-    pub fn of(fs_type: &str) -> Option<Self> {
-        match fs_type {
-            "cifs" | "smb3" => Some(Self::Cifs),
-            "nfs" | "nfs4" => Some(Self::Nfs),
-            _ => None,
-        }
-    }
+    pub const ALL: &[Self] = &[Self::CIFS, Self::NFS];
 }
 
 /// One mount point of a network file system.
