@@ -153,7 +153,9 @@ fn a_deleted_pod_is_no_pass_and_a_pass_is_one() -> Result<()> {
     }
     let page = running.page(|page| passes(page) == Some(1.0))?;
     let removed = page.value("ctmon_gc_last_removed_entries", &[("map_name", "ct4_global")]);
-    ensure!(removed == Some(200.0), "{removed:?} of 200 removed");
+    // Without the kernel's count only walks tell, and what may have died between the last of them and the pass is added.
+    let most = if tells()? { 200.0 } else { 202.0 };
+    ensure!(removed.is_some_and(|removed| (200.0..=most).contains(&removed)), "{removed:?} of 200 removed");
     ensure!(running.daemon.stop(END)?.success(), "{}", running.daemon.output());
     Ok(())
 }

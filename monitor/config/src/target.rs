@@ -37,20 +37,36 @@ fn check_targets(targets: &[TargetSpec]) -> Result<(), String> {
     at_most("ports (three for each without a protocol)", ports, MAX_PORTS as usize)
 }
 
-/// An entry belongs to the first target that has its address, whatever its port: a second one with the same address would
-/// count nothing. A prefix inside another target's is meant, and that one counts the rest.
+/// An entry belongs to the first target that has its address, whatever its port: of a later one with the same address, or
+/// with one inside an earlier one's block, that address would count nothing. The other way round it is meant: a host
+/// before the network around it, which counts the rest.
 fn check_prefixes(targets: &[TargetSpec]) -> Result<(), String> {
     for (index, target) in targets.iter().enumerate() {
         let earlier = targets.iter().take(index);
-        let shared = earlier.flat_map(|first| {
-            first.prefixes.iter().filter(|prefix| target.prefixes.contains(prefix)).map(move |p| (first, p))
+        let covering = earlier.flat_map(|first| first.prefixes.iter().map(move |block| (first, block)));
+        let mut hidden = covering.flat_map(|(first, block)| {
+            target
+                .prefixes
+                .iter()
+                .filter(|prefix| block.covers(prefix))
+                .map(move |prefix| (first, block, prefix))
         });
-        if let Some((first, prefix)) = shared.into_iter().next() {
-            return Err(format!(
-                "targets `{}` and `{}` both have {prefix}, and every entry of it would belong to the first: give the address \
-                 to one of them, with the services of both",
-                first.name, target.name
-            ));
+        match hidden.next() {
+            None => {}
+            Some((first, block, prefix)) if block == prefix => {
+                return Err(format!(
+                    "targets `{}` and `{}` both have {prefix}, and every entry of it would belong to the first: give the \
+                     address to one of them, with the services of both",
+                    first.name, target.name
+                ));
+            }
+            Some((first, block, prefix)) => {
+                return Err(format!(
+                    "{prefix} of target `{}` lies in {block} of target `{}`, which stands before it and would get every \
+                     entry: put `{}` first",
+                    target.name, first.name, target.name
+                ));
+            }
         }
     }
     Ok(())
