@@ -51,9 +51,11 @@ pub(crate) fn start_command(command: &mut Command) -> Result<Running> {
 /// The log lines with this message; every line must be JSON.
 pub(crate) fn logged(daemon: &Daemon, message: &str) -> Result<Vec<Value>> {
     let output = daemon.output();
-    let lines = output
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).with_context(|| format!("not JSON: {line}")));
+    let lines = output.lines().map(|line| {
+        // The module that speaks is every line's `target`: a field of that name would hide it, or be hidden.
+        ensure!(line.matches("\"target\":").count() == 1, "not one target: {line}");
+        serde_json::from_str::<Value>(line).with_context(|| format!("not JSON: {line}"))
+    });
     let lines = lines.collect::<Result<Vec<_>>>()?;
     Ok(lines.into_iter().filter(|line| text(line, "message").contains(message)).collect())
 }

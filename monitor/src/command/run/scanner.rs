@@ -188,9 +188,25 @@ impl Scanner {
                 &transition.reading;
             let (alert, severity) = (definition.alert.name, severity.name());
             if transition.began {
-                tracing::warn!(alert, severity, map_name, target, value, threshold, "threshold crossed");
+                tracing::warn!(
+                    alert,
+                    severity,
+                    map_name,
+                    target_name = target,
+                    value,
+                    threshold,
+                    "threshold crossed"
+                );
             } else {
-                tracing::info!(alert, severity, map_name, target, value, threshold, "back within threshold");
+                tracing::info!(
+                    alert,
+                    severity,
+                    map_name,
+                    target_name = target,
+                    value,
+                    threshold,
+                    "back within threshold"
+                );
             }
         }
     }
