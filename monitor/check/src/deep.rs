@@ -24,7 +24,7 @@ pub(super) fn findings(snapshot: &Snapshot) -> Vec<Finding> {
 
 fn of_target(found: &TargetDeep) -> Vec<Finding> {
     let mut all = Vec::new();
-    let mut add = |check: &str, level, evidence: String, advice: &str| {
+    let mut tell = |check: &str, level, evidence: String, advice: &str| {
         all.push(Finding {
             check: check.to_owned(),
             level,
@@ -35,7 +35,7 @@ fn of_target(found: &TargetDeep) -> Vec<Finding> {
         });
     };
     if let Some(ghosts) = found.ghosts.filter(|ghosts| *ghosts > 0) {
-        add(
+        tell(
             "ghost_entries",
             Level::INFO,
             format!("{ghosts} entries of the node's own connections have no socket behind them any more"),
@@ -43,7 +43,7 @@ fn of_target(found: &TargetDeep) -> Vec<Finding> {
         );
     }
     if let Some(orphans) = found.orphans.filter(|orphans| *orphans > 0) {
-        add(
+        tell(
             "nat_orphans",
             Level::INFO,
             format!("{orphans} NAT entries have no conntrack entry behind them: each holds a source port"),
@@ -51,7 +51,7 @@ fn of_target(found: &TargetDeep) -> Vec<Finding> {
         );
     }
     if let Some(broken) = found.broken_pairs.filter(|broken| *broken > 0) {
-        add(
+        tell(
             "nat_broken_pairs",
             Level::WARNING,
             format!(
