@@ -10,21 +10,12 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::install::install;
-use crate::paths::{ARCH, Paths};
+use crate::paths::{ARCH, Paths, triple_of};
 use crate::shell::{Run as _, say};
 use crate::{apt, cargo, ebpf, install};
 
 /// What builds for arm64 elsewhere: the linker, which also compiles the C of a dependency, and a C library.
 const CROSS_PACKAGES: &[&str] = &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"];
-
-/// The host's own target, named, so that build scripts and macros stay dynamic while the result is static.
-pub(crate) fn triple() -> String {
-    triple_of(ARCH)
-}
-
-fn triple_of(arch: &str) -> String {
-    format!("{arch}-unknown-linux-gnu")
-}
 
 /// The user's flags and ours: glibc linked in.
 pub(crate) fn static_rustflags() -> String {

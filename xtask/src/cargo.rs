@@ -15,9 +15,8 @@ use anyhow::{Context as _, Result, bail};
 use cargo_metadata::{Artifact, Message, TargetKind};
 use serde::{Deserialize, Serialize};
 
-use crate::build;
 use crate::install::{self, install};
-use crate::paths::Paths;
+use crate::paths::{Paths, triple};
 use crate::shell::Run as _;
 
 /// Set by cargo for the process it runs; never meant for a build that process starts.
@@ -68,10 +67,7 @@ pub(crate) fn for_other_compiler(program: impl Into<OsString>) -> Command {
 pub(crate) fn fetch(paths: &Paths) -> Result<()> {
     let fetch = |flags: &[&str]| {
         let mut command = cargo();
-        command
-            .args(["fetch", "--locked", "--target", &build::triple()])
-            .args(flags)
-            .current_dir(paths.root());
+        command.args(["fetch", "--locked", "--target", &triple()]).args(flags).current_dir(paths.root());
         command
     };
     if fetch(&["--offline"]).read_if_works().is_some() {

@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::paths::Paths;
 use crate::shell::say;
-use crate::{apt, cargo, ebpf, npm, python, unpacked, vm};
 
 static FORBIDDEN: AtomicBool = AtomicBool::new(false);
 /// Milliseconds that installing has taken in this process.
@@ -62,76 +60,19 @@ pub(crate) fn is_refusal(error: &anyhow::Error) -> bool {
     error.is::<Refused>()
 }
 
-/// What a verb or a step cannot do without.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Need {
-    /// Debian packages whose programs are called.
-    Packages(&'static [&'static str]),
-    /// Every crate of the lock file.
-    Crates,
-    /// rustfmt and clippy.
-    Components,
-    EbpfCompiler,
-    EbpfLinker,
-    Python,
-    Npm,
-    /// Debian packages whose programs are called and which must not be installed.
-    Unpacked(&'static [&'static str]),
-    /// Kernels, their emulator, and the servers that one of them plays with.
-    Machines,
-    /// What links for the other architecture.
-    Arm64,
-}
-
-impl Need {
-    fn ensure(self, paths: &Paths, purpose: &str) -> Result<()> {
-        match self {
-            Self::Packages(packages) => apt::ensure(packages, purpose),
-            Self::Crates => cargo::fetch(paths),
-            Self::Components => cargo::ensure_components(),
-            Self::EbpfCompiler => ebpf::ensure_compiler(),
-            Self::EbpfLinker => ebpf::ensure_linker(paths),
-            Self::Python => python::ensure(paths),
-            Self::Npm => npm::ensure(paths),
-            Self::Unpacked(packages) => unpacked::ensure(paths, packages, purpose),
-            Self::Machines => vm::ensure_machines(paths),
-            Self::Arm64 => crate::build::ensure_cross("aarch64").map(drop),
-        }
-    }
-}
-
-/// All of them are there after this; with `--no-install` every one that is missing has been named.
-pub(crate) fn ensure(paths: &Paths, needs: &[Need], purpose: &str) -> Result<()> {
-    // One call of apt for all, and no need twice.
-    let of_apt: Vec<&str> = needs.iter().flat_map(Need::packages).copied().collect();
+/// Each of them is there after this; with `--no-install` every one that is missing has been named, since all are asked for.
+pub(crate) fn all(asked: impl Iterator<Item = Result<()>>, purpose: &str) -> Result<()> {
     let mut missing = 0;
-    let mut note = |done: Result<()>| match done {
-        Err(error) if is_refusal(&error) => {
-            missing += 1;
-            Ok(())
-        }
-        done => done,
-    };
-    note(apt::ensure(&of_apt, purpose))?;
-    for (index, need) in needs.iter().enumerate() {
-        let (before, _) = needs.split_at(index);
-        if need.packages().is_empty() && !before.contains(need) {
-            note(need.ensure(paths, purpose))?;
+    for done in asked {
+        match done {
+            Err(error) if is_refusal(&error) => missing += 1,
+            done => done?,
         }
     }
     if missing > 0 {
         bail!("{purpose} needs what is missing here, and --no-install forbids to install it");
     }
     Ok(())
-}
-
-impl Need {
-    const fn packages(&self) -> &'static [&'static str] {
-        match self {
-            Self::Packages(packages) => packages,
-            _ => &[],
-        }
-    }
 }
 
 #[cfg(test)]

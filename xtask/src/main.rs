@@ -14,6 +14,8 @@ mod image;
 mod install;
 #[cfg(test)]
 mod layers;
+mod need;
+mod needs;
 mod npm;
 mod oci;
 mod paths;
@@ -94,7 +96,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Verb::Test(args) => test::run(&paths, &args),
         Verb::ReleaseCheck(args) => test::run_release(&paths, &args),
         Verb::Step(args) => test::run_step(&paths, &args),
-        Verb::Vm(args) => vm::run(&paths, &args),
+        Verb::Vm(args) => {
+            needs::ensure(&paths, &args.needs(), "booting kernels")?;
+            vm::run(&paths, &args)
+        }
         Verb::Bench(what) => bench::run(&paths, &what),
     }
 }

@@ -10,6 +10,15 @@ use anyhow::{Context as _, Result};
 /// The architecture of this machine, for which everything is built unless an image of another one is asked for.
 pub(crate) const ARCH: &str = std::env::consts::ARCH;
 
+/// The host's own target, named, so that build scripts and macros stay dynamic while the result is static.
+pub(crate) fn triple() -> String {
+    triple_of(ARCH)
+}
+
+pub(crate) fn triple_of(arch: &str) -> String {
+    format!("{arch}-unknown-linux-gnu")
+}
+
 /// The workspace on disk.
 #[derive(Debug, Clone)]
 pub(crate) struct Paths {

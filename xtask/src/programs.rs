@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::build;
 use crate::cargo::{self, Executable, Kind};
-use crate::paths::Paths;
+use crate::paths::{Paths, triple};
 use crate::shell::{Run as _, say};
 
 /// Always together: a selection of its own would have features of its own, and be compiled anew.
@@ -38,7 +38,7 @@ pub(crate) struct Programs {
 /// The flags that every call of cargo on the suite's own code shares.
 pub(crate) fn flags() -> Vec<String> {
     let mut flags = ["--profile", "suite", "--target"].map(str::to_owned).to_vec();
-    flags.push(build::triple());
+    flags.push(triple());
     flags
 }
 

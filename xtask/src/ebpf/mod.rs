@@ -17,7 +17,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use self::plan::{Plan, decide};
-use crate::install::Need;
+use crate::need::Need;
 use crate::paths::{ARCH, Paths};
 use crate::shell::{Run as _, say};
 use crate::{apt, cargo, install};
@@ -50,7 +50,8 @@ pub(crate) fn ensure_linker(paths: &Paths) -> Result<()> {
 
 /// Builds the object for each architecture asked for.
 pub(crate) fn run(paths: &Paths, args: &Args) -> Result<Vec<PathBuf>> {
-    install::ensure(paths, NEEDS, "compiling eBPF")?;
+    let parts: [&dyn Fn() -> Result<()>; 2] = [&ensure_compiler, &|| ensure_linker(paths)];
+    install::all(parts.iter().map(|part| part()), "compiling eBPF")?;
     let plan = prepare()?;
     let linker = linker::ensure(paths)?;
     let own = [ARCH.to_owned()];

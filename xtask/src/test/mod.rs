@@ -19,9 +19,9 @@ use self::outcome::Outcome;
 use self::schedule::{End, Row};
 use self::select::select;
 use self::steps::{Kind, List, Step};
-use crate::install;
 use crate::paths::Paths;
 use crate::tally::Tally;
+use crate::{install, needs};
 
 #[derive(clap::Args)]
 pub(crate) struct TestArgs {
@@ -82,7 +82,7 @@ fn run_list(paths: &Paths, of: List, only: &[String], skip: &[String], print: bo
     let steps = select(of.steps(), only, skip);
     if install::is_forbidden() {
         // Once for all: a step that finds something missing would say so in the middle.
-        install::ensure(paths, &steps::wants(&steps), "the suite")?;
+        needs::ensure(paths, &steps::wants(&steps), "the suite")?;
     }
     let chosen: Vec<_> = steps.iter().map(|step| step.name).collect();
     let begun = Instant::now();

@@ -12,12 +12,12 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::cargo::Executable;
-use crate::install::Need;
+use crate::need::Need;
 use crate::paths::{ARCH, Paths};
 use crate::programs::{self, Programs};
 use crate::shell::{Run as _, say};
 use crate::tally::Tally;
-use crate::{build, cargo, dist, ebpf, image, install, python, vm};
+use crate::{build, cargo, dist, ebpf, image, needs, python, vm};
 
 /// One line of the suite.
 pub(super) struct Step {
@@ -295,7 +295,7 @@ pub(super) const RELEASE: &[Step] = &[
 ];
 
 fn set_up(context: &Context<'_>) -> Result<Tally> {
-    install::ensure(context.paths, &wants(context.chosen), "the suite")?;
+    needs::ensure(context.paths, &wants(context.chosen), "the suite")?;
     Ok(Tally::default())
 }
 

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::folders::create_parent;
 use super::modules::Modules;
 use crate::cargo::Executable;
 use crate::shell::Run as _;
@@ -93,11 +94,6 @@ pub(super) fn place(from: &Path, to: &Path) -> Result<()> {
 fn strip(from: &Path, to: &Path) -> Result<()> {
     create_parent(to)?;
     Command::new("strip").arg("--strip-debug").arg("-o").arg(to).arg(from).run_quietly("strip a test binary")
-}
-
-pub(super) fn create_parent(path: &Path) -> Result<()> {
-    let dir = path.parent().with_context(|| format!("{} has no directory", path.display()))?;
-    fs::create_dir_all(dir).with_context(|| format!("failed to create {}", dir.display()))
 }
 
 fn copy_tree(from: &Path, to: &Path) -> Result<()> {

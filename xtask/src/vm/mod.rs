@@ -6,6 +6,7 @@
 
 mod archive;
 mod console;
+mod folders;
 mod initramfs;
 mod kernels;
 mod modules;
@@ -26,12 +27,13 @@ use self::kernels::{Kernel, LOCKDOWN, Machine};
 use self::modules::Modules;
 use self::qemu::{Boot, Ending, Qemu};
 use crate::cargo::Executable;
-use crate::install::{Need, install};
+use crate::install::install;
+use crate::need::Need;
 use crate::paths::{ARCH, Paths};
 use crate::programs::Programs;
 use crate::shell::say;
 use crate::tally::Tally;
-use crate::{apt, ebpf, install, programs};
+use crate::{apt, ebpf, programs};
 
 /// Debian packages that pack the initramfs.
 pub(crate) const PACKAGES: &[&str] = &["busybox-static", "cpio", "xz-utils"];
@@ -71,6 +73,13 @@ pub(crate) struct Args {
     list: bool,
 }
 
+impl Args {
+    /// What has to be there before [`run`] with these.
+    pub(crate) fn needs(&self) -> Vec<Need> {
+        if self.list || ARCH != "x86_64" { Vec::new() } else { [ebpf::NEEDS, NEEDS].concat() }
+    }
+}
+
 impl Default for Args {
     fn default() -> Self {
         Self {
@@ -100,9 +109,6 @@ pub(crate) fn run(paths: &Paths, args: &Args) -> Result<()> {
             println!("{name:<15} {proves}");
         }
         return Ok(());
-    }
-    if ARCH == "x86_64" {
-        install::ensure(paths, &[ebpf::NEEDS, NEEDS].concat(), "booting kernels")?;
     }
     ebpf::run(paths, &ebpf::Args::default())?;
     let programs = programs::build(paths)?;

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::initramfs::create_parent;
+use super::folders::create_parent;
 use super::kernels::Kernel;
 
 /// The modules of one kernel.

@@ -13,7 +13,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use super::archive::Archive;
-use super::initramfs::{archive_tree, create_parent, place};
+use super::folders::create_parent;
+use super::initramfs::{archive_tree, place};
 use super::modules::Modules;
 use crate::shell::{Run as _, say};
 
