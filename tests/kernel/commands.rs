@@ -21,6 +21,20 @@ fn replayed(config: &str) -> Result<(Node, cilium::Maps)> {
 }
 
 #[test]
+fn what_is_asked_for_alone_is_not_well_where_nothing_could_be_read() -> Result<()> {
+    let node = Node::new(&config::daemon(""))?;
+    let found = node.ctmon(&["check", "--only", "staleconnections"])?;
+    ensure!(
+        found.status.code() == Some(2) && found.stdout.contains("no conntrack map could be read"),
+        "{found:?}"
+    );
+    let (node, _maps) = replayed(&config::daemon(""))?;
+    let found = node.ctmon(&["check", "--only", "fileHandlesHigh"])?;
+    ensure!(found.status.code() == Some(0) && found.stdout.trim() == "no findings", "{found:?}");
+    Ok(())
+}
+
+#[test]
 fn a_refused_file_is_on_the_page_and_in_check_with_its_reason() -> Result<()> {
     let (node, _maps) = replayed(&config::daemon(""))?;
     let mut running = start(&node)?;

@@ -15,6 +15,12 @@ use crate::history::History;
 use crate::lookback::reading::LookbackReading;
 use crate::{deep, expected, gc, hold, storage, tuning};
 
+/// Whether this says that nothing could be told at all: whatever else was asked for has no answer then.
+#[must_use]
+pub fn is_blank(finding: &Finding) -> bool {
+    finding.check == "conntrack" && finding.level == Level::Unknown
+}
+
 /// Every finding of a snapshot with its readings and what a daemon remembers, the heaviest first.
 #[must_use]
 pub fn findings(

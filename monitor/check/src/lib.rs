@@ -24,6 +24,6 @@ pub mod tuning;
 
 pub use crate::alerts::{ALERTS, Catalog, Reading};
 pub use crate::finding::{Finding, Level};
-pub use crate::findings::findings;
+pub use crate::findings::{findings, is_blank};
 pub use crate::history::History;
 pub use crate::readings::readings;

@@ -14,7 +14,7 @@ use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use monitor_check::history::History;
 use monitor_check::manifest::{self, KernelParams, reference};
-use monitor_check::{Finding, Level, checks, findings, readings};
+use monitor_check::{Finding, Level, checks, findings, is_blank, readings};
 use monitor_config::Settings;
 use monitor_model::host::mounts::Mount;
 use monitor_model::manifest::Manifest;
@@ -98,7 +98,7 @@ pub(super) fn run(
         with_manifests(global, settings, &args.manifest)?
     };
     if !only.is_empty() {
-        all.retain(|finding| only.iter().any(|check| check.name == finding.check));
+        all.retain(|finding| is_blank(finding) || only.iter().any(|check| check.name == finding.check));
     }
     match args.output {
         ReportFormat::Table => table::findings(out, &all)?,
