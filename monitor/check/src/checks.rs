@@ -1,6 +1,6 @@
 //! The names of everything that `ctmon check` can find: alerts, and checks that are no alerts.
 //!
-//! In: the alerts, and [`OWN`]. Out: each name with its levels and one line of what it is. Must not: find anything.
+//! In: the alerts, and a list of the others. Out: each name with its levels and one line of what it is. Must not: find anything.
 
 use monitor_model::alert::{Alert, PREFIX};
 
